@@ -1,0 +1,102 @@
+"""Every setting of training and generation, each on one commented line, and the presets built from them."""
+
+from dataclasses import dataclass, replace
+from typing import Literal, Self
+
+Term = Literal["identity", "attention", "composed", "tokens"]
+TERMS: tuple[Term, ...] = ("identity", "attention", "composed", "tokens")
+"""The ideas of the method that can be switched off: identity loss, attention refocusing, composed prompts, phase 1."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How an adapter is trained. The ideas are those of MagiCapture (arXiv 2309.06895)."""
+
+    preset: str = "quick"
+    seed: int = 0  # of every random draw; the same seed gives the same adapter on the same machine
+    off: frozenset[Term] = frozenset()  # terms switched off, for ablations
+
+    # Phase 1 learns the two tokens alone, phase 2 the LoRA and the tokens.
+    token_steps: int = 80
+    lora_steps: int = 240
+    images_per_task: int = 2  # photos of each task in one batch: source, reference and, in phase 2, composed
+
+    token_lr: float = 5e-3  # phase 1; AdamW without weight decay, so that a token does not drift
+    token_lr_phase2: float = 1e-3
+    lora_lr: float = 1e-3  # phase 2; both phases decay linearly to a tenth
+    rank: int = 16  # of the LoRA; alpha equals it
+    weight_decay: float = 1e-3  # on the LoRA
+    max_grad_norm: float = 1.0
+    token_noise: float = 0.017  # spread of the style token's random start
+
+    identity_weight: float = 1.0  # λ_id
+    identity_limit: float = 0.6  # T′/T: the identity of x̂0 is judged only below this share of the noise schedule
+    identity_images: int = 1  # samples of a batch that are decoded for it, those with the least noise
+    attention_weight: float = 2.5  # λ_attn
+    style_emphasis: float = 2.0  # weight of reference and composed in the first half of each phase
+
+    previews: int = 4  # how often quick portraits are drawn and scored; the best state is kept
+    preview_images: int = 2
+    preview_steps: int = 12
+
+    def uses(self, term: Term) -> bool:
+        """Tell whether ``term`` of the method is switched on."""
+        return term not in self.off
+
+    @property
+    def steps(self) -> int:
+        """Steps of both phases together."""
+        return (self.token_steps if self.uses("tokens") else 0) + self.lora_steps
+
+    def with_steps(self, steps: int) -> Self:
+        """Give the same settings for ``steps`` steps in all, shared between the phases as before."""
+        share = steps / self.steps
+        return replace(self, token_steps=round(self.token_steps * share), lora_steps=max(1, round(self.lora_steps * share)))
+
+
+QUICK = TrainConfig()
+"""A short LoRA: under three minutes on two CPU cores with the embedded base."""
+
+BALANCED = replace(QUICK, preset="balanced", token_steps=200, lora_steps=600, lora_lr=5e-4, previews=6)
+"""About three times the work of ``quick``: steadier likeness."""
+
+PAPER = replace(
+    QUICK,
+    preset="paper",
+    token_steps=1200,
+    lora_steps=1500,
+    images_per_task=1,
+    token_lr=5e-4,
+    token_lr_phase2=1e-4,
+    lora_lr=1e-4,
+    rank=4,
+    identity_limit=0.8,
+    previews=8,
+)
+"""The schedule as published."""
+
+PRESETS = {config.preset: config for config in (QUICK, BALANCED, PAPER)}
+
+
+@dataclass(frozen=True)
+class GenerateConfig:
+    """How portraits are drawn."""
+
+    count: int = 4  # portraits that are given back
+    best_of: int = 1  # candidates drawn for each of them; the best by likeness and style are kept
+    prompt: str = ""  # what to add, such as "with glasses, plain background"
+    negative_prompt: str = ""
+    seed: int = 0  # of the first portrait; the next ones count up
+    dial: float = 0.5  # 0 = more like the style, 1 = more like me
+    steps: int = 20  # of DPM-Solver++
+    guidance_scale: float | None = None  # None: what suits the base
+    upscale: int = 1  # 1, 2 or 4
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range with a ``ValueError`` that names the setting."""
+        if not 0 <= self.dial <= 1:
+            raise ValueError(f"The dial must lie between 0 (the style) and 1 (you); it is {self.dial}.")
+        if self.count < 1 or self.best_of < 1 or self.steps < 1:
+            raise ValueError("count, best_of and steps must be at least 1.")
+        if self.upscale not in (1, 2, 4):
+            raise ValueError(f"upscale must be 1, 2 or 4; it is {self.upscale}.")

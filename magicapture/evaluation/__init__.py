@@ -1,0 +1,1 @@
+"""Measuring this project, and what people would use instead."""

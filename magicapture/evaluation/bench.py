@@ -1,0 +1,106 @@
+"""What a training step and a portrait cost, beside a plain DreamBooth-LoRA loop on the same base."""
+
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from magicapture.adapter import lora_layers
+from magicapture.bases import Base
+from magicapture.concepts import tokenize
+from magicapture.config import QUICK, GenerateConfig
+from magicapture.faces import FaceEngine
+from magicapture.generation import draw
+from magicapture.references import Reference
+from magicapture.training import Training
+
+WARMUP_STEPS, TIMED_STEPS = 3, 12
+
+
+def bench(base: Base, engine: FaceEngine) -> dict[str, float]:
+    """Time ``quick``'s training steps, a portrait, and the DreamBooth-LoRA loop with the same batch and LoRA.
+
+    Seconds are medians. The pictures are noise: what they show changes nothing in what they cost.
+    """
+    references = [noise_reference(base.resolution, seed) for seed in range(4)]
+    config = replace(QUICK, previews=0, off=frozenset({"tokens"}))  # phase 2 from the first step
+    with Training(base, engine, references, references, config) as training:
+        events = iter(training)
+        ours = seconds_per_call(lambda: next(events))
+    theirs = dreambooth_lora_seconds(base, config.images_per_task * 3, config.rank)
+    settings = GenerateConfig()
+    list(draw(base, [0], replace(settings, steps=2)))
+    started = time.monotonic()
+    drawn = len(list(draw(base, list(range(settings.count)), settings)))
+    return {
+        "seconds_per_step": ours,
+        "dreambooth_lora_seconds_per_step": theirs,
+        "step_ratio": ours / theirs,
+        "seconds_per_portrait": (time.monotonic() - started) / drawn,
+        "peak_memory_gb": peak_memory_gb(),
+    }
+
+
+def dreambooth_lora_seconds(base: Base, batch: int, rank: int) -> float:
+    """Time one step of DreamBooth-LoRA (Ruiz et al., 2023): one prompt, plain noise prediction, the same LoRA."""
+    unet, scheduler = base.pipeline.unet, base.pipeline.scheduler
+    side = unet.config.sample_size
+    latents = torch.randn(batch, unet.config.in_channels, side, side, device=base.device)
+    ids = tokenize(base.pipeline, ["a photo of sks person"])
+    text = base.pipeline.text_encoder(ids).last_hidden_state.detach().expand(batch, -1, -1)
+    with lora_layers(unet, rank, base.spec.lora_targets) as parameters:
+        for parameter in parameters:
+            parameter.data = parameter.data.float()
+        optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=True)
+
+        def step() -> None:
+            noise = torch.randn_like(latents)
+            timesteps = torch.randint(scheduler.config.num_train_timesteps, (batch,), device=base.device)
+            with torch.autocast(base.device.type, torch.bfloat16, enabled=base.dtype == torch.bfloat16):
+                prediction = unet(scheduler.add_noise(latents, noise, timesteps), timesteps, text).sample
+            loss = F.mse_loss(prediction.float(), noise)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            loss.item()
+
+        return seconds_per_call(step)
+
+
+def seconds_per_call(call: Callable[[], object]) -> float:
+    """Give the median duration of ``call`` after a few calls to warm up."""
+    for _ in range(WARMUP_STEPS):
+        call()
+    durations = []
+    for _ in range(TIMED_STEPS):
+        started = time.monotonic()
+        call()
+        durations.append(time.monotonic() - started)
+    return statistics.median(durations)
+
+
+def noise_reference(side: int, seed: int) -> Reference:
+    """Make a reference of noise, ``side`` pixels wide, with a face mask and landmarks where a face would be."""
+    rng = np.random.default_rng(seed)
+    mask = np.zeros((side, side), np.float32)
+    mask[side // 4 : 7 * side // 8, side // 4 : 3 * side // 4] = 1
+    landmarks = np.array([[0.40, 0.48], [0.60, 0.48], [0.50, 0.59], [0.42, 0.70], [0.58, 0.70]], np.float32) * side
+    embedding = rng.normal(size=512).astype(np.float32)
+    image = Image.fromarray(rng.integers(0, 256, (side, side, 3), np.uint8))
+    return Reference("noise", image, mask, landmarks, embedding / np.linalg.norm(embedding))
+
+
+def peak_memory_gb() -> float:
+    """Give the most memory this process has held: on the GPU if there is one, else resident."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1e9
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9

@@ -1,0 +1,65 @@
+"""Finding, outlining and recognising faces: one protocol, two engines.
+
+``builtin`` comes with the app and may be used commercially; ``insightface`` is stronger and for research only.
+"""
+
+import logging
+import os
+from functools import lru_cache
+
+from magicapture.faces.builtin import BuiltinEngine
+from magicapture.faces.face import Face, FaceEngine
+from magicapture.faces.insight import InsightFaceEngine, pack_folder, require_download
+
+__all__ = ["ENGINES", "EngineUnavailable", "Face", "FaceEngine", "load_engine"]
+
+ENGINES = ("auto", "builtin", "insightface")
+DEFAULT_PACK = "buffalo_l"
+logger = logging.getLogger(__name__)
+
+
+class EngineUnavailable(Exception):
+    """An engine cannot be had here; ``str(error)`` is a sentence for visitors that says what to do instead."""
+
+
+def load_engine(name: str | None = None, pack: str | None = None) -> FaceEngine:
+    """Give a face engine, loaded once per process.
+
+    ``name``: "builtin"; "insightface", whose pack is downloaded to ``~/.insightface`` if it is not there; or "auto",
+    which is insightface if its pack is already on this disk and loads, else builtin, and never downloads. ``pack``: a
+    pack of insightface or a folder with one. Without them the environment variables ``MAGICAPTURE_FACE_ENGINE`` and
+    ``MAGICAPTURE_FACE_PACK`` decide, and then "auto" and "buffalo_l".
+
+    Raises ``EngineUnavailable`` for an unknown name, and when insightface's pack cannot be had.
+    """
+    name = name or os.environ.get("MAGICAPTURE_FACE_ENGINE") or "auto"
+    pack = pack or os.environ.get("MAGICAPTURE_FACE_PACK") or DEFAULT_PACK
+    if name not in ENGINES:
+        raise EngineUnavailable(f"There is no face engine “{name}”. Choose one of: {', '.join(ENGINES)}.")
+    if name == "insightface":
+        return _insightface(pack)
+    if name == "auto" and pack_folder(pack):
+        try:
+            return _insightface(pack)
+        except EngineUnavailable as error:
+            logger.warning("%s Using the built-in engine.", error)
+    return _builtin()
+
+
+@lru_cache(maxsize=1)
+def _builtin() -> FaceEngine:
+    return BuiltinEngine()
+
+
+@lru_cache(maxsize=2)
+def _insightface(pack: str) -> FaceEngine:
+    folder = pack_folder(pack)
+    try:
+        if folder is None:
+            require_download(pack)
+        return InsightFaceEngine(str(folder or pack))
+    except Exception as error:  # insightface raises plain exceptions of many kinds: network, zip, onnx, assertions
+        raise EngineUnavailable(
+            f"insightface's pack “{pack}” could not be loaded ({type(error).__name__}). "
+            "Check the connection or the folder, or choose the built-in engine."
+        ) from error

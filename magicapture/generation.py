@@ -1,0 +1,121 @@
+"""An adapter and a base turn into scored portraits."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
+
+from magicapture.adapter import Adapter, applied
+from magicapture.bases import Base
+from magicapture.concepts import prompt_for, tokenize
+from magicapture.config import GenerateConfig
+from magicapture.enhance import upscale
+from magicapture.faces import FaceEngine
+from magicapture.scoring import Scores, Targets, score
+
+DIAL_REACH = 0.7
+"""How far the ends of the dial go from the composed prompt towards the prompt of one concept alone."""
+
+BATCH = 4
+"""Portraits drawn side by side."""
+
+
+@dataclass(frozen=True, eq=False)
+class Portrait:
+    """One drawn picture, what it scored, and how to draw it again."""
+
+    image: Image.Image
+    seed: int
+    likeness: float | None
+    style: float | None
+    settings: dict
+
+    def save(self, path: Path) -> Path:
+        """Write a PNG whose text chunk "magicapture" holds scores, seed and settings as JSON; gives ``path``."""
+        text = PngInfo()
+        facts = {"seed": self.seed, "likeness": self.likeness, "style": self.style, **self.settings}
+        text.add_text("magicapture", json.dumps(facts))
+        text.add_text("Software", "MagiCapture (AI-generated image)")
+        self.image.save(path, pnginfo=text)
+        return path
+
+
+def generate(base: Base, engine: FaceEngine, adapter: Adapter, config: GenerateConfig) -> list[Portrait]:
+    """Draw ``config.count`` portraits, best first; with ``best_of`` above 1, the best of that many times more.
+
+    A seed gives the same picture whatever it is drawn beside. Raises ``AdapterError`` when the adapter does not fit.
+    """
+    seeds = [config.seed + i for i in range(config.count * config.best_of)]
+    with applied(base, adapter):
+        portraits = draw_scored(base, engine, adapter.targets, seeds, config)
+    best = rank(portraits, config.dial)[: config.count]
+    return [_finished(portrait, config) for portrait in best]
+
+
+def draw_scored(
+    base: Base, engine: FaceEngine, targets: Targets | None, seeds: list[int], config: GenerateConfig
+) -> list[Portrait]:
+    """Draw one portrait per seed with what is on ``base`` now, scored where there are targets."""
+    settings = {name: value for name, value in asdict(config).items() if name not in ("seed", "count", "best_of")}
+    portraits = []
+    for seed, image in zip(seeds, draw(base, seeds, config), strict=True):
+        scores = score(image, targets, engine) if targets else Scores(None, None)
+        portraits.append(Portrait(image, seed, scores.likeness, scores.style, settings))
+    return portraits
+
+
+@torch.no_grad()
+def draw(base: Base, seeds: list[int], config: GenerateConfig) -> Iterator[Image.Image]:
+    """Draw one picture per seed with what is on ``base`` now."""
+    positive = dialled_embedding(base, config.dial, config.prompt)
+    negative = embed(base, config.negative_prompt)
+    guidance = base.spec.guidance_scale if config.guidance_scale is None else config.guidance_scale
+    for start in range(0, len(seeds), BATCH):
+        chunk = seeds[start : start + BATCH]
+        yield from base.pipeline(
+            prompt_embeds=positive.expand(len(chunk), -1, -1),
+            negative_prompt_embeds=negative.expand(len(chunk), -1, -1),
+            generator=[torch.Generator().manual_seed(seed) for seed in chunk],
+            num_inference_steps=config.steps,
+            guidance_scale=guidance,
+            height=base.resolution,
+            width=base.resolution,
+        ).images
+
+
+def dialled_embedding(base: Base, dial: float, extras: str = "") -> Tensor:
+    """Give the text embedding (1, L, D) for a place of the dial from 0 (the style) over 0.5 (both) to 1 (the person).
+
+    The prompts of the three tasks share their wording place by place, so moving on the straight line between two of
+    them fades one concept out while the other stays.
+    """
+    suffix = f", {extras}" if extras else ""
+    composed = embed(base, prompt_for("composed") + suffix)
+    if dial == 0.5:
+        return composed
+    side = embed(base, prompt_for("source" if dial > 0.5 else "reference") + suffix)
+    return torch.lerp(composed, side, DIAL_REACH * abs(2 * dial - 1))
+
+
+def embed(base: Base, prompt: str) -> Tensor:
+    """Give the text encoder's output (1, L, D) for ``prompt``."""
+    return base.pipeline.text_encoder(tokenize(base.pipeline, [prompt])).last_hidden_state
+
+
+def rank(portraits: list[Portrait], dial: float = 0.5) -> list[Portrait]:
+    """Sort portraits, best first, by likeness and style weighted as the dial weighs them."""
+    return sorted(portraits, key=lambda p: dial * (p.likeness or 0.0) + (1 - dial) * (p.style or 0.0), reverse=True)
+
+
+def _finished(portrait: Portrait, config: GenerateConfig) -> Portrait:
+    if config.upscale == 1:
+        return portrait
+    image, upscaler = upscale(portrait.image, config.upscale)
+    return Portrait(
+        image, portrait.seed, portrait.likeness, portrait.style, {**portrait.settings, "upscaler": upscaler}
+    )

@@ -1,0 +1,95 @@
+"""References as training sees them: latents and masks, prepared once, drawn anew at every step."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from magicapture.bases import Base
+from magicapture.references import Reference
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """One batch.
+
+    ``tasks``: B names; ``latents``: (B, C, h, w) without noise; ``loss_masks``: (B, 1, h, w), where the reconstruction
+    counts; ``attention_masks``: (B, side, side), 1 on the face; ``landmarks``: (B, 5, 2) in pixels of the picture.
+    """
+
+    tasks: list[str]
+    latents: Tensor
+    loss_masks: Tensor
+    attention_masks: Tensor
+    landmarks: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Role:
+    """The references of one role and their mirror images: the first axis is the photo, the second the flip (2)."""
+
+    mean: Tensor  # (N, 2, C, h, w)
+    std: Tensor  # (N, 2, C, h, w)
+    faces: Tensor  # (N, 2, 1, h, w), share of each latent that is face
+    attention: Tensor  # (N, 2, side, side)
+    landmarks: Tensor  # (N, 2, 5, 2)
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """Everything that training draws from."""
+
+    person: Role
+    style: Role
+
+    @classmethod
+    def of(cls, base: Base, person: list[Reference], style: list[Reference]) -> Self:
+        """Encode the references with the base's autoencoder."""
+        return cls(_prepare(base, person), _prepare(base, style))
+
+    def draw(self, tasks: list[str], images_per_task: int, generator: torch.Generator) -> Samples:
+        """Draw ``images_per_task`` pictures for each of ``tasks``, each mirrored or not, with fresh latents."""
+        parts = [self._draw_task(task, images_per_task, generator) for task in tasks]
+        names = [task for task in tasks for _ in range(images_per_task)]
+        return Samples(names, *(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+
+    def _draw_task(self, task: str, count: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+        role = self.person if task == "source" else self.style
+        index = torch.randint(len(role.mean), (count,), generator=generator)
+        flip = torch.randint(2, (count,), generator=generator)
+        mean, std = role.mean[index, flip], role.std[index, flip]
+        latents = mean + std * torch.randn(mean.shape, generator=generator).to(mean)
+        faces = role.faces[index, flip]
+        loss_masks = faces if task == "source" else 1 - faces
+        return latents, loss_masks, role.attention[index, flip], role.landmarks[index, flip]
+
+
+@torch.no_grad()
+def _prepare(base: Base, references: list[Reference]) -> Role:
+    """Encode each reference and its mirror image, and shrink the masks to the sides of latents and attention maps."""
+    images = (
+        torch.from_numpy(np.stack([np.asarray(r.image) for r in references])).permute(0, 3, 1, 2).float() / 127.5 - 1
+    )
+    masks = torch.from_numpy(np.stack([r.mask for r in references]))[:, None].float()
+    landmarks = torch.from_numpy(np.stack([r.landmarks for r in references])).float()
+    encoded = [base.encode(pictures) for pictures in (images, images.flip(-1))]
+    mean, std = (torch.stack(pair, dim=1) for pair in zip(*encoded, strict=True))
+    both_masks = torch.stack([masks, masks.flip(-1)], dim=1)
+    faces = torch.stack([_shrink(m, mean.shape[-1]) for m in both_masks])
+    attention = torch.stack([_shrink(m, base.attention_side) for m in both_masks])[:, :, 0]
+    both_landmarks = torch.stack([landmarks, mirrored(landmarks, images.shape[-1])], dim=1)
+    return Role(mean, std, *(t.to(base.device) for t in (faces, attention, both_landmarks)))
+
+
+def _shrink(masks: Tensor, side: int) -> Tensor:
+    return F.interpolate(masks, size=(side, side), mode="area")
+
+
+def mirrored(landmarks: Tensor, width: int) -> Tensor:
+    """Give the five landmarks (N, 5, 2) of pictures ``width`` pixels wide after a flip, left ones first."""
+    flipped = landmarks[:, [1, 0, 2, 4, 3]].clone()
+    flipped[..., 0] = width - 1 - flipped[..., 0]
+    return flipped

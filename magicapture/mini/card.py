@@ -1,0 +1,161 @@
+"""Measure the embedded base and write its model card with a sample grid beside its weights.
+
+``python -m magicapture.mini.card --data PORTRAITS`` prints the figures as JSON and writes ``README.md`` and
+``samples.png`` into the pipeline's folder.
+"""
+
+import argparse
+import copy
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from magicapture.bases import MINI_WEIGHTS, Base, load_base
+from magicapture.faces import FaceEngine, load_engine
+from magicapture.faces.recogniser import align
+from magicapture.mini.data import LANDMARKS, STYLES, Portraits, load_portraits
+from magicapture.scoring import style_features
+
+SAMPLES_PER_MEDIUM = 32
+GRID_COLUMNS = 8
+FACE_MASK = slice(24, 104)
+"""Rows and columns of a 128 px portrait that the medium's probe leaves out, so that it judges light and stroke."""
+
+
+def measure(base: Base, engine: FaceEngine, data: Path) -> tuple[dict, Image.Image]:
+    """Give the card's figures and the sample grid."""
+    held_out, known = load_portraits(data, 128, held_out=True), load_portraits(data, 128)
+    media = probe(known, held_out, "medium", medium_vector)
+    gender = probe(known, held_out, "gender", lambda image: face_vector(image, engine))
+    rows, found, named, women = [], 0, 0, []
+    for medium in STYLES:
+        article = "an" if medium[0] in "aeo" else "a"
+        pictures = sample(base, f"{article} {medium} of a person", SAMPLES_PER_MEDIUM)
+        rows.append(pictures[:GRID_COLUMNS])
+        found += sum(bool(engine.detect(picture)) for picture in pictures)
+        named += sum(media.predict(medium_vector(picture)) == medium for picture in pictures)
+        women += [gender.predict(face_vector(picture, engine)) == "woman" for picture in pictures]
+    total = SAMPLES_PER_MEDIUM * len(STYLES)
+    figures = {
+        "vae_psnr_held_out_db": reconstruction_psnr(base, held_out),
+        "held_out_portraits": len(held_out),
+        "samples": total,
+        "face_found": found / total,
+        "medium_as_prompted": named / total,
+        "medium_probe_accuracy_held_out": media.accuracy,
+        "women_for_prompt_person": sum(women) / total,
+        "women_in_data": np.mean([a["gender"] == "woman" for a in known.attributes]),
+        "gender_probe_accuracy_held_out": gender.accuracy,
+        "megabytes": sum(f.stat().st_size for f in MINI_WEIGHTS.rglob("*.safetensors")) / 1e6,
+    }
+    return {name: round(float(value), 3) for name, value in figures.items()}, contact_sheet(rows)
+
+
+@torch.no_grad()
+def sample(base: Base, prompt: str, count: int) -> list[Image.Image]:
+    """Draw ``count`` pictures for one prompt with seeds from 0."""
+    generators = [torch.Generator().manual_seed(seed) for seed in range(count)]
+    settings = {"num_inference_steps": 20, "guidance_scale": base.spec.guidance_scale}
+    return base.pipeline([prompt] * count, generator=generators, **settings).images
+
+
+@torch.no_grad()
+def reconstruction_psnr(base: Base, portraits: Portraits) -> float:
+    """Give the mean peak signal-to-noise ratio in dB of portraits after the autoencoder, over [0, 255]."""
+    ratios = []
+    vae = copy.deepcopy(base.pipeline.vae).float()
+    for index in torch.arange(len(portraits)).split(16):
+        images = portraits.images(index)
+        decoded = vae.decode(vae.encode(images).latent_dist.mean).sample.clamp(-1, 1)
+        mse = ((decoded - images) / 2).square().mean(dim=(1, 2, 3))
+        ratios += [-10 * math.log10(value) for value in mse.tolist()]
+    return sum(ratios) / len(ratios)
+
+
+class Probe:
+    """Logistic regression from vectors to the names of one attribute."""
+
+    def __init__(self, vectors: Tensor, names: list[str]) -> None:
+        """Fit on ``vectors`` (N, D), classes weighted alike."""
+        self.classes = sorted(set(names))
+        labels = torch.tensor([self.classes.index(name) for name in names])
+        self.mean, self.std = vectors.mean(dim=0), vectors.std(dim=0) + 1e-6
+        counts = torch.bincount(labels).float()
+        self.linear = torch.nn.Linear(vectors.shape[1], len(self.classes))
+        optimizer = torch.optim.LBFGS(self.linear.parameters(), max_iter=100)
+        scaled = (vectors - self.mean) / self.std
+
+        def closure() -> Tensor:
+            optimizer.zero_grad()
+            loss = F.cross_entropy(self.linear(scaled), labels, weight=counts.sum() / counts)
+            loss = loss + 1e-2 * self.linear.weight.square().sum()
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+        self.accuracy = float("nan")
+
+    def predict(self, vector: Tensor) -> str:
+        """Name the class of one vector (D,)."""
+        return self.classes[int(self.linear((vector - self.mean) / self.std).argmax())]
+
+
+def probe(known: Portraits, held_out: Portraits, attribute: str, vector_of) -> Probe:
+    """Fit a probe for ``attribute`` on training portraits and measure its accuracy on held-out ones."""
+
+    def labelled(portraits: Portraits, every: int) -> tuple[list[Tensor], list[str]]:
+        chosen = [i for i, a in enumerate(portraits.attributes) if a[attribute]][::every]
+        images = [Image.fromarray(portraits.pixels[i].permute(1, 2, 0).numpy()) for i in chosen]
+        return [vector_of(image) for image in images], [portraits.attributes[i][attribute] for i in chosen]
+
+    vectors, names = labelled(known, every=3)
+    fitted = Probe(torch.stack(vectors), names)
+    vectors, names = labelled(held_out, every=1)
+    fitted.accuracy = sum(fitted.predict(v) == n for v, n in zip(vectors, names, strict=True)) / len(names)
+    return fitted
+
+
+def medium_vector(image: Image.Image) -> Tensor:
+    """Describe the surface of a picture: its style features with the middle of the face left out."""
+    mask = np.zeros((image.height, image.width), np.float32)
+    mask[FACE_MASK, FACE_MASK] = 1
+    return style_features(image, mask)
+
+
+@torch.no_grad()
+def face_vector(image: Image.Image, engine: FaceEngine) -> Tensor:
+    """Describe the face of an aligned portrait by the recogniser's embedding."""
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 127.5 - 1
+    return engine.recogniser()(align(pixels, LANDMARKS[None] * image.width))[0]
+
+
+def contact_sheet(rows: list[list[Image.Image]]) -> Image.Image:
+    """Put pictures of one size side by side, one list a row."""
+    side = rows[0][0].width
+    sheet = Image.new("RGB", (side * len(rows[0]), side * len(rows)))
+    for y, row in enumerate(rows):
+        for x, picture in enumerate(row):
+            sheet.paste(picture, (x * side, y * side))
+    return sheet
+
+
+def main() -> None:
+    """Measure, write the card and the grid, print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder with metadata.jsonl and 128/")
+    args = parser.parse_args()
+    figures, grid = measure(load_base("mini"), load_engine("builtin"), args.data)
+    grid.save(MINI_WEIGHTS / "samples.png")
+    template = (Path(__file__).parent / "card.md").read_text()
+    (MINI_WEIGHTS / "README.md").write_text(template.format(**figures))
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""One stage of the embedded base's training: its loop, its average of weights and its checkpoints."""
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers.training_utils import EMAModel
+from torch import Tensor, nn
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@dataclass
+class Stage:
+    """What one stage trains, its averaged copy, and where it has come to: all that a checkpoint holds."""
+
+    name: str
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    ema: EMAModel
+    step: int = 0
+
+    @classmethod
+    def new(cls, name: str, model: nn.Module, lr: float, ema: float) -> "Stage":
+        """Start ``model`` on AdamW with an exponential moving average of decay ``ema``."""
+        optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+        average = EMAModel(model.parameters(), decay=ema, use_ema_warmup=True, power=0.75, foreach=True)
+        return cls(name, model, optimizer, average)
+
+    def save(self, run: Path) -> None:
+        """Write the whole state to ``run``; the file appears only when it is complete."""
+        part = run / f"{self.name}.part"
+        state = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "ema": self.ema.state_dict(),
+            "step": self.step,
+            "torch_rng": torch.get_rng_state(),
+            "python_rng": random.getstate(),
+        }
+        torch.save(state, part)
+        part.replace(run / f"{self.name}.pt")
+
+    def resume(self, run: Path) -> None:
+        """Go on from the checkpoint in ``run``, when there is one."""
+        if not (path := run / f"{self.name}.pt").exists():
+            return
+        state = torch.load(path, weights_only=False)
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.ema.load_state_dict(state["ema"])
+        self.step = state["step"]
+        torch.set_rng_state(state["torch_rng"])
+        random.setstate(state["python_rng"])
+
+
+def lr_factor(step: int, steps: int, warmup: int = 100) -> float:
+    """Scale the learning rate: a linear warm-up, then linear decay to 0."""
+    return min(1.0, (step + 1) / warmup, (steps - step) / (0.6 * steps))
+
+
+def run_stage(stage: Stage, steps: int, lr: float, loss_of: Callable[[], Tensor], run: Path, minutes: float) -> None:
+    """Minimise ``loss_of`` for ``steps`` steps in all, with checkpoints; ends on averaged weights."""
+    stage.resume(run)
+    stage.model.train()
+    saved, started, first, smooth = time.monotonic(), time.monotonic(), stage.step, None
+    while stage.step < steps:
+        for group in stage.optimizer.param_groups:
+            group["lr"] = lr * lr_factor(stage.step, steps)
+        loss = loss_of()
+        loss.backward()
+        nn.utils.clip_grad_norm_(stage.model.parameters(), 1.0)
+        stage.optimizer.step()
+        stage.optimizer.zero_grad(set_to_none=True)
+        stage.ema.step(stage.model.parameters())
+        stage.step += 1
+        smooth = loss.item() if smooth is None else 0.98 * smooth + 0.02 * loss.item()
+        if stage.step % 20 == 0:
+            rate = (stage.step - first) / (time.monotonic() - started)
+            print(f"{stage.name} {stage.step}/{steps} loss {smooth:.4f} {rate:.2f} steps/s", flush=True)
+        if time.monotonic() - saved > 60 * minutes or stage.step == steps:
+            stage.save(run)
+            saved = time.monotonic()
+    stage.ema.copy_to(stage.model.parameters())
+    stage.model.eval()

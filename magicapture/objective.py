@@ -1,0 +1,103 @@
+"""What one step is to make smaller: reconstruction under masks, misplaced attention, a stranger's face."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from magicapture.attention import record_attention, refocusing_layers, refocusing_loss
+from magicapture.bases import Base
+from magicapture.concepts import TOKENS, draw_prompt, tokenize
+from magicapture.config import TrainConfig
+from magicapture.faces.recogniser import Recogniser, align
+from magicapture.losses import face_window, identity_loss, masked_mse, predict_x0
+from magicapture.material import Material, Samples
+
+Phase = Literal["tokens", "lora"]
+
+PHASE_TASKS = {"tokens": ["source", "reference"], "lora": ["source", "reference", "composed"]}
+
+
+@dataclass(frozen=True, eq=False)
+class Objective:
+    """The loss of MagiCapture on random batches of its material.
+
+    ``person``: (D,) the embedding that the identity term pulls towards; ``recogniser``: None switches that term off.
+    """
+
+    base: Base
+    config: TrainConfig
+    material: Material
+    person: Tensor
+    recogniser: Recogniser | None
+
+    def terms(self, phase: Phase, style_weight: float, generator: torch.Generator) -> dict[str, Tensor]:
+        """Draw a batch, predict its noise in one pass and give each term by name, unweighted.
+
+        ``style_weight`` multiplies the reconstruction of the tasks that teach the style.
+        """
+        pipeline, config = self.base.pipeline, self.config
+        tasks = [task for task in PHASE_TASKS[phase] if task != "composed" or config.uses("composed")]
+        samples = self.material.draw(tasks, config.images_per_task, generator)
+        noise = torch.randn(samples.latents.shape, generator=generator).to(self.base.device)
+        steps = pipeline.scheduler.config.num_train_timesteps
+        timesteps = torch.randint(steps, (len(noise),), generator=generator).to(self.base.device)
+        noisy = pipeline.scheduler.add_noise(samples.latents, noise, timesteps)
+        ids = tokenize(pipeline, [draw_prompt(task, generator) for task in samples.tasks])
+
+        refocus = phase == "lora" and config.uses("attention")
+        layers = refocusing_layers(pipeline.unet, self.base.attention_side) if refocus else []
+        with self._autocast(), record_attention(pipeline.unet, layers) as recorder:
+            text = pipeline.text_encoder(ids).last_hidden_state
+            noise_pred = pipeline.unet(noisy, timesteps, text).sample.float()
+
+        weights = torch.tensor([1.0 if task == "source" else style_weight for task in samples.tasks])
+        error = masked_mse(noise_pred, noise, samples.loss_masks)
+        terms = {"reconstruction": (error * weights.to(error)).mean()}
+        if refocus:
+            terms["attention"] = self._attention(recorder.take(), ids, samples)
+        if phase == "lora" and self.recogniser:
+            terms["identity"] = self._identity(noisy, noise_pred, timesteps, samples)
+        return terms
+
+    def total(self, terms: dict[str, Tensor]) -> Tensor:
+        """Add up ``terms`` with their weights λ (MagiCapture, eq. 6)."""
+        weights = {"attention": self.config.attention_weight, "identity": self.config.identity_weight}
+        return sum(weights.get(name, 1.0) * term for name, term in terms.items())
+
+    def _attention(self, maps: list[Tensor], ids: Tensor, samples: Samples) -> Tensor:
+        """Keep [V1] inside the face and [V2] outside it, each in the prompts where it stands."""
+        token_ids = self.base.pipeline.tokenizer.convert_tokens_to_ids(list(TOKENS))
+        terms = []
+        for token_id, masks in zip(token_ids, (samples.attention_masks, 1 - samples.attention_masks), strict=True):
+            here = (ids == token_id).any(dim=1)
+            positions = (ids[here] == token_id).int().argmax(dim=1)
+            terms.append(refocusing_loss([m[here] for m in maps], positions, masks[here]))
+        return torch.stack(terms).mean()
+
+    def _identity(self, noisy: Tensor, noise_pred: Tensor, timesteps: Tensor, samples: Samples) -> Tensor:
+        """Compare the faces that the prediction implies with the person, on samples that are meant to show them.
+
+        The landmarks are those of the picture that was noised, known beforehand. Weighted by ``(1 − t/T)²``: the
+        noisier the sample, the less its x̂0 says.
+        """
+        alphas = self.base.pipeline.scheduler.alphas_cumprod.to(noisy.device)
+        share = timesteps / len(alphas)
+        shows_person = torch.tensor([task != "reference" for task in samples.tasks], device=noisy.device)
+        chosen = (shows_person & (share < self.config.identity_limit)).nonzero()[:, 0]
+        chosen = chosen[share[chosen].argsort()][: self.config.identity_images]
+        if len(chosen) == 0:
+            return noise_pred.sum() * 0
+        x0 = predict_x0(noisy[chosen], noise_pred[chosen], alphas[timesteps[chosen]])
+        scale, landmarks = self.base.resolution // x0.shape[-1], samples.landmarks[chosen]
+        rows, columns = face_window(landmarks, *x0.shape[-2:], scale)
+        with self._autocast():
+            decoded = self.base.decode(x0[:, :, rows, columns])
+        origin = landmarks.new_tensor([columns.start, rows.start]) * scale
+        embeddings = self.recogniser(align(decoded, landmarks - origin))
+        return identity_loss(embeddings, self.person.to(embeddings), (1 - share[chosen]) ** 2)
+
+    def _autocast(self) -> torch.autocast:
+        """Multiply in the precision of the frozen weights, while the LoRA itself stays in float32."""
+        return torch.autocast(self.base.device.type, torch.bfloat16, enabled=self.base.dtype == torch.bfloat16)

@@ -1,0 +1,132 @@
+"""Reading photos of any origin as 8-bit RGB, or saying in plain words why that is impossible."""
+
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pillow_heif
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+pillow_heif.register_heif_opener()
+
+FORMATS = ("JPEG", "PNG", "WEBP", "HEIF", "AVIF", "GIF", "BMP", "TIFF")
+"""What is opened (MPO counts as JPEG); Pillow would hand others (EPS) to outside programs."""
+ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
+"""Formats in which several frames are an animation. Phones keep several pictures in MPO and HEIF, the photo first."""
+MAX_PIXELS = 100_000_000
+"""Larger pictures are refused before they are decoded: 100 megapixels take 300 MB, and cameras stay below that."""
+MAX_ASPECT = 4.0
+"""Longer pictures are refused: no photo of a person is so long, and faces in panoramas are small and bent."""
+MAX_SIDE = 4096
+"""Larger photos are shrunk to this many pixels on the long side: faces keep far more detail than training takes."""
+LIGHT = (238, 238, 238)
+"""The plain background behind transparent pictures."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with a photo, for programs (``code``) and for visitors (``message`` and what to do, ``advice``)."""
+
+    code: str
+    severity: Literal["warning", "unusable"]
+    message: str
+    advice: str
+
+
+class PhotoError(Exception):
+    """A photo cannot be read; ``problem`` says why."""
+
+    def __init__(self, problem: Problem) -> None:
+        """Wrap ``problem``; as text the error is its message and advice."""
+        super().__init__(f"{problem.message} {problem.advice}")
+        self.problem = problem
+
+
+def read_photo(path: Path) -> tuple[Image.Image, list[str]]:
+    """Read a photo as an upright RGB picture of at most 4096 pixels a side, and say what was converted.
+
+    Raises ``PhotoError`` if the file is empty or no picture, is broken off, too large (which is known before its pixels
+    are decoded) or far longer than wide.
+    """
+    image = _open(Path(path))
+    _check_size(image.width, image.height)
+    notes = ["Only the first frame of the animation is used."] if _is_animated(image) else []
+    try:
+        image.load()
+    except Exception as error:  # each decoder has its own: OSError, SyntaxError, ValueError, EOFError, struct.error
+        raise _unusable("truncated", "The file is damaged or broken off.", "Copy or export the photo again.") from error
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith(("I", "F")):
+        notes.append("The picture has more than 8 bits per pixel and was converted.")
+    if upright.has_transparency_data:
+        notes.append("The transparent parts were put on a light background.")
+    picture = _to_rgb(upright)
+    if max(picture.size) > MAX_SIDE:
+        picture.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    return picture, notes
+
+
+def _open(path: Path) -> Image.Image:
+    if not path.is_file():
+        raise _unusable("missing", "The file is not there any more.", "Upload it again.")
+    if path.stat().st_size == 0:
+        raise _unusable("empty", "The file is empty.", "Upload the photo again.")
+    try:
+        return Image.open(path, formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _too_large() from error
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        advice = "Use a photo saved as JPEG, PNG, WebP or HEIC."
+        raise _unusable("not_a_picture", "The file is not a picture that can be read.", advice) from error
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise _too_large()
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        message = f"The picture is {width}×{height} pixels: far longer than a portrait, like a panorama."
+        raise _unusable("extreme_shape", message, "Cut out the part with the person.")
+
+
+def _too_large() -> PhotoError:
+    message = f"The picture has more than {MAX_PIXELS // 1_000_000} megapixels."
+    return _unusable("too_large", message, "Save a smaller copy of it; 4000 pixels on the long side are plenty.")
+
+
+def _unusable(code: str, message: str, advice: str) -> PhotoError:
+    return PhotoError(Problem(code, "unusable", message, advice))
+
+
+def _is_animated(image: Image.Image) -> bool:
+    return image.format in ANIMATED and getattr(image, "is_animated", False)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Convert any mode to RGB: deep greys scaled, colours through their profile, transparency on a light ground."""
+    if image.mode.startswith(("I", "F")):
+        return _eight_bits(np.asarray(image, dtype=np.float32))
+    if image.has_transparency_data:
+        layers = image.convert("RGBA")
+        ground = Image.new("RGB", image.size, LIGHT)
+        ground.paste(_through_profile(layers.convert("RGB"), image.info), mask=layers.getchannel("A"))
+        return ground
+    return _through_profile(image if image.mode in ("RGB", "CMYK") else image.convert("RGB"), image.info)
+
+
+def _eight_bits(grey: np.ndarray) -> Image.Image:
+    """Scale grey values (H, W) from 0–1, 0–255 or 0–65535, whichever they fit into, to 8-bit RGB."""
+    top = next((top for top in (1.0, 255.0) if grey.max() <= top), 65535.0)
+    return Image.fromarray((grey.clip(0, top) * (255 / top)).round().astype(np.uint8)).convert("RGB")
+
+
+def _through_profile(image: Image.Image, info: dict) -> Image.Image:
+    """Bring RGB or CMYK colours to sRGB by the profile in the file, or by the plain formula without a sound one."""
+    if profile := info.get("icc_profile"):
+        try:
+            source = ImageCms.ImageCmsProfile(BytesIO(profile))
+            return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        except (ImageCms.PyCMSError, OSError):
+            pass  # a damaged profile, or one for another colour model (grey): the plain formula will do
+    return image.convert("RGB")

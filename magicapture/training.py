@@ -1,0 +1,206 @@
+"""The two-phase training of an adapter, readable from top to bottom; one event per step."""
+
+import copy
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from magicapture.adapter import Adapter, load_lora, lora_layers, lora_state, new_info
+from magicapture.bases import Base
+from magicapture.concepts import concept_tokens, initial_rows
+from magicapture.config import GenerateConfig, TrainConfig
+from magicapture.faces import FaceEngine
+from magicapture.generation import Portrait, draw_scored
+from magicapture.material import Material
+from magicapture.objective import Objective, Phase
+from magicapture.references import Reference
+from magicapture.scoring import Targets
+
+
+@dataclass(frozen=True, eq=False)
+class TrainEvent:
+    """What one step did. ``step`` counts from 1 over both phases; ``losses`` by name, unweighted."""
+
+    phase: Phase
+    step: int
+    steps: int
+    losses: dict[str, float]
+    seconds_left: float
+    previews: tuple[Portrait, ...] = ()
+
+
+@dataclass
+class Progress:
+    """All that changes while training, beside the weights under training: part of a checkpoint."""
+
+    step: int = 0
+    best_score: float = float("-inf")
+    best_step: int = 0
+    best: dict[str, Tensor] = field(default_factory=dict)  # LoRA and token rows of the best preview so far
+    history: list[dict] = field(default_factory=list)  # one row per round of previews: step, likeness, style
+
+
+class Training:
+    """One training run; use it as a context manager and iterate over its events.
+
+    >>> with Training(base, engine, person, style, PRESETS["quick"]) as training:
+    ...     for event in training:
+    ...         print(event.step, event.losses)
+    ...     adapter = training.adapter()
+
+    Breaking off the loop is allowed at any step: ``adapter()`` gives the best state so far. While the block runs the
+    base carries the LoRA and the tokens under training; leaving the block puts it back exactly as it was.
+    """
+
+    def __init__(
+        self, base: Base, engine: FaceEngine, person: list[Reference], style: list[Reference], config: TrainConfig
+    ) -> None:
+        """Prepare latents, masks and targets once. Raises ``ValueError`` unless there is a reference of each role."""
+        if not person or not style:
+            raise ValueError("Training needs at least one usable photo of the person and one of the style.")
+        self.base, self.engine, self.config = base, engine, config
+        self.targets = Targets.of(person, style, engine)
+        recogniser = engine.recogniser().to(base.device) if config.uses("identity") else None
+        self.objective = Objective(base, config, Material.of(base, person, style), self.targets.person, recogniser)
+        self.generator = torch.Generator().manual_seed(config.seed)
+        self.progress = Progress()
+        self._step_seconds: float | None = None
+
+    def __enter__(self) -> Self:
+        """Put fresh LoRA layers and tokens on the base."""
+        config, pipeline = self.config, self.base.pipeline
+        rows = initial_rows(pipeline, config.token_noise, self.generator)
+        with ExitStack() as stack, torch.random.fork_rng():
+            torch.manual_seed(config.seed)  # PEFT draws the LoRA's start from the global generator
+            self.rows = stack.enter_context(concept_tokens(pipeline, rows)).rows
+            self.lora = stack.enter_context(lora_layers(pipeline.unet, config.rank, self.base.spec.lora_targets))
+            for parameter in self.lora:
+                parameter.data = parameter.data.float()
+            groups = [
+                {"params": [self.rows], "weight_decay": 0.0},
+                {"params": self.lora, "weight_decay": config.weight_decay},
+            ]
+            self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99), fused=True)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Restore the base."""
+        self._stack.close()
+
+    def __iter__(self) -> Iterator[TrainEvent]:
+        """Train step by step until the end, from wherever ``progress`` stands."""
+        while self.progress.step < self.config.steps:
+            started = time.monotonic()
+            phase, done = self.place(self.progress.step)
+            self._set_learning_rates(phase, done)
+            terms = self.objective.terms(phase, self.config.style_emphasis if done < 0.5 else 1.0, self.generator)
+            self.objective.total(terms).backward()
+            torch.nn.utils.clip_grad_norm_([self.rows, *self.lora], self.config.max_grad_norm)
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+            self.progress.step += 1
+            losses = {name: term.item() for name, term in terms.items()}
+            previews = self._preview() if self._preview_is_due() else ()
+            step, steps = self.progress.step, self.config.steps
+            yield TrainEvent(phase, step, steps, losses, self._seconds_left(started), previews)
+
+    def place(self, step: int) -> tuple[Phase, float]:
+        """Tell in which phase the step after ``step`` finished ones lies, and what share of that phase is done, 0–1."""
+        token_steps = self.config.steps - self.config.lora_steps
+        if step < token_steps:
+            return "tokens", step / token_steps
+        return "lora", (step - token_steps) / self.config.lora_steps
+
+    def adapter(self) -> Adapter:
+        """Give the best state that a preview has seen, or the present one when there was none."""
+        weights = dict(self.progress.best or self._weights())
+        rows = weights.pop("rows")
+        info = new_info(
+            self.base,
+            preset=self.config.preset,
+            rank=self.config.rank,
+            seed=self.config.seed,
+            off=sorted(self.config.off),
+            steps=self.progress.step,
+            best_step=self.progress.best_step or self.progress.step,
+            engine=self.engine.name,
+            scores=self.progress.history,
+        )
+        return Adapter(weights, rows, info, self.targets)
+
+    def checkpoint(self) -> dict:
+        """Give all that is needed to go on later with the same result, as CPU tensors and plain data."""
+        return {
+            "config": self.config,
+            "weights": self._weights(),
+            "optimizer": _to_cpu(self.optimizer.state_dict()),
+            "rng": self.generator.get_state(),
+            "progress": copy.deepcopy(self.progress),
+        }
+
+    def restore(self, checkpoint: dict) -> None:
+        """Go on from ``checkpoint``, inside the ``with`` block. Raises ``ValueError`` when it is of another setting."""
+        if checkpoint["config"] != self.config:
+            raise ValueError("The checkpoint was made with other settings; train with the same ones to go on from it.")
+        weights = dict(checkpoint["weights"])
+        self.rows.data.copy_(weights.pop("rows"))
+        load_lora(self.base.pipeline.unet, weights)
+        self.optimizer.load_state_dict(checkpoint["optimizer"])
+        self.generator.set_state(checkpoint["rng"])
+        self.progress = copy.deepcopy(checkpoint["progress"])
+
+    def _set_learning_rates(self, phase: Phase, done: float) -> None:
+        """Let both rates fall linearly to a tenth within each phase; phase 1 leaves the LoRA alone."""
+        decay = 1 - 0.9 * done
+        tokens, lora = self.optimizer.param_groups
+        tokens["lr"] = decay * (self.config.token_lr if phase == "tokens" else self.config.token_lr_phase2)
+        lora["lr"] = decay * self.config.lora_lr
+        for parameter in self.lora:
+            parameter.requires_grad_(phase == "lora")
+
+    def _preview_is_due(self) -> bool:
+        """Space the previews evenly over phase 2; the last one falls on the last step."""
+        done = self.progress.step - (self.config.steps - self.config.lora_steps)
+        if self.config.previews == 0 or done <= 0:
+            return False
+        interval = self.config.lora_steps / self.config.previews
+        return int(done / interval) > int((done - 1) / interval)
+
+    def _preview(self) -> tuple[Portrait, ...]:
+        """Draw and score a few quick portraits, and keep this state when they are the best so far."""
+        settings = GenerateConfig(count=self.config.preview_images, steps=self.config.preview_steps)
+        portraits = draw_scored(self.base, self.engine, self.targets, list(range(settings.count)), settings)
+        likeness = sum(p.likeness for p in portraits) / len(portraits)
+        style = sum(p.style for p in portraits) / len(portraits)
+        progress = self.progress
+        progress.history.append({"step": progress.step, "likeness": likeness, "style": style})
+        if likeness + style > progress.best_score:
+            progress.best_score, progress.best_step, progress.best = likeness + style, progress.step, self._weights()
+        return tuple(portraits)
+
+    def _weights(self) -> dict[str, Tensor]:
+        """Copy LoRA and token rows to the CPU."""
+        return {**lora_state(self.base.pipeline.unet), "rows": self.rows.detach().cpu().clone()}
+
+    def _seconds_left(self, started: float) -> float:
+        """Foretell the rest from a running mean of the time per step, previews included."""
+        taken = time.monotonic() - started
+        self._step_seconds = taken if self._step_seconds is None else 0.9 * self._step_seconds + 0.1 * taken
+        return self._step_seconds * (self.config.steps - self.progress.step)
+
+
+def _to_cpu(value: object) -> object:
+    """Copy every tensor in nested dictionaries and lists to the CPU."""
+    if isinstance(value, Tensor):
+        return value.detach().cpu().clone()
+    if isinstance(value, dict):
+        return {k: _to_cpu(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_to_cpu(v) for v in value]
+    return value

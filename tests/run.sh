@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Lint and test on a bare machine: `bash tests/run.sh [arguments for pytest]`.
+# Makes .venv-test and installs a browser where they are missing; quick the second time.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+as_root() { if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi; }
+
+python_of_3_11_or_3_12() {
+  for candidate in "${PYTHON:-}" python3.12 python3.11 python3 python; do
+    [ -n "$candidate" ] && "$candidate" -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null \
+      && echo "$candidate" && return
+  done
+  echo "Python 3.11 or 3.12 is needed; set PYTHON to it." >&2
+  return 1
+}
+
+# The stamp names the requirements that are installed: a change installs again.
+wanted=$(cat requirements.txt tests/requirements.txt | sha256sum | cut -d' ' -f1)
+if [ "$(cat .venv-test/installed 2>/dev/null)" != "$wanted" ]; then
+  python=$(python_of_3_11_or_3_12)
+  [ -x .venv-test/bin/python ] || "$python" -m venv .venv-test
+  .venv-test/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt
+  echo "$wanted" >.venv-test/installed
+fi
+
+missing=()
+command -v chromium >/dev/null || missing+=(chromium)
+/sbin/ldconfig -p | grep -q 'libGL\.so\.1' || missing+=(libgl1) # opencv, which insightface imports
+if [ ${#missing[@]} -gt 0 ]; then
+  as_root apt-get update -qq
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
+
+.venv-test/bin/ruff check .
+exec .venv-test/bin/python -m pytest "$@"

@@ -1,0 +1,132 @@
+"""An adapter must survive being saved, read by other tools, put on a base and taken off again."""
+
+import json
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import stand_in
+import tiny
+import torch
+from diffusers import StableDiffusionPipeline
+from safetensors.torch import load_file
+
+from magicapture.adapter import Adapter, AdapterError, applied
+from magicapture.bases import Base
+from magicapture.concepts import PERSON, STYLE, prompt_for
+from magicapture.config import QUICK, GenerateConfig
+from magicapture.generation import draw
+from magicapture.training import Training
+
+
+@pytest.fixture(scope="module")
+def base() -> Base:
+    return tiny.base(sample_size=16)
+
+
+@pytest.fixture(scope="module")
+def adapter(base: Base) -> Adapter:
+    config = replace(QUICK, token_steps=2, lora_steps=3, previews=0, rank=2, lora_lr=0.05)
+    references = stand_in.references(base.resolution)
+    with Training(base, stand_in.StandInEngine(), references, references, config) as training:
+        for _ in training:
+            pass
+        return training.adapter()
+
+
+def picture(base: Base) -> np.ndarray:
+    return np.asarray(next(draw(base, [7], GenerateConfig(steps=3, guidance_scale=2.0))))
+
+
+def test_saving_and_loading_keeps_everything(adapter: Adapter, tmp_path: Path) -> None:
+    loaded = Adapter.load(adapter.save(tmp_path / "a"))
+    assert loaded.info == json.loads(json.dumps(adapter.info))
+    assert torch.equal(loaded.rows, adapter.rows)
+    assert loaded.targets.engine == "stand-in"
+    assert torch.equal(loaded.targets.person, adapter.targets.person)
+    assert loaded.lora.keys() == adapter.lora.keys()
+    assert all(torch.equal(loaded.lora[key], adapter.lora[key]) for key in adapter.lora)
+
+
+def test_stock_diffusers_draws_the_same_picture_without_our_code(base: Base, adapter: Adapter, tmp_path: Path) -> None:
+    folder = adapter.save(tmp_path / "adapter")
+    base.pipeline.save_pretrained(tmp_path / "base")
+    with applied(base, adapter):
+        ours = picture(base)
+    assert not np.array_equal(ours, picture_of(base.pipeline, "a photo")), "the adapter has no effect"
+
+    stock = StableDiffusionPipeline.from_pretrained(tmp_path / "base", safety_checker=None)
+    stock.load_lora_weights(folder)
+    rows = load_file(folder / "magicapture_emb.safetensors")["clip_l"]
+    stock.load_textual_inversion(list(rows), token=[PERSON, STYLE])
+    theirs = picture_of(stock, prompt_for("composed"))
+    assert np.abs(ours.astype(int) - theirs).max() <= 1
+
+
+def picture_of(pipeline: StableDiffusionPipeline, prompt: str) -> np.ndarray:
+    generator = torch.Generator().manual_seed(7)
+    return np.asarray(pipeline(prompt, generator=generator, num_inference_steps=3, guidance_scale=2.0).images[0])
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_taking_it_off_restores_the_base_exactly(base: Base, adapter: Adapter, fails: bool) -> None:
+    picture_before, before = picture_of(base.pipeline, "a photo"), tiny.fingerprint(base)
+    try:
+        with applied(base, adapter):
+            assert tiny.fingerprint(base) != before
+            if fails:
+                raise RuntimeError
+    except RuntimeError:
+        pass
+    assert tiny.fingerprint(base) == before
+    assert np.array_equal(picture_of(base.pipeline, "a photo"), picture_before)
+
+
+def test_putting_it_on_twice_draws_the_same(base: Base, adapter: Adapter) -> None:
+    pictures = []
+    for _ in range(2):
+        with applied(base, adapter):
+            pictures.append(picture(base))
+    assert np.array_equal(*pictures)
+
+
+def test_an_error_inside_keeps_its_own_name(base: Base, adapter: Adapter) -> None:
+    with pytest.raises(ValueError, match="mine"), applied(base, adapter):
+        raise ValueError("mine")
+
+
+def test_an_adapter_of_another_base_is_refused_in_plain_words(base: Base, adapter: Adapter) -> None:
+    before = tiny.fingerprint(base)
+    wrong_rows = replace(adapter, rows=torch.zeros(2, 5))
+    wrong_layers = replace(adapter, lora={"conv_in.lora_A.weight": torch.zeros(1)})
+    for wrong in (wrong_rows, wrong_layers):
+        with pytest.raises(AdapterError, match="another one"), applied(base, wrong):
+            pass
+    assert tiny.fingerprint(base) == before
+
+
+def test_a_missing_or_broken_file_is_named(adapter: Adapter, tmp_path: Path) -> None:
+    folder = adapter.save(tmp_path / "a")
+    (folder / "magicapture_emb.safetensors").unlink()
+    with pytest.raises(AdapterError, match=r"magicapture_emb\.safetensors"):
+        Adapter.load(folder)
+    adapter.save(folder)
+    (folder / "magicapture.json").write_text("{")
+    with pytest.raises(AdapterError, match="cannot be read"):
+        Adapter.load(folder)
+
+
+def test_the_zip_holds_the_files_other_tools_read(adapter: Adapter, tmp_path: Path) -> None:
+    names = zipfile.ZipFile(adapter.zip(tmp_path / "mine.zip")).namelist()
+    assert {"pytorch_lora_weights.safetensors", "magicapture_emb.safetensors", "magicapture.json", "README.md"} <= set(
+        names
+    )
+    assert not (tmp_path / "mine").exists()
+
+
+def test_the_card_names_base_licence_and_trigger_words(adapter: Adapter, tmp_path: Path) -> None:
+    card = (adapter.save(tmp_path / "a") / "README.md").read_text()
+    for fact in ("stable-diffusion-v1-5", "creativeml-openrail-m", PERSON, STYLE, "load_lora_weights"):
+        assert fact in card

@@ -1,0 +1,76 @@
+"""Which base is taken, and what a visitor reads when one cannot be had."""
+
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from diffusers import StableDiffusionPipeline
+
+from magicapture import bases
+from magicapture.bases import MINI, SD15, BaseUnavailableError, load_base, resolve_base
+
+
+def test_without_a_gpu_the_embedded_base_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MAGICAPTURE_BASE", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert resolve_base("auto") is MINI
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert resolve_base("auto") is SD15
+
+
+def test_the_environment_names_the_base(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAGICAPTURE_BASE", "sd15")
+    assert resolve_base("auto") is SD15
+    assert resolve_base("mini") is MINI
+
+
+def test_a_base_out_of_reach_is_one_sentence_with_a_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("no route")
+
+    monkeypatch.setattr(StableDiffusionPipeline, "from_pretrained", refuse)
+    bases._load.cache_clear()
+    with pytest.raises(BaseUnavailableError, match="stable-diffusion-v1-5.*embedded demo model"):
+        load_base("sd15")
+
+
+def test_auto_falls_back_to_the_embedded_base(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+
+    def load(spec: bases.BaseSpec) -> str:
+        tried.append(spec.name)
+        if spec is SD15:
+            raise BaseUnavailableError
+        return spec.name
+
+    monkeypatch.setattr(bases, "_load", load)
+    monkeypatch.setenv("MAGICAPTURE_BASE", "sd15")
+    assert load_base("auto") == "mini"
+    assert tried == ["sd15", "mini"]
+
+
+def test_any_folder_of_the_family_is_a_base(tmp_path: Path) -> None:
+    tiny.base(sample_size=16).pipeline.save_pretrained(tmp_path)
+    base = load_base(str(tmp_path))
+    assert (base.resolution, base.attention_side) == (128, 8)
+    assert base.decoder is base.pipeline.vae
+
+
+def test_latents_are_scaled_as_the_denoiser_sees_them() -> None:
+    base = tiny.base(sample_size=16)
+    images = torch.rand(1, 3, 128, 128) * 2 - 1
+    mean, _ = base.encode(images)
+    raw = base.pipeline.vae.encode(images).latent_dist.mean
+    assert torch.allclose(mean, raw * 0.18215)
+    assert torch.allclose(base.decode(mean), base.pipeline.vae.decode(raw).sample, atol=1e-4)
+
+
+@pytest.mark.parametrize("steps", [20])
+def test_the_embedded_base_is_an_ordinary_diffusers_folder(steps: int) -> None:
+    pipeline = StableDiffusionPipeline.from_pretrained(bases.MINI_WEIGHTS, safety_checker=None)
+    pipeline.set_progress_bar_config(disable=True)
+    picture = pipeline("an oil painting of a man", num_inference_steps=steps, guidance_scale=2.5).images[0]
+    assert picture.size == (128, 128)
+    weights = sum(path.stat().st_size for path in bases.MINI_WEIGHTS.rglob("*") if path.is_file())
+    assert weights <= 90e6

@@ -1,0 +1,105 @@
+"""The whole way on the embedded base, by the command line: photos in, an adapter, portraits of that person out."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from magicapture.bases import load_base
+from magicapture.config import GenerateConfig
+from magicapture.evaluation.judge import likeness
+from magicapture.faces import load_engine
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+PERSON, ANOTHER, STYLE = EXAMPLES / "person-1", EXAMPLES / "person-2", EXAMPLES / "style-engraving"
+
+
+def run(*arguments: object, status: int = 0) -> dict:
+    """Run one command of the command line; gives the JSON object in its last line."""
+    command = [sys.executable, "-m", "magicapture", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == status, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Train ``quick`` at half its length."""
+    folder = tmp_path_factory.mktemp("adapter")
+    run("train", "--person", PERSON, "--style", STYLE, "--out", folder, "--base", "mini", "--steps", 160)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def portraits(adapter: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("portraits")
+    rows = run("generate", adapter, "--out", folder, "--count", 6)["portraits"]
+    return [Path(row["file"]) for row in rows]
+
+
+def test_portraits_are_of_that_person_and_of_nobody_else(portraits: list[Path]) -> None:
+    engine = load_engine("builtin")
+    drawn = [Image.open(path).convert("RGB") for path in portraits]
+    photos = {person: [Image.open(p).convert("RGB") for p in sorted(person.glob("*.png"))] for person in (PERSON, ANOTHER)}
+    base = load_base("mini")
+    generators = [torch.Generator().manual_seed(seed) for seed in range(len(drawn))]
+    with torch.no_grad():
+        untouched = base.pipeline(["an engraving of a person"] * len(drawn), generator=generators, guidance_scale=2.5)
+    ours = likeness(drawn, photos[PERSON], engine)
+    assert ours > likeness(untouched.images, photos[PERSON], engine) + 0.05
+    assert ours > likeness(drawn, photos[ANOTHER], engine) + 0.05
+
+
+def test_portraits_are_in_the_look(portraits: list[Path]) -> None:
+    # Engravings have no colour; the photos of the person have.
+    def colourfulness(path: Path) -> float:
+        pixels = np.asarray(Image.open(path).convert("RGB").resize((64, 64)), np.float32)
+        return float((pixels.max(axis=2) - pixels.min(axis=2)).mean())
+
+    drawn = np.mean([colourfulness(path) for path in portraits])
+    photos = np.mean([colourfulness(path) for path in PERSON.glob("*.png")])
+    assert drawn < 0.7 * photos
+
+
+def test_the_dial_trades_likeness_for_style(adapter: Path, tmp_path: Path) -> None:
+    def means(dial: float) -> np.ndarray:
+        rows = run("generate", adapter, "--out", tmp_path / str(dial), "--count", 8, "--dial", dial)["portraits"]
+        return np.array([[row["likeness"], row["style"]] for row in rows]).mean(axis=0)
+
+    style_end, person_end = means(0.0), means(1.0)
+    assert person_end[0] > style_end[0] + 0.03
+    assert person_end[1] < style_end[1] - 0.03
+
+
+def test_a_portrait_says_how_it_was_made(portraits: list[Path]) -> None:
+    facts = json.loads(Image.open(portraits[0]).text["magicapture"])
+    assert facts["steps"] == GenerateConfig.steps
+    assert -1 <= facts["likeness"] <= 1
+
+
+def test_scores_come_out_of_the_command_line(portraits: list[Path]) -> None:
+    result = run("score", *portraits, "--person", PERSON, "--style", STYLE)
+    assert len(result["images"]) == len(portraits)
+    assert result["mean"]["likeness"] == pytest.approx(np.mean([row["likeness"] for row in result["images"]]))
+
+
+def test_unusable_photos_end_in_status_one_and_a_sentence(tmp_path: Path) -> None:
+    Image.new("RGB", (800, 800), "white").save(tmp_path / "white.png")
+    result = run("check", tmp_path, status=1)
+    assert result["usable"] is False
+    assert result["photos"][0]["problems"] == ["no_face"]
+    error = run("train", "--person", tmp_path, "--style", STYLE, "--out", tmp_path / "out", status=1)["error"]
+    assert error
+    assert not (tmp_path / "out").exists()
+
+
+def test_bench_reports_both_loops() -> None:
+    result = run("bench")
+    assert result["step_ratio"] == pytest.approx(result["seconds_per_step"] / result["dreambooth_lora_seconds_per_step"])
+    assert result["seconds_per_portrait"] > 0
+    assert result["peak_memory_gb"] > 0

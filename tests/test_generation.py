@@ -1,0 +1,110 @@
+"""Portraits: seeds, the dial, ranking, and what a saved file says of itself."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from PIL import Image
+
+from magicapture.bases import Base
+from magicapture.concepts import concept_tokens, initial_rows, prompt_for
+from magicapture.config import GenerateConfig
+from magicapture.generation import DIAL_REACH, Portrait, dialled_embedding, draw, embed, rank
+from magicapture.scoring import Targets, likeness_in_words, score, style_features
+
+FAST = GenerateConfig(steps=2, guidance_scale=2.0)
+
+
+@pytest.fixture(scope="module")
+def base() -> Base:
+    return tiny.base(sample_size=16)
+
+
+def pictures(base: Base, seeds: list[int]) -> list[np.ndarray]:
+    rows = initial_rows(base.pipeline, 0.017, torch.Generator().manual_seed(0))
+    with concept_tokens(base.pipeline, rows):
+        return [np.asarray(image).astype(int) for image in draw(base, seeds, FAST)]
+
+
+def test_a_seed_gives_the_same_picture_whatever_it_is_drawn_beside(base: Base) -> None:
+    alone = pictures(base, [5])[0]
+    beside = pictures(base, [1, 5, 2, 3, 4, 6])
+    assert np.abs(alone - beside[1]).max() <= 1
+    assert np.abs(alone - beside[0]).max() > 1
+
+
+def test_the_dial_moves_from_one_prompt_to_the_other(base: Base) -> None:
+    rows = initial_rows(base.pipeline, 0.017, torch.Generator().manual_seed(0))
+    with torch.no_grad(), concept_tokens(base.pipeline, rows):
+        composed, person, style = (embed(base, prompt_for(task)) for task in ("composed", "source", "reference"))
+        assert torch.equal(dialled_embedding(base, 0.5), composed)
+        assert torch.allclose(dialled_embedding(base, 1.0), composed + DIAL_REACH * (person - composed), atol=1e-5)
+        assert torch.allclose(dialled_embedding(base, 0.0), composed + DIAL_REACH * (style - composed), atol=1e-5)
+        assert not torch.allclose(dialled_embedding(base, 0.5, "with glasses"), composed)
+
+
+@pytest.mark.parametrize("bad", [{"dial": 1.2}, {"dial": -0.1}, {"count": 0}, {"best_of": 0}, {"steps": 0}, {"upscale": 3}])
+def test_settings_out_of_range_are_refused_by_name(bad: dict) -> None:
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        GenerateConfig(**bad)
+
+
+def portrait(likeness: float | None, style: float) -> Portrait:
+    return Portrait(Image.new("RGB", (8, 8)), 0, likeness, style, {"dial": 0.5})
+
+
+def test_ranking_follows_the_dial() -> None:
+    alike, stylish, faceless = portrait(0.6, 0.5), portrait(0.4, 0.9), portrait(0.0, 0.5)
+    assert rank([faceless, stylish, alike], dial=1.0) == [alike, stylish, faceless]
+    assert rank([faceless, alike, stylish], dial=0.0)[0] is stylish
+
+
+def test_a_saved_portrait_carries_seed_scores_and_settings(tmp_path: Path) -> None:
+    path = Portrait(Image.new("RGB", (8, 8)), 7, 0.5, 0.25, {"dial": 0.75}).save(tmp_path / "p.png")
+    facts = json.loads(Image.open(path).text["magicapture"])
+    assert facts == {"seed": 7, "likeness": 0.5, "style": 0.25, "dial": 0.75}
+
+
+def test_likeness_has_words_for_every_number() -> None:
+    assert [likeness_in_words(v) for v in (None, -0.2, 0.35, 0.5, 0.9)] == [
+        "not comparable",
+        "little likeness",
+        "some likeness",
+        "alike",
+        "a striking likeness",
+    ]
+
+
+class NoFaceEngine:
+    name = "blind"
+
+    def detect(self, image: Image.Image) -> list:
+        return []
+
+
+def test_a_picture_without_a_face_is_no_likeness_at_all() -> None:
+    image = Image.new("RGB", (64, 64), "navy")
+    targets = Targets(torch.ones(4) / 2, style_features(image, None), "blind")
+    scores = score(image, targets, NoFaceEngine())
+    assert scores.likeness == 0
+    assert scores.style == pytest.approx(1.0, abs=1e-5)
+
+
+def test_scores_of_different_engines_are_not_compared() -> None:
+    image = Image.new("RGB", (64, 64), "navy")
+    targets = Targets(torch.ones(4) / 2, style_features(image, None), "other")
+    assert score(image, targets, NoFaceEngine()).likeness is None
+
+
+def test_style_looks_away_from_the_face() -> None:
+    plain, face = Image.new("RGB", (128, 128), "navy"), Image.new("RGB", (128, 128), "navy")
+    face.paste(Image.effect_noise((48, 48), 90).convert("RGB"), (40, 40))
+    mask = np.zeros((128, 128), np.float32)
+    mask[16:112, 16:112] = 1  # the network sees a little beyond each place
+    same = float(style_features(plain, mask) @ style_features(face, mask))
+    different = float(style_features(plain, None) @ style_features(face, None))
+    assert same > 0.95
+    assert different < 0.94

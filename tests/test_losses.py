@@ -1,0 +1,50 @@
+"""The losses against values worked out by hand."""
+
+import math
+
+import pytest
+import torch
+
+from magicapture.losses import face_window, identity_loss, masked_mse, predict_x0
+
+
+def test_error_outside_the_mask_does_not_count() -> None:
+    prediction, target = torch.zeros(1, 1, 2, 2), torch.tensor([[[[1.0, 5.0], [3.0, 7.0]]]])
+    mask = torch.tensor([[[[1.0, 0.0], [1.0, 0.0]]]])
+    assert masked_mse(prediction, target, mask).tolist() == [(1 + 9) / 2]
+
+
+def test_a_small_mask_weighs_as_much_as_a_large_one() -> None:
+    prediction, target = torch.zeros(2, 3, 4, 4), torch.full((2, 3, 4, 4), 2.0)
+    masks = torch.zeros(2, 1, 4, 4)
+    masks[0, 0, 0, 0] = 1
+    masks[1] = 1
+    assert masked_mse(prediction, target, masks).tolist() == pytest.approx([4.0, 4.0])
+
+
+def test_an_empty_mask_gives_zero_and_no_nan() -> None:
+    assert masked_mse(torch.ones(1, 1, 2, 2), torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 2, 2)).item() == 0
+
+
+def test_x0_is_recovered_exactly_from_the_true_noise() -> None:
+    clean, noise, alpha = torch.tensor(2.0), torch.tensor(-1.0), torch.tensor([0.25])
+    noisy = (math.sqrt(0.25) * clean + math.sqrt(0.75) * noise).reshape(1, 1, 1, 1)
+    assert predict_x0(noisy, noise.reshape(1, 1, 1, 1), alpha).item() == pytest.approx(2.0)
+
+
+def test_identity_is_zero_for_the_same_face_and_one_for_an_unrelated_one() -> None:
+    faces = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    person = torch.tensor([1.0, 0.0])
+    assert identity_loss(faces, person, torch.ones(2)).item() == pytest.approx(0.5)
+    assert identity_loss(faces, person, torch.tensor([1.0, 0.0])).item() == 0
+
+
+def test_face_window_holds_what_the_recogniser_sees_and_stays_inside() -> None:
+    landmarks = torch.tensor([[[40.0, 48.0], [60.0, 48.0], [50.0, 60.0], [42.0, 70.0], [58.0, 70.0]]])
+    rows, columns = face_window(landmarks, 16, 16, 8)
+    # Centre (50, 59.2), reach 35 px: 15…85 across and 24.2…94.2 down, one latent of 8 px more on each side.
+    assert (columns.start, columns.stop) == (0, 12)
+    assert (rows.start, rows.stop) == (2, 13)
+    rows, columns = face_window(landmarks, 8, 8, 8)
+    assert rows.stop == 8
+    assert columns.stop == 8

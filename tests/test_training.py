@@ -1,0 +1,176 @@
+"""The training loop on a random base: what a visitor would lose if a phase, a term, a pause or the clean-up failed."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import stand_in
+import tiny
+import torch
+
+from magicapture.bases import Base
+from magicapture.config import QUICK, TrainConfig
+from magicapture.training import Training
+
+SHORT = replace(QUICK, token_steps=3, lora_steps=4, previews=2, preview_images=1, preview_steps=2, rank=2)
+
+
+@pytest.fixture(scope="module")
+def base() -> Base:
+    return tiny.base(sample_size=16)
+
+
+def training(base: Base, config: TrainConfig) -> Training:
+    references = stand_in.references(base.resolution)
+    return Training(base, stand_in.StandInEngine(), references, references, config)
+
+
+def weights_after(base: Base, config: TrainConfig, steps: int | None = None) -> dict[str, torch.Tensor]:
+    with training(base, config) as run:
+        for event in run:
+            if event.step == steps:
+                break
+        return run.checkpoint()["weights"]
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_events_count_every_step_and_name_phase_losses_and_time_left(base: Base) -> None:
+    with training(base, SHORT) as run:
+        events = list(run)
+    assert [e.step for e in events] == list(range(1, 8))
+    assert [e.phase for e in events] == ["tokens"] * 3 + ["lora"] * 4
+    assert set(events[0].losses) == {"reconstruction"}
+    assert set(events[-1].losses) == {"reconstruction", "attention", "identity"}
+    assert [bool(e.previews) for e in events] == [False] * 4 + [True, False, True]
+    assert events[0].seconds_left > events[-1].seconds_left == 0
+
+
+def test_first_phase_teaches_the_tokens_alone_and_the_second_both(base: Base) -> None:
+    with training(base, SHORT) as run:
+        start = run.checkpoint()["weights"]
+        for event in run:
+            now = run.checkpoint()["weights"]
+            assert not torch.equal(now["rows"], start["rows"])
+            lora_moved = any(not torch.equal(now[k], start[k]) for k in start if k != "rows")
+            assert lora_moved == (event.phase == "lora")
+
+
+def test_the_same_seed_gives_the_same_adapter_and_another_seed_another(base: Base) -> None:
+    first = weights_after(base, SHORT)
+    assert same(first, weights_after(base, SHORT))
+    assert not same(first, weights_after(base, replace(SHORT, seed=1)))
+
+
+@pytest.mark.parametrize("pause", [1, 3, 5])
+def test_a_pause_at_any_step_changes_nothing_in_the_result(base: Base, pause: int) -> None:
+    with training(base, SHORT) as run:
+        for event in run:
+            if event.step == pause:
+                break
+        checkpoint = run.checkpoint()
+    with training(base, SHORT) as run:
+        run.restore(checkpoint)
+        steps = [event.step for event in run]
+        resumed, history = run.checkpoint()["weights"], run.progress.history
+    assert steps == list(range(pause + 1, 8))
+    assert same(resumed, weights_after(base, SHORT))
+    assert len(history) == 2
+
+
+def test_a_checkpoint_of_other_settings_is_refused(base: Base) -> None:
+    with training(base, SHORT) as run:
+        checkpoint = run.checkpoint()
+    with training(base, replace(SHORT, seed=5)) as run, pytest.raises(ValueError, match="other settings"):
+        run.restore(checkpoint)
+
+
+def test_stopping_early_gives_a_usable_adapter(base: Base) -> None:
+    with training(base, SHORT) as run:
+        for event in run:
+            if event.step == 2:
+                break
+        adapter = run.adapter()
+    assert adapter.info["steps"] == 2
+    assert adapter.rows.shape == (2, tiny.TEXT_WIDTH)
+    assert adapter.lora
+
+
+def test_the_best_preview_is_kept_and_not_the_last(base: Base) -> None:
+    with training(base, SHORT) as run:
+        for event in run:
+            if event.step == 5:
+                expected = run.checkpoint()["weights"]
+                run.progress.best_score = float("inf")  # nothing later can be better
+        adapter = run.adapter()
+    assert adapter.info["best_step"] == 5
+    assert torch.equal(adapter.rows, expected["rows"])
+
+
+@pytest.mark.parametrize(
+    ("off", "losses", "steps"),
+    [
+        ("identity", {"reconstruction", "attention"}, 7),
+        ("attention", {"reconstruction", "identity"}, 7),
+        ("composed", {"reconstruction", "attention", "identity"}, 7),
+        ("tokens", {"reconstruction", "attention", "identity"}, 4),
+    ],
+)
+def test_every_term_can_be_switched_off(base: Base, off: str, losses: set[str], steps: int) -> None:
+    with training(base, replace(SHORT, off=frozenset({off}), previews=0)) as run:
+        events = list(run)
+    assert set(events[-1].losses) == losses
+    assert len(events) == steps
+
+
+@pytest.mark.parametrize("term", ["attention", "identity"])
+def test_each_term_alone_reaches_the_weights(base: Base, term: str) -> None:
+    # The LoRA's second factor starts at 0, so its gradient shows that a term reaches the weights under training.
+    with training(base, replace(SHORT, identity_limit=1.0)) as run:
+        terms = run.objective.terms("lora", 1.0, run.generator)
+        assert terms[term].requires_grad
+        terms[term].backward()
+        assert run.rows.grad.abs().sum() > 0
+        assert sum(p.grad.abs().sum() for p in run.lora if p.grad is not None) > 0
+        run.rows.grad = None
+
+
+def test_the_identity_term_pulls_the_drawn_face_towards_the_person(base: Base) -> None:
+    with training(base, replace(SHORT, identity_limit=1.0)) as run:
+        optimizer = torch.optim.Adam([run.rows, *run.lora], lr=1e-2)
+        losses = []
+        for _ in range(25):
+            loss = run.objective.terms("lora", 1.0, torch.Generator().manual_seed(3))["identity"]
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+    assert losses[-1] < losses[0] - 0.01
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_base_is_left_exactly_as_it_was(base: Base, fails: bool) -> None:
+    before = tiny.fingerprint(base)
+    try:
+        with training(base, SHORT) as run:
+            for event in run:
+                if fails and event.step == 5:
+                    raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        pass
+    assert tiny.fingerprint(base) == before
+
+
+def test_training_without_photos_says_so(base: Base) -> None:
+    with pytest.raises(ValueError, match="at least one usable photo"):
+        Training(base, stand_in.StandInEngine(), [], stand_in.references(base.resolution), SHORT)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
