@@ -11,14 +11,14 @@ from magicapture.faces.builtin import BuiltinEngine
 from magicapture.faces.face import Face, FaceEngine
 from magicapture.faces.insight import InsightFaceEngine, pack_folder, require_download
 
-__all__ = ["ENGINES", "EngineUnavailable", "Face", "FaceEngine", "load_engine"]
+__all__ = ["ENGINES", "EngineUnavailableError", "Face", "FaceEngine", "load_engine"]
 
 ENGINES = ("auto", "builtin", "insightface")
 DEFAULT_PACK = "buffalo_l"
 logger = logging.getLogger(__name__)
 
 
-class EngineUnavailable(Exception):
+class EngineUnavailableError(Exception):
     """An engine cannot be had here; ``str(error)`` is a sentence for visitors that says what to do instead."""
 
 
@@ -30,18 +30,18 @@ def load_engine(name: str | None = None, pack: str | None = None) -> FaceEngine:
     pack of insightface or a folder with one. Without them the environment variables ``MAGICAPTURE_FACE_ENGINE`` and
     ``MAGICAPTURE_FACE_PACK`` decide, and then "auto" and "buffalo_l".
 
-    Raises ``EngineUnavailable`` for an unknown name, and when insightface's pack cannot be had.
+    Raises ``EngineUnavailableError`` for an unknown name, and when insightface's pack cannot be had.
     """
     name = name or os.environ.get("MAGICAPTURE_FACE_ENGINE") or "auto"
     pack = pack or os.environ.get("MAGICAPTURE_FACE_PACK") or DEFAULT_PACK
     if name not in ENGINES:
-        raise EngineUnavailable(f"There is no face engine “{name}”. Choose one of: {', '.join(ENGINES)}.")
+        raise EngineUnavailableError(f"There is no face engine “{name}”. Choose one of: {', '.join(ENGINES)}.")
     if name == "insightface":
         return _insightface(pack)
     if name == "auto" and pack_folder(pack):
         try:
             return _insightface(pack)
-        except EngineUnavailable as error:
+        except EngineUnavailableError as error:
             logger.warning("%s Using the built-in engine.", error)
     return _builtin()
 
@@ -59,7 +59,7 @@ def _insightface(pack: str) -> FaceEngine:
             require_download(pack)
         return InsightFaceEngine(str(folder or pack))
     except Exception as error:  # insightface raises plain exceptions of many kinds: network, zip, onnx, assertions
-        raise EngineUnavailable(
+        raise EngineUnavailableError(
             f"insightface's pack “{pack}” could not be loaded ({type(error).__name__}). "
             "Check the connection or the folder, or choose the built-in engine."
         ) from error

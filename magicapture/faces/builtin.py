@@ -10,13 +10,15 @@ from PIL import Image
 from magicapture.faces.blazeface import WEIGHTS, find_faces, load_session, suppress
 from magicapture.faces.face import Face
 from magicapture.faces.mesh import FACE_FOUND, face_mesh, five_landmarks, oval_mask
-from magicapture.faces.recogniser import FACE_SIZE, Recogniser, align, load_recogniser
+from magicapture.faces.recogniser import Recogniser, align, load_recogniser
 from magicapture.faces.square import Square
 
 CANDIDATE = 0.4
 """Detections above this are looked at with the mesh, which then decides."""
 SIDE_VIEW = 0.75
 """Detections in the whole picture above this are faces even where the mesh finds none: side views."""
+MOUTH_TO_EYES = 0.8
+"""Width of a mouth as a share of the distance of the eyes: in side views only the middle of the mouth is known."""
 TILE = 0.5
 """Side of the tiles, as a share of the picture's long side, that are searched when the whole picture shows no face."""
 LARGEST_TILED = 4.0
@@ -69,11 +71,14 @@ class BuiltinEngine:
     def detect(self, image: Image.Image) -> list[Face]:
         """Give the faces in the RGB picture ``image``, the largest first.
 
-        Looks at the whole picture, and in overlapping tiles for people far away only if that shows nobody.
+        Looks at the whole picture; if that shows nobody, in overlapping tiles for people far away; and if those do not
+        either, takes the side views, which the detector sees and the mesh does not.
         """
-        for regions, side_view in ((_whole(*image.size), SIDE_VIEW), (_tiles(*image.size), 1.0)):
+        whole, tiles = _whole(*image.size), _tiles(*image.size)
+        for regions, with_mesh in ((whole, True), (tiles, True), (whole, False)):
             found = [np.empty((0, 13)), *(find_faces(image, region, CANDIDATE) for region in regions)]
-            faces = [face for row in suppress(np.concatenate(found)) if (face := _face(image, row, side_view))]
+            look = _face if with_mesh else _side_view
+            faces = [face for row in suppress(np.concatenate(found)) if (face := look(image, row))]
             if faces:
                 return sorted(_distinct(faces), key=lambda face: -face.width * face.height)
         return []
@@ -100,18 +105,27 @@ def mesh_mask(image: Image.Image, face: Face) -> np.ndarray:
     return ((((x - centre[0]) / half[0]) ** 2 + ((y - centre[1]) / half[1]) ** 2) <= 1).astype(np.float32)
 
 
-def _face(image: Image.Image, row: np.ndarray, side_view: float) -> Face | None:
-    """Make a face of one detection (13,), or None if the mesh finds none and the score is below ``side_view``."""
-    box, score, points = row[:4].astype(np.float32), float(row[4]), row[5:].reshape(4, 2).astype(np.float32)
-    mesh, sure = face_mesh(image, box, points[:2])
-    if sure >= FACE_FOUND:
-        box, landmarks = np.concatenate([mesh.min(axis=0), mesh.max(axis=0)]), five_landmarks(mesh)
-    elif score >= side_view:
-        half_mouth = (points[1] - points[0]) * 0.4
-        landmarks = np.stack([*points[:3], points[3] - half_mouth, points[3] + half_mouth])
-    else:
+def _face(image: Image.Image, row: np.ndarray) -> Face | None:
+    """Make a face of one detection (13,), or None if the mesh does not fit."""
+    mesh, sure = face_mesh(image, row[:4], row[5:9].reshape(2, 2))
+    if sure < FACE_FOUND:
         return None
-    return Face(box, score, landmarks, RECOGNISER.embed(image, landmarks, float(max(box[2:] - box[:2]))))
+    return _embedded(image, np.concatenate([mesh.min(axis=0), mesh.max(axis=0)]), row[4], five_landmarks(mesh))
+
+
+def _side_view(image: Image.Image, row: np.ndarray) -> Face | None:
+    """Make a face of one detection (13,) and its own points, or None if it is not sure enough."""
+    if row[4] < SIDE_VIEW:
+        return None
+    left_eye, right_eye, nose, mouth = row[5:].reshape(4, 2)
+    half_mouth = (right_eye - left_eye) * MOUTH_TO_EYES / 2
+    landmarks = np.stack([left_eye, right_eye, nose, mouth - half_mouth, mouth + half_mouth])
+    return _embedded(image, row[:4], row[4], landmarks)
+
+
+def _embedded(image: Image.Image, box: np.ndarray, score: float, landmarks: np.ndarray) -> Face:
+    box, landmarks = box.astype(np.float32), landmarks.astype(np.float32)
+    return Face(box, float(score), landmarks, RECOGNISER.embed(image, landmarks, float(max(box[2:] - box[:2]))))
 
 
 def _distinct(faces: list[Face]) -> list[Face]:
