@@ -14,7 +14,7 @@ MEASURED_SIDE = 128
 """Light and sharpness are measured on the aligned crop at this size, so that photos of any size compare."""
 FACE_ROWS, FACE_COLUMNS = slice(32, 110), slice(32, 96)
 """Where the face lies in that crop."""
-SMALL, TINY = 96, 40
+SMALL, TINY = 80, 40
 """Faces below ``SMALL`` pixels of width are enlarged noticeably, below ``TINY`` nothing is left to learn from."""
 RIVAL, BYSTANDER = 0.6, 0.3
 """A second face at least so wide, as a share of the first: the subject is unclear, or merely not alone."""
@@ -76,8 +76,8 @@ def count_problems(faces: list[Face]) -> list[Problem]:
         return [Problem("no_face", "unusable", "No face was found.", advice)]
     share = faces[1].width / faces[0].width if len(faces) > 1 else 0.0
     if share >= RIVAL:
-        advice = "Cut the photo so that only one person is left."
-        return [Problem("several_people", "unusable", "Several people are in the photo: it is unclear who is meant.", advice)]
+        message = "Several people are in the photo: it is unclear who is meant."
+        return [Problem("several_people", "unusable", message, "Cut the photo so that only one person is left.")]
     if share >= BYSTANDER:
         advice = "If that is not the right one, cut the photo."
         return [Problem("bystander", "warning", "More than one face is in the photo; the largest was taken.", advice)]

@@ -38,7 +38,7 @@ SURE = 0.85
 """If only a turned picture shows a face, it must be as certain as this: turned landscapes reach 0.83."""
 MASK_SIDE = 256
 """The mask is drawn on a crop of at least this many pixels: the mesh takes 192 for the face alone."""
-SAME_PHOTO = 6.0
+SAME_PHOTO = 4.0
 """Mean difference (0–255) of two small grey crops of one photo; two photos of one sitting differ by more than 16."""
 SAME_PERSON = 0.4
 """Cosine to the mean of the others: hard pairs of one person reach 0.49, strangers 0.38 once in a thousand."""
@@ -62,7 +62,7 @@ class Reference:
 
 @dataclass(frozen=True, eq=False)
 class Verdict:
-    """What became of one photo. ``reference`` is None exactly if the photo is unusable; ``notes`` tell of conversions."""
+    """What became of one photo. ``reference`` is None exactly if it is unusable; ``notes`` tell of conversions."""
 
     name: str
     reference: Reference | None
@@ -193,8 +193,10 @@ def _reference(name: str, photo: Image.Image, face: Face, engine: FaceEngine, si
     half = (face.box[2:] - face.box[:2]) / 2 * (side / square.side)
     box = np.concatenate([middle - half, middle + half])
     in_crop = replace(face, box=box, landmarks=square.to_square(face.landmarks, side))
-    mask = Image.fromarray(engine.face_mask(square.cut(photo, side), in_crop)).resize((size, size), Image.Resampling.BOX)
-    return Reference(name, square.cut(photo, size), np.asarray(mask), square.to_square(face.landmarks, size), face.embedding)
+    large = Image.fromarray(engine.face_mask(square.cut(photo, side), in_crop))
+    mask = np.asarray(large.resize((size, size), Image.Resampling.BOX))
+    landmarks = square.to_square(face.landmarks, size)
+    return Reference(name, square.cut(photo, size), mask, landmarks, face.embedding)
 
 
 def _with_problem(verdict: Verdict, problem: Problem) -> Verdict:
@@ -204,16 +206,17 @@ def _with_problem(verdict: Verdict, problem: Problem) -> Verdict:
 def _mark_duplicates(verdicts: list[Verdict]) -> list[Verdict]:
     """Warn about photos whose crop was seen before in the list, whatever their file, size or format."""
     seen: list[tuple[str, np.ndarray]] = []
-    marked = []
-    for verdict in verdicts:
-        if verdict.reference is not None:
-            small = np.asarray(verdict.reference.image.convert("L").resize((32, 32)), dtype=np.float32)
-            first = next((name for name, other in seen if np.abs(small - other).mean() < SAME_PHOTO), None)
-            if first:
-                message = f"This is the same photo as {first}."
-                verdict = _with_problem(verdict, Problem("duplicate", "warning", message, "It is left out; add another one."))
-            seen.append((verdict.name, small))
-        marked.append(verdict)
+    marked = list(verdicts)
+    for place, verdict in enumerate(verdicts):
+        if verdict.reference is None:
+            continue
+        small = np.asarray(verdict.reference.image.convert("L").resize((32, 32)), dtype=np.float32)
+        first = next((name for name, other in seen if np.abs(small - other).mean() < SAME_PHOTO), None)
+        if first:
+            message = f"This is the same photo as {first}."
+            duplicate = Problem("duplicate", "warning", message, "It is left out; add another one.")
+            marked[place] = _with_problem(verdict, duplicate)
+        seen.append((verdict.name, small))
     return marked
 
 

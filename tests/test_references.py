@@ -1,0 +1,192 @@
+"""What visitors are told about their photos, and what training gets of them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFilter
+
+from magicapture.faces import FaceEngine
+from magicapture.references import Role, Verdict, check_photos, draw_verdict
+
+TEMPLATE = np.array([[0.3975, 0.4753], [0.6001, 0.4759], [0.5006, 0.5949], [0.4160, 0.6989], [0.5813, 0.7009]])
+"""Mean landmarks of the portraits that the embedded base was trained on, as shares of the side."""
+
+EXPECTED = {
+    "several_people.jpg": ("unusable", {"several_people"}),
+    "no_face.jpg": ("unusable", {"no_face"}),
+    "thumbnail_face64.jpg": ("warning", {"face_too_small"}),
+    "far_away_face64.jpg": ("warning", {"face_too_small"}),
+    "blurred.jpg": ("warning", {"blurred"}),
+    "dark.jpg": ("warning", {"too_dark"}),
+    "profile.jpg": ("warning", {"turned", "other_person"}),
+    "sunglasses.jpg": ("warning", {"eyes_covered"}),
+    "exif_orientation6.jpg": ("usable", set()),
+    "sideways_no_exif.jpg": ("usable", set()),
+    "sixteen_bit.png": ("usable", set()),
+    "sixteen_bit_grey.png": ("usable", set()),
+    "cmyk.jpg": ("usable", set()),
+    "transparent.png": ("usable", set()),
+    "animated.gif": ("usable", set()),
+    "truncated.jpg": ("unusable", {"truncated"}),
+    "phone.heic": ("usable", set()),
+    "text_renamed.jpg": ("unusable", {"not_a_picture"}),
+    "empty.jpg": ("unusable", {"empty"}),
+    "panorama_12000x200.jpg": ("unusable", {"extreme_shape"}),
+    "huge_20000x20000.png": ("unusable", {"too_large"}),
+    "other_person.jpg": ("warning", {"other_person"}),
+    "duplicate_of_lisa_img1.jpg": ("warning", {"duplicate"}),
+}
+LIKE_IMG1 = {"sixteen_bit.png", "sixteen_bit_grey.png", "animated.gif"}
+"""Made from photos that would count as their duplicates: they are uploaded with other photos."""
+
+
+def verdict(
+    picture: Image.Image, engine: FaceEngine, tmp_path: Path, name: str = "photo.png", role: Role = "person"
+) -> Verdict:
+    picture.save(tmp_path / name)
+    return check_photos([tmp_path / name], role, engine, 128).verdicts[0]
+
+
+def codes(checked: Verdict) -> set[str]:
+    return {problem.code for problem in checked.problems}
+
+
+# The uploads that go wrong.
+
+
+def test_every_known_bad_upload_is_tried(shared: Path) -> None:
+    assert set(json.loads((shared / "data/bad_inputs/expected.json").read_text())) == set(EXPECTED)
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_a_bad_upload_gets_the_verdict_that_a_visitor_needs(name: str, shared: Path, builtin: FaceEngine) -> None:
+    good = [shared / f"data/people/lisa/img{i}.jpg" for i in ((5, 6, 8) if name in LIKE_IMG1 else (1, 2, 5))]
+    checked = check_photos([*good, shared / "data/bad_inputs" / name], "person", builtin, 128)
+    status, expected = EXPECTED[name]
+    bad = checked.verdicts[-1]
+    assert (bad.status, codes(bad)) == (status, expected)
+    assert [v.status for v in checked.verdicts[:-1]] == ["usable"] * 3
+    assert (bad.reference is None) == (status == "unusable")
+    assert bad.sentence.startswith(name)
+
+
+def test_good_photos_of_everybody_are_not_complained_about(shared: Path, builtin: FaceEngine) -> None:
+    for person in sorted((shared / "data/people").iterdir()):
+        checked = check_photos(sorted(person.glob("*.jpg")), "person", builtin, 64)
+        assert [v.sentence for v in checked.verdicts if v.status != "usable"] == []
+
+
+def test_paintings_and_engravings_are_not_refused_as_dark_or_blurred(shared: Path, builtin: FaceEngine) -> None:
+    for style in sorted((shared / "data/styles").iterdir()):
+        checked = check_photos(sorted(style.glob("*.jpg")), "style", builtin, 64)
+        assert [v.sentence for v in checked.verdicts if v.status != "usable"] == []
+
+
+def test_crops_sit_like_the_portraits_that_the_base_has_learned(shared: Path, builtin: FaceEngine) -> None:
+    checked = check_photos(sorted((shared / "data/people/lisa").glob("*.jpg")), "person", builtin, 128)
+    mean = np.mean([(r.landmarks + 0.5) / 128 for r in checked.references], axis=0)
+    assert np.abs(mean - TEMPLATE)[[0, 1, 3, 4]].max() < 0.03
+    assert np.abs(mean.mean(axis=0) - TEMPLATE.mean(axis=0)).max() < 0.015
+
+
+# Judging.
+
+
+def test_a_good_photo_becomes_a_complete_reference(builtin: FaceEngine, portrait: Image.Image, tmp_path: Path) -> None:
+    good = verdict(portrait, builtin, tmp_path)
+    assert good.status == "usable", good.sentence
+    reference = good.reference
+    assert reference.image.size == (128, 128)
+    assert reference.mask.shape == (128, 128)
+    assert reference.mask.dtype == np.float32
+    assert np.abs(reference.landmarks / 128 - TEMPLATE).max() < 0.06
+    assert all(reference.mask[y, x] == 1 for x, y in reference.landmarks.astype(int))
+    assert reference.mask[[0, 0, -1, -1], [0, -1, 0, -1]].max() == 0
+    assert reference.mask[120, 64] == 0, "the neck"
+    assert np.linalg.norm(reference.embedding) == pytest.approx(1)
+
+
+def test_landmarks_stay_on_the_face_at_every_size(builtin: FaceEngine, portrait: Image.Image, tmp_path: Path) -> None:
+    portrait.save(tmp_path / "photo.png")
+    small, large = (
+        check_photos([tmp_path / "photo.png"], "person", builtin, size).references[0].landmarks for size in (64, 512)
+    )
+    assert np.allclose((small + 0.5) / 64, (large + 0.5) / 512, atol=1e-3)
+
+
+@pytest.mark.parametrize("turned", [Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_270])
+def test_a_photo_on_its_side_is_turned_upright(
+    turned: Image.Transpose, builtin: FaceEngine, portrait: Image.Image, tmp_path: Path
+) -> None:
+    lying = verdict(portrait.transpose(turned), builtin, tmp_path)
+    assert "turned" in " ".join(lying.notes)
+    upright = verdict(portrait, builtin, tmp_path).reference.image
+    assert np.abs(np.asarray(lying.reference.image, float) - np.asarray(upright, float)).mean() < 8
+
+
+def sunglasses(portrait: Image.Image) -> Image.Image:
+    ImageDraw.Draw(portrait).rectangle((175, 95, 275, 125), fill=(8, 8, 8))
+    return portrait
+
+
+def beside_each_other(portrait: Image.Image) -> Image.Image:
+    pair = Image.new("RGB", (640, 512))
+    pair.paste(portrait.crop((60, 0, 380, 512)))
+    pair.paste(portrait.crop((60, 0, 380, 512)).transpose(Image.Transpose.FLIP_LEFT_RIGHT), (320, 0))
+    return pair
+
+
+SPOILT = {
+    "blurred": lambda p: p.filter(ImageFilter.GaussianBlur(6)),
+    "too_dark": lambda p: p.point(lambda v: v // 6),
+    "blown_out": lambda p: p.point(lambda v: min(255, v * 2)),
+    "eyes_covered": sunglasses,
+    "several_people": beside_each_other,
+    "face_too_small": lambda p: p.resize((300, 300)),
+    "extreme_shape": lambda p: p.resize((2560, 512)),
+    "no_face": lambda p: p.crop((300, 250, 512, 512)),
+}
+
+
+@pytest.mark.parametrize("code", SPOILT)
+def test_a_spoilt_photo_is_told_what_is_wrong(
+    code: str, builtin: FaceEngine, portrait: Image.Image, tmp_path: Path
+) -> None:
+    spoilt = verdict(SPOILT[code](portrait), builtin, tmp_path)
+    assert code in codes(spoilt), spoilt.sentence
+
+
+@pytest.mark.parametrize("code", ["eyes_covered", "too_dark"])
+def test_a_picture_of_a_style_may_have_dark_eyes_and_shadows(
+    code: str, builtin: FaceEngine, portrait: Image.Image, tmp_path: Path
+) -> None:
+    spoilt = portrait.point(lambda v: v // 4) if code == "too_dark" else sunglasses(portrait)
+    assert code in codes(verdict(spoilt, builtin, tmp_path))
+    assert code not in codes(verdict(spoilt, builtin, tmp_path, role="style"))
+
+
+def test_a_face_too_small_to_learn_from_is_refused(builtin: FaceEngine, portrait: Image.Image, tmp_path: Path) -> None:
+    tiny = verdict(portrait.resize((160, 160)), builtin, tmp_path)
+    assert tiny.status == "unusable"
+    assert codes(tiny) == {"face_too_small"}
+
+
+def test_the_same_photo_saved_twice_is_used_once(builtin: FaceEngine, portrait: Image.Image, tmp_path: Path) -> None:
+    portrait.save(tmp_path / "one.png")
+    portrait.resize((400, 400)).save(tmp_path / "two.jpg", quality=60)
+    checked = check_photos([tmp_path / "one.png", tmp_path / "two.jpg"], "person", builtin, 128)
+    assert [v.status for v in checked.verdicts] == ["usable", "warning"]
+    assert "same photo as one.png" in checked.verdicts[1].sentence
+    assert [r.name for r in checked.references] == ["one.png"]
+
+
+def test_the_page_can_show_what_is_learned(builtin: FaceEngine, portrait: Image.Image, tmp_path: Path) -> None:
+    good = verdict(portrait, builtin, tmp_path)
+    drawn = np.asarray(draw_verdict(good), int) - np.asarray(good.reference.image, int)
+    changed = np.abs(drawn).sum(axis=2) > 0
+    assert 100 < changed.sum() < 1500
+    assert good.reference.mask[changed].min() < 0.5 < good.reference.mask[changed].max()
+    with pytest.raises(ValueError, match=r"photo\.png"):
+        draw_verdict(Verdict("photo.png", None))
