@@ -75,17 +75,20 @@ def draw(base: Base, seeds: list[int], config: GenerateConfig) -> Iterator[Image
     positive = dialled_embedding(base, config.dial, config.prompt)
     negative = embed(base, config.negative_prompt)
     guidance = base.spec.guidance_scale if config.guidance_scale is None else config.guidance_scale
+    autocast = torch.autocast(base.device.type, base.dtype, enabled=base.dtype == torch.bfloat16)
     for start in range(0, len(seeds), BATCH):
         chunk = seeds[start : start + BATCH]
-        yield from base.pipeline(
-            prompt_embeds=positive.expand(len(chunk), -1, -1),
-            negative_prompt_embeds=negative.expand(len(chunk), -1, -1),
-            generator=[torch.Generator().manual_seed(seed) for seed in chunk],
-            num_inference_steps=config.steps,
-            guidance_scale=guidance,
-            height=base.resolution,
-            width=base.resolution,
-        ).images
+        with autocast:  # the token rows and the LoRA are float32: without it the pipeline mixes precisions
+            images = base.pipeline(
+                prompt_embeds=positive.expand(len(chunk), -1, -1),
+                negative_prompt_embeds=negative.expand(len(chunk), -1, -1),
+                generator=[torch.Generator().manual_seed(seed) for seed in chunk],
+                num_inference_steps=config.steps,
+                guidance_scale=guidance,
+                height=base.resolution,
+                width=base.resolution,
+            ).images
+        yield from images
 
 
 def dialled_embedding(base: Base, dial: float, extras: str = "") -> Tensor:

@@ -12,6 +12,16 @@ def masked_mse(prediction: Tensor, target: Tensor, masks: Tensor) -> Tensor:
     return (error * masks).sum(dim=(1, 2, 3)) / masks.sum(dim=(1, 2, 3)).clamp(min=1e-6)
 
 
+def add_noise(clean: Tensor, noise: Tensor, alphas_cumprod: Tensor) -> Tensor:
+    """Noise samples for training: ``√ᾱ_t z + √(1 − ᾱ_t) ε`` (DDPM, eq. 4).
+
+    Not left to the pipeline's scheduler: a sampler such as DPM-Solver++ noises by its own list of steps, which is
+    another one after every picture that is drawn. ``clean``, ``noise``: (B, C, h, w); ``alphas_cumprod``: (B,).
+    """
+    alpha = alphas_cumprod[:, None, None, None]
+    return alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
+
+
 def predict_x0(noisy: Tensor, noise_pred: Tensor, alphas_cumprod: Tensor) -> Tensor:
     """Undo the noise in one step: ``(z_t − √(1 − ᾱ_t) ε_θ) / √ᾱ_t`` (DDPM, eq. 15).
 

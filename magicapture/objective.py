@@ -11,7 +11,7 @@ from magicapture.bases import Base
 from magicapture.concepts import TOKENS, draw_prompt, tokenize
 from magicapture.config import TrainConfig
 from magicapture.faces.recogniser import Recogniser, align
-from magicapture.losses import face_window, identity_loss, masked_mse, predict_x0
+from magicapture.losses import add_noise, face_window, identity_loss, masked_mse, predict_x0
 from magicapture.material import Material, Samples
 
 Phase = Literal["tokens", "lora"]
@@ -41,9 +41,10 @@ class Objective:
         tasks = [task for task in PHASE_TASKS[phase] if task != "composed" or config.uses("composed")]
         samples = self.material.draw(tasks, config.images_per_task, generator)
         noise = torch.randn(samples.latents.shape, generator=generator).to(self.base.device)
-        steps = pipeline.scheduler.config.num_train_timesteps
-        timesteps = torch.randint(steps, (len(noise),), generator=generator).to(self.base.device)
-        noisy = pipeline.scheduler.add_noise(samples.latents, noise, timesteps)
+        alphas = pipeline.scheduler.alphas_cumprod
+        timesteps = torch.randint(len(alphas), (len(noise),), generator=generator)
+        noisy = add_noise(samples.latents, noise, alphas[timesteps].to(self.base.device))
+        timesteps = timesteps.to(self.base.device)
         ids = tokenize(pipeline, [draw_prompt(task, generator) for task in samples.tasks])
 
         refocus = phase == "lora" and config.uses("attention")
