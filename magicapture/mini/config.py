@@ -13,7 +13,7 @@ class VaeConfig:
     latent_channels: int
     steps: int
     batch: int
-    lr: float = 6e-4  # AdamW, cosine decay to 0 after a short warm-up
+    lr: float = 6e-4  # AdamW, warm-up, then linear decay to 0 over the last 60 %
     perceptual: float = 0.3  # weight of the distance between early ImageNet features
     identity: float = 0.2  # weight of 1 − cosine of the faces' embeddings
     identity_images: int = 3  # how many pictures of a batch the recogniser looks at: it costs much on a CPU
@@ -33,7 +33,7 @@ class UnetConfig:
     text_layers: int
     steps: int
     batch: int
-    lr: float = 4e-4
+    lr: float = 4e-4  # the same schedule
     caption_dropout: float = 0.1  # share of empty prompts, for classifier-free guidance
     min_snr: float = 5.0  # Hang et al., 2023
     ema: float = 0.9995
@@ -58,8 +58,9 @@ CPU = MiniConfig(
         head_dim=32,
         text_width=192,
         text_layers=3,
-        steps=3000,
-        batch=64,
+        steps=2600,
+        batch=32,
+        ema=0.999,
     ),
 )
 GPU = MiniConfig(
