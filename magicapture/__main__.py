@@ -91,10 +91,7 @@ def run_train(args: argparse.Namespace) -> tuple[dict, int]:
     base, engine = load_base(args.base), load_engine()
     config = replace(PRESETS[args.preset], seed=args.seed, off=frozenset(args.off))
     if args.steps:
-        share = args.steps / config.steps
-        config = replace(
-            config, token_steps=round(config.token_steps * share), lora_steps=round(config.lora_steps * share)
-        )
+        config = config.with_steps(args.steps)
     person = checked(args.person, "person", base.resolution).references
     style = checked(args.style, "style", base.resolution).references
     checkpoint = args.out / CHECKPOINT_FILE
