@@ -12,7 +12,7 @@ from magicapture.config import GenerateConfig, TrainConfig
 from magicapture.faces import load_engine
 from magicapture.generation import Portrait, generate
 from magicapture.references import Reference
-from magicapture.training import Training, TrainEvent
+from magicapture.training import TrainEvent, Training
 
 TURN = threading.Lock()
 """Training and drawing put LoRA layers on the base that the whole process shares: whoever does either holds this."""

@@ -12,7 +12,8 @@ from magicapture.ui.session import KEPT_SECONDS, new_folder, new_session
 SWEEP_SECONDS = 3600
 
 HEAD = """<div class="magi-head"><h1>MagiCapture</h1>
-<p>A few photos of a person, a few pictures of a look: the model learns both and draws that person in that look.</p></div>"""
+<p>A few photos of a person, a few pictures of a look: the model learns both, and draws that person in that look.</p>
+</div>"""
 
 
 def build_page(base: Base, engine: FaceEngine) -> gr.Blocks:
@@ -24,13 +25,13 @@ def build_page(base: Base, engine: FaceEngine) -> gr.Blocks:
         gr.HTML(HEAD)
         with gr.Tabs() as tabs:
             with gr.Tab("1 · References", id="references"):
-                parts = references.build(session)
+                photos = references.build()
             with gr.Tab("2 · Train", id="train"):
-                trainer = train.build(session, base.spec.name)
+                trainer = train.build(base.spec.name)
             with gr.Tab("3 · Portraits", id="portraits"):
                 portraits.build(session)
         gr.HTML(foot(base, engine))
-        references.connect(parts, session, trainer.base)
+        references.connect(photos, session, trainer.base)
         train.connect(trainer, session, tabs)
         page.load(new_folder, outputs=session.folder, queue=False, api_visibility="private")
     return page
@@ -42,7 +43,6 @@ def foot(base: Base, engine: FaceEngine) -> str:
     lines = (
         f"Draws with {base.spec.title} on {device} (licence of the base model: {base.spec.licence}).",
         f"Faces: {engine.name}. {engine.licence}",
-        "Use photos of people who agreed to it. Photos, adapters and portraits stay on this server and are deleted "
-        f"{KEPT_SECONDS // 3600} hours after you leave, or earlier.",
+        "Use photos of people who agreed to it. Photos, adapters and portraits stay on this server for about a day.",
     )
     return '<div class="magi-foot">' + "".join(f"<p>{escape(line)}</p>" for line in lines) + "</div>"

@@ -18,6 +18,7 @@ from magicapture.ui.words import note, section
 NO_ADAPTER = "There is no adapter yet: add photos in the tab References, then train one in the tab Train."
 CHIPS = ("with glasses", "with a beard", "with a mustache", "with a hat", "light background", "dark background")
 """Words that every base knows, the embedded one included."""
+GALLERY_HINT = "Portraits appear here, the best first, each with its likeness and style score."
 
 MAX_SEED = 2**31
 
@@ -60,14 +61,16 @@ def build(session: Session) -> None:
             draw = gr.Button("Draw portraits", variant="primary", elem_id="draw")
         with gr.Column(min_width=300, scale=3):
             gallery = gr.Gallery(
-                label="Portraits, best first", columns=2, height=520, object_fit="contain", interactive=False,
-                buttons=["download", "fullscreen"], elem_id="portraits",
-            )  # fmt: skip
-            said = gr.HTML(
-                section("", "Each picture's likeness and style score stand below it. Seed and settings are kept in the PNG."),
-                elem_id="portraits-said",
-                min_height=48,
+                label="Portraits",
+                show_label=False,
+                columns=2,
+                height=600,
+                object_fit="contain",
+                interactive=False,
+                buttons=["download", "fullscreen"],
+                elem_id="portraits",
             )
+            said = gr.HTML(section("", GALLERY_HINT), elem_id="portraits-said", min_height=32)
             download = gr.DownloadButton("Download all (zip of PNG)", interactive=False, elem_id="download-portraits")
     outputs = [gallery, said, download, session.folder]
     controls = {getattr(studio, field.name) for field in fields(studio)}
@@ -124,11 +127,13 @@ def draw_portraits(adapter: Adapter | None, folder: Path | None, config: Generat
     folder = folder or new_folder()
     pictures, archive = _save(portraits, folder)
     shown = [
-        (str(path), f"{caption(p.likeness, p.style)} · seed {p.seed}") for path, p in zip(pictures, portraits, strict=True)
+        (str(path), f"{caption(p.likeness, p.style)} · seed {p.seed}")
+        for path, p in zip(pictures, portraits, strict=True)
     ]
     upscaler = portraits[0].settings.get("upscaler")
     size = portraits[0].image.size
-    said = f"{len(portraits)} portraits of {size[0]} × {size[1]} pixels" + (f", enlarged by {upscaler}." if upscaler else ".")
+    how = f", enlarged by {upscaler}." if upscaler else "."
+    said = f"{len(portraits)} portraits of {size[0]} × {size[1]} pixels{how} Seed and settings are kept in each PNG."
     return shown, section("", said), gr.DownloadButton(value=str(archive), interactive=True), folder
 
 

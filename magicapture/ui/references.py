@@ -1,6 +1,7 @@
 """The tab References: photos in, a verdict on each beside them."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import gradio as gr
@@ -21,7 +22,7 @@ ROLES: dict[Role, tuple[str, str, str]] = {
     "style": (
         "The style",
         "Four to six portraits in the look you want, of anyone: paintings, engravings, studio shots.",
-        "Add portraits in the look you want, or load an example.",
+        "Add portraits in the look you want: drop them into the frame, or paste them from the clipboard.",
     ),
 }
 """Heading, explanation, and what to do while there is nothing."""
@@ -29,7 +30,7 @@ ROLES: dict[Role, tuple[str, str, str]] = {
 Photos = list[tuple[str, str | None]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RolePart:
     """One half of the tab."""
 
@@ -38,29 +39,37 @@ class RolePart:
     verdicts: gr.HTML
 
 
-def build(session: Session) -> list[RolePart]:
-    """Lay the tab out; ``connect`` has to follow. Clicking an example loads its pictures."""
-    del session
+@dataclass(frozen=True, eq=False)
+class References:
+    """The tab: its halves, and the buttons that load examples, each with its pictures by role."""
+
+    parts: list[RolePart]
+    buttons: list[tuple[gr.Button, dict[Role, list[Path]]]]
+
+
+def build() -> References:
+    """Lay the tab out; ``connect`` has to follow."""
+    buttons = _build_examples()
     parts = []
     with gr.Row(equal_height=False):
         for role in ROLES:
             with gr.Column(min_width=300):
                 parts.append(_build_role(role))
-    _build_examples(parts)
-    return parts
+    return References(parts, buttons)
 
 
 def _build_role(role: Role) -> RolePart:
     heading, explanation, nothing = ROLES[role]
     gr.HTML(section(heading, explanation))
     photos = gr.Gallery(
-        label=f"Photos of the {role}",
+        label=heading,
+        show_label=False,
         sources=["upload", "webcam", "clipboard"],
         file_types=["image", ".heic", ".heif", ".avif"],
         type="filepath",
         interactive=True,
         columns=4,
-        height=300,
+        height=260,
         object_fit="cover",
         buttons=["fullscreen"],
         elem_id=f"{role}-photos",
@@ -69,42 +78,51 @@ def _build_role(role: Role) -> RolePart:
     return RolePart(role, photos, verdicts)
 
 
-def _build_examples(parts: list[RolePart]) -> None:
-    """Offer a button for everything at once, and one per set where there are several."""
-    sets = {part.role: examples(part.role) for part in parts}
+def _build_examples() -> list[tuple[gr.Button, dict[Role, list[Path]]]]:
+    """Offer one button for everything at once, and one per set where a role has several; none where there are none."""
+    sets = {role: examples(role) for role in ROLES}
     if not all(sets.values()):
-        return
-    gr.HTML(section("No photos at hand?", "These people do not exist: the embedded model drew them."))
-    with gr.Row():
-        both = gr.Button("Load the examples", elem_id="load-examples")
-        both.click(
-            lambda: [next(iter(sets[part.role].values())) for part in parts],
+        return []
+    with gr.Row(elem_classes="magi-examples"):
+        gr.HTML(section("", "No photos at hand? These people do not exist: the embedded model drew them."))
+        first = {role: next(iter(found.values())) for role, found in sets.items()}
+        buttons = [(gr.Button("Load the examples", size="sm", elem_id="load-examples", min_width=120), first)]
+        for role, found in sets.items():
+            for name, pictures in found.items() if len(found) > 1 else ():
+                buttons.append((gr.Button(f"{role.capitalize()}: {name}", size="sm", min_width=120), {role: pictures}))
+    return buttons
+
+
+def connect(tab: References, session: Session, base: gr.Dropdown) -> None:
+    """Check the photos of a role when they change, and again when the base does: it decides the size of the crops."""
+    for part in tab.parts:
+        changes = [part.photos.upload, part.photos.change, part.photos.delete, base.change]
+        gr.on(changes, **_checking(part, session, base))
+    for button, pictures in tab.buttons:
+        parts = [part for part in tab.parts if part.role in pictures]
+        loaded = button.click(
+            lambda found=[pictures[part.role] for part in parts]: found if len(found) > 1 else found[0],
             outputs=[part.photos for part in parts],
             queue=False,
             api_visibility="private",
         )
-        for part in parts:
-            if len(sets[part.role]) > 1:
-                for name, pictures in sets[part.role].items():
-                    button = gr.Button(f"{part.role.capitalize()}: {name}")
-                    button.click(lambda p=pictures: p, outputs=part.photos, queue=False, api_visibility="private")
+        for part in parts:  # a gallery that was empty does not say that it changed
+            loaded.then(**_checking(part, session, base))
 
 
-def connect(parts: list[RolePart], session: Session, base: gr.Dropdown) -> None:
-    """Check the photos of a role when they change, and again when the base does: it decides the size of the crops."""
-    for part in parts:
-        gr.on(
-            [part.photos.change, base.change],
-            lambda photos, name, role=part.role: check(role, photos, name),
-            inputs=[part.photos, base],
-            outputs=[getattr(session, part.role), part.verdicts],
-            trigger_mode="always_last",
-            concurrency_id="check",
-            concurrency_limit=2,
-            show_progress="minimal",
-            show_progress_on=part.verdicts,
-            api_visibility="private",
-        )
+def _checking(part: RolePart, session: Session, base: gr.Dropdown) -> dict:
+    """Give the settings of an event that checks the photos of ``part``."""
+    return {
+        "fn": partial(check, part.role),
+        "inputs": [part.photos, base],
+        "outputs": [getattr(session, part.role), part.verdicts],
+        "trigger_mode": "always_last",
+        "concurrency_id": "check",
+        "concurrency_limit": 2,
+        "show_progress": "minimal",
+        "show_progress_on": part.verdicts,
+        "api_visibility": "private",
+    }
 
 
 def check(role: Role, photos: Photos | None, base: str) -> tuple[object, str]:

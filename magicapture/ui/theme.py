@@ -30,6 +30,10 @@ THEME = gr.themes.Base(
 ).set(
     body_background_fill="#faf8f6",
     body_background_fill_dark="#171412",
+    body_text_color_subdued="*neutral_600",
+    body_text_color_subdued_dark="*neutral_400",
+    block_info_text_color="*neutral_600",
+    block_info_text_color_dark="*neutral_400",
     block_background_fill="white",
     block_background_fill_dark="#211d1a",
     block_border_width="1px",

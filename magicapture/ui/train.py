@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -13,7 +14,7 @@ from magicapture.bases import SPECS, BaseUnavailableError, load_base
 from magicapture.config import PRESETS, TERMS, TrainConfig
 from magicapture.gpu import train_adapter, training_seconds
 from magicapture.references import CheckedSet, Reference
-from magicapture.ui.live import Live, progress_bar
+from magicapture.ui.live import Live, loss_plot, progress_bar
 from magicapture.ui.session import Session, new_folder
 from magicapture.ui.words import duration, note, section
 
@@ -46,9 +47,9 @@ class Trainer:
     start: gr.Button
     stop: gr.Button
     progress: gr.HTML
-    losses: gr.LinePlot
+    losses: gr.HTML
     previews: gr.Gallery
-    done: gr.Group
+    done: gr.Column
     result: gr.HTML
     download: gr.DownloadButton
     onwards: gr.Button
@@ -65,9 +66,8 @@ class Plan:
     stop: Path
 
 
-def build(session: Session, base: str) -> Trainer:
+def build(base: str) -> Trainer:
     """Lay the tab out; ``base`` is the name of the base that is chosen at first. ``connect`` has to follow."""
-    del session
     gr.HTML(section("How long may it take?", "More steps make the likeness steadier. You can stop at any time."))
     with gr.Row(equal_height=False):
         with gr.Column(min_width=300):
@@ -80,14 +80,19 @@ def build(session: Session, base: str) -> Trainer:
                 stop = gr.Button("Stop and keep", interactive=False, elem_id="stop-training")
         with gr.Column(min_width=300):
             progress = gr.HTML(progress_bar(None), elem_id="progress")
-            losses = gr.LinePlot(
-                label="Losses", x="step", y="loss", color="term", height=220, y_title="", x_title="step", buttons=[]
-            )
+            losses = gr.HTML(loss_plot({}, 1), elem_id="losses")
+    gr.HTML(section("Previews", "Quick portraits while it trains; the best state is the one that is kept."))
     previews = gr.Gallery(
-        label="Previews while it trains", columns=4, height=270, object_fit="contain", buttons=["fullscreen"],
-        interactive=False, elem_id="previews",
-    )  # fmt: skip
-    with gr.Group(visible=False) as done:
+        label="Previews",
+        show_label=False,
+        columns=4,
+        height=290,
+        object_fit="contain",
+        buttons=["fullscreen"],
+        interactive=False,
+        elem_id="previews",
+    )
+    with gr.Column(visible=False) as done:
         result = gr.HTML(elem_id="training-result")
         with gr.Row():
             download = gr.DownloadButton("Download the adapter (zip)", elem_id="download-adapter")
@@ -123,9 +128,10 @@ def connect(trainer: Trainer, session: Session, tabs: gr.Tabs) -> None:
     gr.on(changes, show_ready, settings, t.ready, **hidden)
     plan = gr.State()
     begin = t.start.click(make_plan, [*settings, session.folder], [plan, session.folder], **hidden)
-    opened = begin.success(lambda: _opened(t), outputs=[t.start, t.stop, t.progress, t.losses, t.previews, t.done], **hidden)
+    cleared = [t.start, t.stop, t.progress, t.losses, t.previews, t.done]
+    opened = begin.success(lambda: _opened(t), outputs=cleared, **hidden)
     run = opened.success(
-        lambda plan, folder: run_training(plan, folder, t, session),
+        partial(run_training, t=t, session=session),
         [plan, session.folder],
         [t.progress, t.losses, t.previews, t.done, t.result, t.download, session.adapter],
         concurrency_id="gpu",
@@ -195,9 +201,9 @@ def _opened(t: Trainer) -> dict:
         t.start: gr.Button(interactive=False),
         t.stop: gr.Button(interactive=True),
         t.progress: progress_bar(None, "Waiting for its turn, then preparing the photos …"),
-        t.losses: None,
+        t.losses: loss_plot({}, 1),
         t.previews: [],
-        t.done: gr.Group(visible=False),
+        t.done: gr.Column(visible=False),
     }
 
 
@@ -227,9 +233,9 @@ def run_training(plan: Plan, folder: Path, t: Trainer, session: Session) -> Iter
         plan.stop.unlink(missing_ok=True)
     yield {
         t.progress: live.finished(),
-        t.losses: live.losses(),
+        t.losses: loss_plot(live.curves, live.last.steps),
         t.previews: live.previews,
-        t.done: gr.Group(visible=True),
+        t.done: gr.Column(visible=True),
         t.result: note(live.summary(), "good"),
         t.download: gr.DownloadButton(value=str(archive)),
         session.adapter: adapter,
