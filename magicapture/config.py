@@ -51,7 +51,9 @@ class TrainConfig:
     def with_steps(self, steps: int) -> Self:
         """Give the same settings for ``steps`` steps in all, shared between the phases as before."""
         share = steps / self.steps
-        return replace(self, token_steps=round(self.token_steps * share), lora_steps=max(1, round(self.lora_steps * share)))
+        return replace(
+            self, token_steps=round(self.token_steps * share), lora_steps=max(1, round(self.lora_steps * share))
+        )
 
 
 QUICK = TrainConfig()

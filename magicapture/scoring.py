@@ -43,8 +43,10 @@ class Targets:
 
 @dataclass(frozen=True)
 class Scores:
-    """``likeness``: cosine to the person, in [-1, 1], 0 when no face is found, None when it cannot be compared;
-    ``style``: cosine to the style outside the face, in [-1, 1].
+    """How near a picture came.
+
+    ``likeness``: cosine to the person, in [-1, 1], 0 when no face is found, None when it cannot be compared;
+    ``style``: cosine to the style outside the face, in [-1, 1], None when there is none to compare with.
     """
 
     likeness: float | None

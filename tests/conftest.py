@@ -19,6 +19,12 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
+def sitter(shared: Path) -> Path:
+    """Give the folder of the one person of whom there are many photos."""
+    return max((shared / "data/people").iterdir(), key=lambda folder: len(list(folder.glob("*.jpg"))))
+
+
+@pytest.fixture(scope="session")
 def builtin() -> FaceEngine:
     """Give the engine that comes with the app."""
     return load_engine("builtin")

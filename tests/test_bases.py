@@ -31,7 +31,7 @@ def test_a_base_out_of_reach_is_one_sentence_with_a_way_out(monkeypatch: pytest.
 
     monkeypatch.setattr(StableDiffusionPipeline, "from_pretrained", refuse)
     bases._load.cache_clear()
-    with pytest.raises(BaseUnavailableError, match="stable-diffusion-v1-5.*embedded demo model"):
+    with pytest.raises(BaseUnavailableError, match=r"stable-diffusion-v1-5.*embedded demo model"):
         load_base("sd15")
 
 

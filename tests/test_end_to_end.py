@@ -45,7 +45,9 @@ def portraits(adapter: Path, tmp_path_factory: pytest.TempPathFactory) -> list[P
 def test_portraits_are_of_that_person_and_of_nobody_else(portraits: list[Path]) -> None:
     engine = load_engine("builtin")
     drawn = [Image.open(path).convert("RGB") for path in portraits]
-    photos = {person: [Image.open(p).convert("RGB") for p in sorted(person.glob("*.png"))] for person in (PERSON, ANOTHER)}
+    photos = {
+        person: [Image.open(p).convert("RGB") for p in sorted(person.glob("*.png"))] for person in (PERSON, ANOTHER)
+    }
     base = load_base("mini")
     generators = [torch.Generator().manual_seed(seed) for seed in range(len(drawn))]
     with torch.no_grad():
@@ -100,6 +102,8 @@ def test_unusable_photos_end_in_status_one_and_a_sentence(tmp_path: Path) -> Non
 
 def test_bench_reports_both_loops() -> None:
     result = run("bench")
-    assert result["step_ratio"] == pytest.approx(result["seconds_per_step"] / result["dreambooth_lora_seconds_per_step"])
+    assert result["step_ratio"] == pytest.approx(
+        result["seconds_per_step"] / result["dreambooth_lora_seconds_per_step"]
+    )
     assert result["seconds_per_portrait"] > 0
     assert result["peak_memory_gb"] > 0

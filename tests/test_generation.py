@@ -46,7 +46,9 @@ def test_the_dial_moves_from_one_prompt_to_the_other(base: Base) -> None:
         assert not torch.allclose(dialled_embedding(base, 0.5, "with glasses"), composed)
 
 
-@pytest.mark.parametrize("bad", [{"dial": 1.2}, {"dial": -0.1}, {"count": 0}, {"best_of": 0}, {"steps": 0}, {"upscale": 3}])
+@pytest.mark.parametrize(
+    "bad", [{"dial": 1.2}, {"dial": -0.1}, {"count": 0}, {"best_of": 0}, {"steps": 0}, {"upscale": 3}]
+)
 def test_settings_out_of_range_are_refused_by_name(bad: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(bad))):
         GenerateConfig(**bad)

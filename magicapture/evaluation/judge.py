@@ -17,7 +17,7 @@ LARGE_FACE = 200
 
 @lru_cache(maxsize=1)
 def _models() -> tuple[dlib.shape_predictor, dlib.face_recognition_model_v1]:
-    """Load dlib's models from their PyPI package without importing it (its import needs a retired setuptools module)."""
+    """Load dlib's models from their PyPI package without importing it, which would fail."""
     spec = importlib.util.find_spec(MODELS_PACKAGE)
     if spec is None:
         raise ModuleNotFoundError(
@@ -43,7 +43,7 @@ def descriptor(image: Image.Image, engine: FaceEngine) -> np.ndarray | None:
 
 
 def _square(face: Face, scale: float) -> dlib.rectangle:
-    """Give the square that dlib's own detector would put on a face: from brows to chin, centred between eyes and mouth."""
+    """Give the square that dlib's own detector would put on a face: from brows to chin."""
     centre = face.landmarks.mean(axis=0) * scale
     half = 1.25 * scale * float(np.linalg.norm(face.landmarks[1] - face.landmarks[0]))
     left, top = (centre - half).round().astype(int)

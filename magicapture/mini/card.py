@@ -8,6 +8,7 @@ import argparse
 import copy
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -106,7 +107,7 @@ class Probe:
         return self.classes[int(self.linear((vector - self.mean) / self.std).argmax())]
 
 
-def probe(known: Portraits, held_out: Portraits, attribute: str, vector_of) -> Probe:
+def probe(known: Portraits, held_out: Portraits, attribute: str, vector_of: Callable[[Image.Image], Tensor]) -> Probe:
     """Fit a probe for ``attribute`` on training portraits and measure its accuracy on held-out ones."""
 
     def labelled(portraits: Portraits, every: int) -> tuple[list[Tensor], list[str]]:

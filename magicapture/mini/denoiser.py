@@ -122,7 +122,7 @@ def export(config: MiniConfig, portraits: Portraits, run: Path) -> None:
         requires_safety_checker=False,
     )
     pipeline.unet.half()
-    pipeline.vae.half()  # not the text encoder: transformers would load it in half precision, diffusers the rest in full
+    pipeline.vae.half()  # not the text encoder: it would be loaded in half precision while the rest is widened
     pipeline.save_pretrained(run / "pipeline")
 
 

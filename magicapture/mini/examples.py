@@ -1,8 +1,8 @@
 """Draw the examples that ship with the app: people who do not exist, and looks, by the embedded base itself.
 
-``python -m magicapture.mini.examples --out examples`` writes ``person-1/`` … and ``style-engraving/`` …. Every "photo" of a
-person is the same drawn face, taken half-way back to noise and finished under another prompt; a set is kept only when
-the recogniser takes all of it for one person.
+``python -m magicapture.mini.examples`` writes ``person-1/`` … and ``style-engraving/`` … to ``examples/``. Every
+"photo" of a person is the same drawn face, taken part of the way back to noise and finished under another prompt; a set
+is kept only when the recogniser takes all of it for one person.
 """
 
 import argparse
@@ -27,7 +27,14 @@ SAME_PERSON = 0.5
 """Lowest cosine between any two photos of a set; two photos of different people reach 0.38 once in a thousand pairs."""
 
 PEOPLE = ("a man", "a woman", "a man with a beard")
-SETTINGS = ("", ", light background", ", dark background", ", blue background", ", detailed background", " with glasses")
+SETTINGS = (
+    "",
+    ", light background",
+    ", dark background",
+    ", blue background",
+    ", detailed background",
+    " with glasses",
+)
 LOOKS = {
     "engraving": "an engraving of a {who}",
     "oil-painting": "an oil painting of a {who}, dark background",
