@@ -18,7 +18,7 @@ from magicapture.enhance import upscale
 from magicapture.faces import FaceEngine
 from magicapture.scoring import Scores, Targets, score
 
-DIAL_REACH = 0.7
+DIAL_REACH = 1.0
 """How far the ends of the dial go from the composed prompt towards the prompt of one concept alone."""
 
 BATCH = 4

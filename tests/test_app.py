@@ -188,6 +188,8 @@ def test_every_tab_says_what_to_do_first(page: Page) -> None:
     expect(page.get_by_test_id("toast-body")).to_contain_text("There are no photos of the person yet")
     open_tab(page, "3 · Portraits")
     expect(page.locator("#adapter-status")).to_contain_text("There is no adapter yet")
+    page.locator("#draw").click()
+    expect(page.get_by_test_id("toast-body").last).to_contain_text("There is no adapter yet")
 
 
 def test_a_phone_needs_no_sideways_scrolling(page: Page) -> None:

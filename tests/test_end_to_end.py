@@ -46,7 +46,7 @@ def test_portraits_are_of_that_person_and_of_nobody_else(portraits: list[Path]) 
     engine = load_engine("builtin")
     drawn = [Image.open(path).convert("RGB") for path in portraits]
     photos = {
-        person: [Image.open(p).convert("RGB") for p in sorted(person.glob("*.png"))] for person in (PERSON, ANOTHER)
+        person: [Image.open(p).convert("RGB") for p in sorted(person.glob("*.jpg"))] for person in (PERSON, ANOTHER)
     }
     base = load_base("mini")
     generators = [torch.Generator().manual_seed(seed) for seed in range(len(drawn))]
@@ -64,7 +64,7 @@ def test_portraits_are_in_the_look(portraits: list[Path]) -> None:
         return float((pixels.max(axis=2) - pixels.min(axis=2)).mean())
 
     drawn = np.mean([colourfulness(path) for path in portraits])
-    photos = np.mean([colourfulness(path) for path in PERSON.glob("*.png")])
+    photos = np.mean([colourfulness(path) for path in PERSON.glob("*.jpg")])
     assert drawn < 0.7 * photos
 
 

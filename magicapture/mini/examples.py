@@ -90,10 +90,10 @@ def draw_look(base: Base, engine: FaceEngine, prompt: str) -> list[Image.Image]:
 
 
 def save(pictures: list[Image.Image], folder: Path) -> None:
-    """Write pictures as ``1.png`` …, enlarged four times, since an upload of 128 px would be called too small."""
+    """Write pictures as ``1.jpg`` …, enlarged four times, since an upload of 128 px would be called too small."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, picture in enumerate(pictures, start=1):
-        upscale(picture, 4)[0].save(folder / f"{number}.png", optimize=True)
+        upscale(picture, 4)[0].save(folder / f"{number}.jpg", quality=92)
 
 
 def main() -> None:

@@ -66,6 +66,7 @@ def build(session: Session) -> None:
                 columns=2,
                 height=600,
                 object_fit="contain",
+                fit_columns=False,
                 interactive=False,
                 buttons=["download", "fullscreen"],
                 elem_id="portraits",
@@ -74,7 +75,10 @@ def build(session: Session) -> None:
             download = gr.DownloadButton("Download all (zip of PNG)", interactive=False, elem_id="download-portraits")
     outputs = [gallery, said, download, session.folder]
     controls = {getattr(studio, field.name) for field in fields(studio)}
-    draw.click(
+    checked = draw.click(
+        require_adapter, session.adapter, concurrency_limit=None, show_progress="hidden", api_visibility="private"
+    )
+    checked.success(
         lambda values: draw_portraits(values[session.adapter], values[session.folder], studio.config(values)),
         inputs={session.adapter, session.folder, *controls},
         outputs=outputs,
@@ -116,10 +120,14 @@ def describe(adapter: Adapter | None) -> str:
     return note(f"Your adapter: preset {info['preset']}, {info['steps']} steps, base {info['base']}.", "good")
 
 
-def draw_portraits(adapter: Adapter | None, folder: Path | None, config: GenerateConfig) -> tuple:
-    """Draw portraits; gives the gallery, a sentence, the zip and the folder. Raises ``gr.Error`` with the reason."""
+def require_adapter(adapter: Adapter | None) -> None:
+    """Refuse before the queue what cannot be drawn. Raises ``gr.Error``."""
     if adapter is None:
         raise gr.Error(NO_ADAPTER, title="Not yet", print_exception=False)
+
+
+def draw_portraits(adapter: Adapter, folder: Path | None, config: GenerateConfig) -> tuple:
+    """Draw portraits; gives the gallery, a sentence, the zip and the folder. Raises ``gr.Error`` with the reason."""
     try:
         portraits = generate_portraits(adapter, config)
     except (AdapterError, BaseUnavailableError, ValueError) as error:

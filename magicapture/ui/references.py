@@ -71,6 +71,7 @@ def _build_role(role: Role) -> RolePart:
         columns=4,
         height=260,
         object_fit="cover",
+        fit_columns=False,
         buttons=["fullscreen"],
         elem_id=f"{role}-photos",
     )

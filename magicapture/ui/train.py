@@ -88,6 +88,7 @@ def build(base: str) -> Trainer:
         columns=4,
         height=290,
         object_fit="contain",
+        fit_columns=False,
         buttons=["fullscreen"],
         interactive=False,
         elem_id="previews",
@@ -127,7 +128,14 @@ def connect(trainer: Trainer, session: Session, tabs: gr.Tabs) -> None:
     changes = [part.change for part in (session.person, session.style, t.base, t.preset, t.steps, t.off)]
     gr.on(changes, show_ready, settings, t.ready, **hidden)
     plan = gr.State()
-    begin = t.start.click(make_plan, [*settings, session.folder], [plan, session.folder], **hidden)
+    begin = t.start.click(
+        make_plan,
+        [*settings, session.folder],
+        [plan, session.folder],
+        concurrency_limit=None,  # not queue=False: Gradio shows an error only of events that are queued
+        show_progress="hidden",
+        api_visibility="private",
+    )
     cleared = [t.start, t.stop, t.progress, t.losses, t.previews, t.done]
     opened = begin.success(lambda: _opened(t), outputs=cleared, **hidden)
     run = opened.success(
