@@ -5,6 +5,7 @@ import logging
 import os
 from functools import lru_cache
 from pathlib import Path
+from pickle import UnpicklingError
 
 import numpy as np
 import torch
@@ -43,7 +44,7 @@ def upscale(image: Image.Image, factor: int) -> tuple[Image.Image, str]:
         return image.convert("RGB").resize(size, Image.Resampling.LANCZOS), "Lanczos (no Real-ESRGAN weights here)"
     try:
         model = load_upscaler(path)
-    except (OSError, RuntimeError, ValueError, SafetensorError, UnsupportedModelError):
+    except (OSError, RuntimeError, ValueError, UnpicklingError, SafetensorError, UnsupportedModelError):
         logger.warning("%s could not be read as an upscaler.", path, exc_info=True)
         resized = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
         return resized, f"Lanczos ({path.name} could not be read as an upscaler)"
