@@ -116,7 +116,7 @@ def resolve_base(name: str = "auto") -> BaseSpec:
     if name in SPECS:
         return SPECS[name]
     tiny_decoder = None if Path(name).is_dir() else SD15.tiny_decoder
-    return replace(SD15, name=name, source=name, title=name, licence="other", tiny_decoder=tiny_decoder)
+    return replace(SD15, name=name, source=name, title=Path(name).name, licence="other", tiny_decoder=tiny_decoder)
 
 
 def load_base(name: str = "auto") -> Base:

@@ -81,7 +81,9 @@ def style_features(image: Image.Image, mask: np.ndarray | None) -> Tensor:
     pixels = torch.from_numpy(small.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
     outside = torch.ones(1, 1, *pixels.shape[-2:])
     if mask is not None:
-        outside = F.interpolate(1 - torch.from_numpy(mask)[None, None].float(), size=pixels.shape[-2:], mode="area")
+        outside = F.interpolate(
+            1 - torch.from_numpy(mask.copy())[None, None].float(), size=pixels.shape[-2:], mode="area"
+        )
     means = []
     for features in image_features()(pixels):
         weights = F.interpolate(outside, size=features.shape[-2:], mode="area")

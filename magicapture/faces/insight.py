@@ -5,8 +5,6 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import requests
-from insightface.app import FaceAnalysis
-from insightface.utils.storage import model_zoo_download_url
 from PIL import Image
 
 from magicapture.faces.builtin import mesh_mask
@@ -38,6 +36,8 @@ class InsightFaceEngine:
         CUDA is used where ONNX Runtime offers it. Raises whatever insightface raises when the pack cannot be had:
         ``load_engine`` says it in plain words.
         """
+        from insightface.app import FaceAnalysis  # noqa: PLC0415  it pulls in OpenCV, whose libGL the built-in engine does without
+
         offered = onnxruntime.get_available_providers()
         providers = [p for p in ("CUDAExecutionProvider", "CPUExecutionProvider") if p in offered]
         # One thread, no pool: a session so made goes on working in a forked process (a ZeroGPU worker).
@@ -91,5 +91,7 @@ def require_download(pack: str) -> None:
 
     Raises ``requests.RequestException`` within seconds if the pack cannot be had.
     """
+    from insightface.utils.storage import model_zoo_download_url  # noqa: PLC0415  as above
+
     answer = requests.head(model_zoo_download_url(f"{pack}.zip"), timeout=PATIENCE_S, allow_redirects=True)
     answer.raise_for_status()
