@@ -18,9 +18,6 @@ from magicapture.enhance import upscale
 from magicapture.faces import FaceEngine
 from magicapture.scoring import Scores, Targets, score
 
-DIAL_REACH = 1.0
-"""How far the ends of the dial go from the composed prompt towards the prompt of one concept alone."""
-
 BATCH = 4
 """Portraits drawn side by side."""
 
@@ -94,15 +91,15 @@ def draw(base: Base, seeds: list[int], config: GenerateConfig) -> Iterator[Image
 def dialled_embedding(base: Base, dial: float, extras: str = "") -> Tensor:
     """Give the text embedding (1, L, D) for a place of the dial from 0 (the style) over 0.5 (both) to 1 (the person).
 
-    The prompts of the three tasks share their wording place by place, so moving on the straight line between two of
-    them fades one concept out while the other stays.
+    The prompts of the three tasks share their wording place by place, so the difference between those of one concept
+    alone is a direction that strengthens the one and weakens the other.
     """
     suffix = f", {extras}" if extras else ""
     composed = embed(base, prompt_for("composed") + suffix)
     if dial == 0.5:
         return composed
-    side = embed(base, prompt_for("source" if dial > 0.5 else "reference") + suffix)
-    return torch.lerp(composed, side, DIAL_REACH * abs(2 * dial - 1))
+    person, style = (embed(base, prompt_for(task) + suffix) for task in ("source", "reference"))
+    return composed + (2 * dial - 1) * (person - style)
 
 
 def embed(base: Base, prompt: str) -> Tensor:
