@@ -1,6 +1,5 @@
 """Finding and outlining faces, and the choice of an engine."""
 
-import multiprocessing
 from itertools import combinations
 from pathlib import Path
 
@@ -110,20 +109,6 @@ def test_the_mask_follows_the_face_into_a_leaning_head(builtin: FaceEngine, port
 def test_somebody_is_recognised_in_a_smaller_mirrored_photo(builtin: FaceEngine, portrait: Image.Image) -> None:
     (face,), (other,) = builtin.detect(portrait), builtin.detect(ImageOps.mirror(portrait).resize((300, 300)))
     assert face.embedding @ other.embedding > 0.7
-
-
-def detect_in_worker(queue: "multiprocessing.Queue[int]", engine: FaceEngine, picture: Image.Image) -> None:
-    queue.put(len(engine.detect(picture)))
-
-
-def test_likeness_can_be_scored_in_a_forked_gpu_worker(builtin: FaceEngine, portrait: Image.Image) -> None:
-    assert len(builtin.detect(portrait)) == 1
-    context = multiprocessing.get_context("fork")
-    queue = context.Queue()
-    worker = context.Process(target=detect_in_worker, args=(queue, builtin, portrait), daemon=True)
-    worker.start()
-    assert queue.get(timeout=60) == 1
-    worker.join(timeout=10)
 
 
 @pytest.mark.parametrize("engine", ["builtin", "insight"])
