@@ -88,6 +88,14 @@ def draw(base: Base, seeds: list[int], config: GenerateConfig) -> Iterator[Image
         yield from images
 
 
+@torch.no_grad()
+def draw_untouched(base: Base, prompt: str, count: int) -> list[Image.Image]:
+    """Draw ``count`` pictures of ``prompt``, seeds from 0, with ``base`` as it is and the usual number of steps."""
+    generators = [torch.Generator().manual_seed(seed) for seed in range(count)]
+    settings = {"num_inference_steps": GenerateConfig.steps, "guidance_scale": base.spec.guidance_scale}
+    return base.pipeline([prompt] * count, generator=generators, **settings).images
+
+
 def dialled_embedding(base: Base, dial: float, extras: str = "") -> Tensor:
     """Give the text embedding (1, L, D) for a place of the dial from 0 (the style) over 0.5 (both) to 1 (the person).
 

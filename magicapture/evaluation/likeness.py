@@ -11,15 +11,12 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-from PIL import Image
-
 from magicapture.adapter import Adapter
 from magicapture.bases import Base, load_base
 from magicapture.config import PRESETS, GenerateConfig
 from magicapture.evaluation.judge import likeness
 from magicapture.faces import FaceEngine, load_engine
-from magicapture.generation import generate
+from magicapture.generation import draw_untouched, generate
 from magicapture.photos import read_photo
 from magicapture.references import check_photos
 from magicapture.training import Training
@@ -40,14 +37,6 @@ def train_person(
         return training.adapter()
 
 
-@torch.no_grad()
-def untouched(base: Base, prompt: str, count: int) -> list[Image.Image]:
-    """Draw ``count`` portraits with the base as it is."""
-    generators = [torch.Generator().manual_seed(seed) for seed in range(count)]
-    settings = {"num_inference_steps": GenerateConfig.steps, "guidance_scale": base.spec.guidance_scale}
-    return base.pipeline([prompt] * count, generator=generators, **settings).images
-
-
 def split(folder: Path) -> tuple[list[Path], list[Path]]:
     """Give the photos to judge on (the first half) and those to train on (the rest)."""
     photos = sorted(folder.glob("*.jpg"))
@@ -66,7 +55,7 @@ def main() -> None:
     args = parser.parse_args()
     base, engine = load_base(args.base), load_engine()
     style = sorted(args.style.glob("*.jpg"))
-    plain = untouched(base, UNTOUCHED_PROMPT, args.count)
+    plain = draw_untouched(base, UNTOUCHED_PROMPT, args.count)
 
     photos, portraits = [], []
     for folder in args.people:

@@ -20,6 +20,7 @@ from torch import Tensor
 from magicapture.bases import MINI_WEIGHTS, Base, load_base
 from magicapture.faces import FaceEngine, load_engine
 from magicapture.faces.recogniser import align
+from magicapture.generation import draw_untouched
 from magicapture.mini.data import LANDMARKS, STYLES, Portraits, load_portraits
 from magicapture.scoring import style_features
 
@@ -37,7 +38,7 @@ def measure(base: Base, engine: FaceEngine, data: Path) -> tuple[dict, Image.Ima
     rows, found, named, women = [], 0, 0, []
     for medium in STYLES:
         article = "an" if medium[0] in "aeo" else "a"
-        pictures = sample(base, f"{article} {medium} of a person", SAMPLES_PER_MEDIUM)
+        pictures = draw_untouched(base, f"{article} {medium} of a person", SAMPLES_PER_MEDIUM)
         rows.append(pictures[:GRID_COLUMNS])
         found += sum(bool(engine.detect(picture)) for picture in pictures)
         named += sum(media.predict(medium_vector(picture)) == medium for picture in pictures)
@@ -56,14 +57,6 @@ def measure(base: Base, engine: FaceEngine, data: Path) -> tuple[dict, Image.Ima
         "megabytes": sum(f.stat().st_size for f in MINI_WEIGHTS.rglob("*.safetensors")) / 1e6,
     }
     return {name: round(float(value), 3) for name, value in figures.items()}, contact_sheet(rows)
-
-
-@torch.no_grad()
-def sample(base: Base, prompt: str, count: int) -> list[Image.Image]:
-    """Draw ``count`` pictures for one prompt with seeds from 0."""
-    generators = [torch.Generator().manual_seed(seed) for seed in range(count)]
-    settings = {"num_inference_steps": 20, "guidance_scale": base.spec.guidance_scale}
-    return base.pipeline([prompt] * count, generator=generators, **settings).images
 
 
 @torch.no_grad()

@@ -111,8 +111,10 @@ def export(config: MiniConfig, portraits: Portraits, run: Path) -> None:
     stage, tokenizer = new_unet_stage(config, portraits, run)
     stage.resume(run)
     stage.ema.copy_to(stage.model.parameters())
+    vae = AutoencoderKL.from_pretrained(run / "vae")
+    vae.register_to_config(_name_or_path="")  # or the path on the machine that trained it would be shipped
     pipeline = StableDiffusionPipeline(
-        vae=AutoencoderKL.from_pretrained(run / "vae"),
+        vae=vae,
         text_encoder=stage.model.text_encoder,
         tokenizer=tokenizer,
         unet=stage.model.unet,
