@@ -58,7 +58,7 @@ CPU = MiniConfig(
         head_dim=32,
         text_width=192,
         text_layers=3,
-        steps=2600,
+        steps=7500,
         batch=32,
         ema=0.999,
     ),
