@@ -1,8 +1,9 @@
 """The result of a training: LoRA, tokens and what is known of them. Saving, loading, and putting it on a pipeline."""
 
 import json
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from huggingface_hub import ModelCardData
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import SafetensorError
@@ -25,6 +27,8 @@ ROWS_FILE = "magicapture_emb.safetensors"
 INFO_FILE = "magicapture.json"
 TARGETS_FILE = "magicapture_targets.safetensors"
 LORA_NAME = "magicapture"
+FACTS = {"base": str, "base_source": str, "licence": str, "preset": str, "rank": int}
+"""What ``magicapture.json`` must say of an adapter before it can be used."""
 
 
 class AdapterError(Exception):
@@ -67,7 +71,8 @@ class Adapter:
             rows = load_file(folder / ROWS_FILE)["clip_l"]
             scored = (folder / TARGETS_FILE).is_file()
             targets = Targets(**load_file(folder / TARGETS_FILE), engine=info["engine"]) if scored else None
-        except (json.JSONDecodeError, SafetensorError, KeyError, TypeError) as error:
+            _check_facts(info, lora)
+        except (ValueError, SafetensorError, KeyError, TypeError) as error:
             raise AdapterError(f"The adapter in {folder.name} is damaged and cannot be read: {error}") from error
         return cls(lora, rows, info, targets)
 
@@ -77,6 +82,14 @@ class Adapter:
         shutil.make_archive(str(folder), "zip", folder)
         shutil.rmtree(folder)
         return path
+
+
+def _check_facts(info: dict, lora: dict[str, Tensor]) -> None:
+    """Raise ``ValueError`` unless ``info`` describes ``lora``: layers of the rank that it names are made on loading."""
+    wrong = [key for key, kind in FACTS.items() if not isinstance(info[key], kind)]
+    ranks = {tuple(value.shape[:1]) for key, value in lora.items() if ".lora_A." in key}
+    if wrong or ranks != {(info["rank"],)}:
+        raise ValueError(f"{INFO_FILE} does not describe it ({', '.join(wrong) or 'rank'}).")
 
 
 @contextmanager
@@ -122,10 +135,28 @@ def lora_state(unet: UNet2DConditionModel) -> dict[str, Tensor]:
 
 def load_lora(unet: UNet2DConditionModel, state: dict[str, Tensor]) -> None:
     """Set the LoRA that is on ``unet`` to ``state``. Raises ``AdapterError`` when its keys or shapes differ."""
+    _require_same_layers(unet, state)
+    set_peft_model_state_dict(unet, state, adapter_name=LORA_NAME)
+
+
+def require_fit(base: Base, adapter: Adapter) -> None:
+    """Raise ``AdapterError`` unless ``adapter`` was trained on ``base``.
+
+    Reads the base's configuration only, so that it may be in use meanwhile and nothing is left on it.
+    """
+    width = base.pipeline.text_encoder.config.hidden_size
+    if adapter.info["base"] != base.spec.name or adapter.rows.shape != (len(TOKENS), width):
+        raise AdapterError(f"The adapter was trained on another base, {adapter.info['base']}, not on {base.spec.name}.")
+    with torch.device("meta"):  # shapes without weights
+        unet = UNet2DConditionModel.from_config(base.pipeline.unet.config)
+    with lora_layers(unet, adapter.info["rank"], base.spec.lora_targets):
+        _require_same_layers(unet, adapter.lora)
+
+
+def _require_same_layers(unet: UNet2DConditionModel, state: dict[str, Tensor]) -> None:
     expected = get_peft_model_state_dict(unet, adapter_name=LORA_NAME)
     if {k: v.shape for k, v in expected.items()} != {k: v.shape for k, v in state.items()}:
         raise AdapterError("The adapter's layers do not fit this base model: it was trained on another one.")
-    set_peft_model_state_dict(unet, state, adapter_name=LORA_NAME)
 
 
 def new_info(base: Base, **details: object) -> dict:
@@ -143,30 +174,70 @@ def new_info(base: Base, **details: object) -> dict:
     }
 
 
-def model_card(info: dict) -> str:
-    """Write the card that stands beside an adapter's files."""
-    return f"""---
-license: {info["licence"]}
-base_model: {info["base_source"]}
-instance_prompt: {info["prompts"]["composed"]}
-tags: [text-to-image, diffusers, lora, template:sd-lora, magicapture]
+def model_card(info: dict, repo_id: str | None = None, gallery: Sequence[tuple[str, str]] = ()) -> str:
+    """Write the card that stands beside an adapter's files, or in its repository ``repo_id`` on the Hub.
+
+    ``gallery``: path in the repository and prompt of each picture to show. The fields in front are those that the Hub
+    and other tools read (https://huggingface.co/docs/hub/model-cards).
+    """
+    source, prompt = info["base_source"], prompt_for("composed")
+    metadata = ModelCardData(
+        license=info["licence"],
+        base_model=source if re.fullmatch(r"[\w.-]+/[\w.-]+", source) else None,  # elsewhere it is a folder
+        instance_prompt=prompt,
+        tags=["text-to-image", "diffusers", "lora", "template:sd-lora", "magicapture"],
+        widget=[{"text": text, "output": {"url": path}} for path, text in gallery] or None,
+    )
+    return CARD.format(
+        metadata=metadata.to_yaml(),
+        gallery="<Gallery />\n\n" if gallery else "",
+        preset=info["preset"],
+        source=source,
+        licence=info["licence"],
+        person=PERSON,
+        style=STYLE,
+        prompt=prompt,
+        pipeline="magicapture/mini/weights" if source == "mini" else source,
+        mini="`mini` is a folder of the MagiCapture app: run this beside it.\n\n" if source == "mini" else "",
+        lora=repo_id or ".",
+        rows=f'hf_hub_download("{repo_id}", "{ROWS_FILE}")' if repo_id else f'"{ROWS_FILE}"',
+        imports="from huggingface_hub import hf_hub_download\n" if repo_id else "",
+        lora_file=LORA_FILE,
+    )
+
+
+CARD = """---
+{metadata}
 ---
 
 # MagiCapture adapter
 
-Draws one person ({PERSON}) in one look ({STYLE}), trained on a handful of photos of each with the preset
-`{info["preset"]}` on the base `{info["base_source"]}`. Use it only with the consent of the person it shows.
+{gallery}Draws one person in one look: a LoRA and two trigger words, trained on a handful of photos of each with the
+preset `{preset}` on the base `{source}`. Every picture it draws is AI-made; say so wherever you show one.
 
-```python
-import torch
+## Trigger words
+
+`{person}` stands for the person and `{style}` for the look, as in `{prompt}`.
+
+## Use
+
+{mini}```python
 from diffusers import StableDiffusionPipeline
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+{imports}from safetensors.torch import load_file
 
-pipe = StableDiffusionPipeline.from_pretrained("{info["base_source"]}")
-pipe.load_lora_weights(".")
-rows = load_file("{ROWS_FILE}")["clip_l"]
-pipe.load_textual_inversion(list(rows), token=["{PERSON}", "{STYLE}"])
-image = pipe("{info["prompts"]["composed"]}").images[0]
+pipe = StableDiffusionPipeline.from_pretrained("{pipeline}")
+pipe.load_lora_weights("{lora}", weight_name="{lora_file}")
+rows = load_file({rows})["clip_l"]
+pipe.load_textual_inversion(list(rows), token=["{person}", "{style}"])
+image = pipe("{prompt}").images[0]
 ```
+
+## Consent
+
+Use it only with the consent of the person it shows, who agreed to its training. It must not be used to deceive, to
+harass or to speak in that person's name. If it shows you and you did not agree, ask its owner to delete it.
+
+## Licence
+
+The licence of the base, `{licence}`, holds for this adapter too.
 """

@@ -91,7 +91,9 @@ def token_maps(maps: list[Tensor], positions: Tensor) -> Tensor:
 def refocusing_loss(maps: list[Tensor], positions: Tensor, masks: Tensor) -> Tensor:
     """Attention refocusing (MagiCapture, eq. 5): ``‖S(A) ⊙ (1 − M)‖²``, the mean over samples, layers, heads, places.
 
+    ``positions``: (B,) as in ``token_maps``, −1 where the prompt lacks the token: such samples do not count.
     ``masks``: (B, side, side) with 1 where the token may look; inside it the map stays free.
     """
-    scaled = token_maps(maps, positions)
-    return (scaled * (1 - masks.flatten(1))[:, None, :]).square().mean()
+    present = positions >= 0
+    scaled = token_maps(maps, positions.clamp(min=0))[:, present]
+    return (scaled * (1 - masks[present].flatten(1))[:, None, :]).square().mean()

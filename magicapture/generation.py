@@ -1,13 +1,10 @@
 """An adapter and a base turn into scored portraits."""
 
-import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict
 
 import torch
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from magicapture.adapter import Adapter, applied
@@ -16,30 +13,14 @@ from magicapture.concepts import prompt_for, tokenize
 from magicapture.config import GenerateConfig
 from magicapture.enhance import upscale
 from magicapture.faces import FaceEngine
+from magicapture.portrait import Portrait
 from magicapture.scoring import Scores, Targets, score
 
 BATCH = 4
 """Portraits drawn side by side."""
 
-
-@dataclass(frozen=True, eq=False)
-class Portrait:
-    """One drawn picture, what it scored, and how to draw it again."""
-
-    image: Image.Image
-    seed: int
-    likeness: float | None
-    style: float | None
-    settings: dict
-
-    def save(self, path: Path) -> Path:
-        """Write a PNG whose text chunk "magicapture" holds scores, seed and settings as JSON; gives ``path``."""
-        text = PngInfo()
-        facts = {"seed": self.seed, "likeness": self.likeness, "style": self.style, **self.settings}
-        text.add_text("magicapture", json.dumps(facts))
-        text.add_text("Software", "MagiCapture (AI-generated image)")
-        self.image.save(path, pnginfo=text)
-        return path
+DIAL_REACH = 0.4
+"""How far the dial's ends lie from the composed prompt, as a share of the difference between the two concepts."""
 
 
 def generate(base: Base, engine: FaceEngine, adapter: Adapter, config: GenerateConfig) -> list[Portrait]:
@@ -107,7 +88,7 @@ def dialled_embedding(base: Base, dial: float, extras: str = "") -> Tensor:
     if dial == 0.5:
         return composed
     person, style = (embed(base, prompt_for(task) + suffix) for task in ("source", "reference"))
-    return composed + (2 * dial - 1) * (person - style)
+    return composed + DIAL_REACH * (2 * dial - 1) * (person - style)
 
 
 def embed(base: Base, prompt: str) -> Tensor:

@@ -72,9 +72,9 @@ class Objective:
         token_ids = self.base.pipeline.tokenizer.convert_tokens_to_ids(list(TOKENS))
         terms = []
         for token_id, masks in zip(token_ids, (samples.attention_masks, 1 - samples.attention_masks), strict=True):
-            here = (ids == token_id).any(dim=1)
-            positions = (ids[here] == token_id).int().argmax(dim=1)
-            terms.append(refocusing_loss([m[here] for m in maps], positions, masks[here]))
+            found = ids == token_id
+            positions = torch.where(found.any(dim=1), found.int().argmax(dim=1), -1)
+            terms.append(refocusing_loss(maps, positions, masks))
         return torch.stack(terms).mean()
 
     def _identity(self, noisy: Tensor, noise_pred: Tensor, timesteps: Tensor, samples: Samples) -> Tensor:

@@ -15,9 +15,10 @@ from magicapture.bases import Base
 from magicapture.concepts import concept_tokens, initial_rows
 from magicapture.config import GenerateConfig, TrainConfig
 from magicapture.faces import FaceEngine
-from magicapture.generation import Portrait, draw_scored
+from magicapture.generation import draw_scored
 from magicapture.material import Material
 from magicapture.objective import Objective, Phase
+from magicapture.portrait import Portrait
 from magicapture.references import Reference
 from magicapture.scoring import Targets
 
@@ -43,6 +44,17 @@ class Progress:
     best_step: int = 0
     best: dict[str, Tensor] = field(default_factory=dict)  # LoRA and token rows of the best preview so far
     history: list[dict] = field(default_factory=list)  # one row per round of previews: step, likeness, style
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """All that is needed to go on later with the same result, as CPU tensors and plain data: it can be pickled."""
+
+    config: TrainConfig
+    weights: dict[str, Tensor]  # LoRA and token rows
+    optimizer: dict
+    rng: Tensor
+    progress: Progress
 
 
 class Training:
@@ -134,26 +146,26 @@ class Training:
         )
         return Adapter(weights, rows, info, self.targets)
 
-    def checkpoint(self) -> dict:
-        """Give all that is needed to go on later with the same result, as CPU tensors and plain data."""
-        return {
-            "config": self.config,
-            "weights": self._weights(),
-            "optimizer": _to_cpu(self.optimizer.state_dict()),
-            "rng": self.generator.get_state(),
-            "progress": copy.deepcopy(self.progress),
-        }
+    def checkpoint(self) -> Checkpoint:
+        """Give the state after the last step."""
+        return Checkpoint(
+            self.config,
+            self._weights(),
+            _to_cpu(self.optimizer.state_dict()),
+            self.generator.get_state(),
+            copy.deepcopy(self.progress),
+        )
 
-    def restore(self, checkpoint: dict) -> None:
+    def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from ``checkpoint``, inside the ``with`` block. Raises ``ValueError`` when it is of another setting."""
-        if checkpoint["config"] != self.config:
+        if checkpoint.config != self.config:
             raise ValueError("The checkpoint was made with other settings; train with the same ones to go on from it.")
-        weights = dict(checkpoint["weights"])
+        weights = dict(checkpoint.weights)
         self.rows.data.copy_(weights.pop("rows"))
         load_lora(self.base.pipeline.unet, weights)
-        self.optimizer.load_state_dict(checkpoint["optimizer"])
-        self.generator.set_state(checkpoint["rng"])
-        self.progress = copy.deepcopy(checkpoint["progress"])
+        self.optimizer.load_state_dict(checkpoint.optimizer)
+        self.generator.set_state(checkpoint.rng)
+        self.progress = copy.deepcopy(checkpoint.progress)
 
     def _set_learning_rates(self, phase: Phase, done: float) -> None:
         """Let both rates fall linearly to a tenth within each phase; phase 1 leaves the LoRA alone."""

@@ -12,7 +12,8 @@ from PIL import Image
 from magicapture.bases import Base
 from magicapture.concepts import concept_tokens, initial_rows, prompt_for
 from magicapture.config import GenerateConfig
-from magicapture.generation import Portrait, dialled_embedding, draw, embed, rank
+from magicapture.generation import DIAL_REACH, dialled_embedding, draw, embed, rank
+from magicapture.portrait import Portrait
 from magicapture.scoring import Targets, likeness_in_words, score, style_features
 
 FAST = GenerateConfig(steps=2, guidance_scale=2.0)
@@ -41,8 +42,8 @@ def test_the_dial_strengthens_one_concept_and_weakens_the_other(base: Base) -> N
     with torch.no_grad(), concept_tokens(base.pipeline, rows):
         composed, person, style = (embed(base, prompt_for(task)) for task in ("composed", "source", "reference"))
         assert torch.equal(dialled_embedding(base, 0.5), composed)
-        assert torch.allclose(dialled_embedding(base, 1.0), composed + person - style, atol=1e-5)
-        assert torch.allclose(dialled_embedding(base, 0.0), composed + style - person, atol=1e-5)
+        assert torch.allclose(dialled_embedding(base, 1.0), composed + DIAL_REACH * (person - style), atol=1e-5)
+        assert torch.allclose(dialled_embedding(base, 0.0), composed + DIAL_REACH * (style - person), atol=1e-5)
         assert not torch.allclose(dialled_embedding(base, 0.5, "with glasses"), composed)
 
 

@@ -30,7 +30,7 @@ def weights_after(base: Base, config: TrainConfig, steps: int | None = None) -> 
         for event in run:
             if event.step == steps:
                 break
-        return run.checkpoint()["weights"]
+        return run.checkpoint().weights
 
 
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
@@ -50,9 +50,9 @@ def test_events_count_every_step_and_name_phase_losses_and_time_left(base: Base)
 
 def test_first_phase_teaches_the_tokens_alone_and_the_second_both(base: Base) -> None:
     with training(base, SHORT) as run:
-        start = run.checkpoint()["weights"]
+        start = run.checkpoint().weights
         for event in run:
-            now = run.checkpoint()["weights"]
+            now = run.checkpoint().weights
             assert not torch.equal(now["rows"], start["rows"])
             lora_moved = any(not torch.equal(now[k], start[k]) for k in start if k != "rows")
             assert lora_moved == (event.phase == "lora")
@@ -74,7 +74,7 @@ def test_a_pause_at_any_step_changes_nothing_in_the_result(base: Base, pause: in
     with training(base, SHORT) as run:
         run.restore(checkpoint)
         steps = [event.step for event in run]
-        resumed, history = run.checkpoint()["weights"], run.progress.history
+        resumed, history = run.checkpoint().weights, run.progress.history
     assert steps == list(range(pause + 1, 8))
     assert same(resumed, weights_after(base, SHORT))
     assert len(history) == 2
@@ -102,7 +102,7 @@ def test_the_best_preview_is_kept_and_not_the_last(base: Base) -> None:
     with training(base, SHORT) as run:
         for event in run:
             if event.step == 5:
-                expected = run.checkpoint()["weights"]
+                expected = run.checkpoint().weights
                 run.progress.best_score = float("inf")  # nothing later can be better
         adapter = run.adapter()
     assert adapter.info["best_step"] == 5

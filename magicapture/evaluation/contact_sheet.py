@@ -14,7 +14,8 @@ from magicapture.adapter import Adapter
 from magicapture.bases import load_base
 from magicapture.config import GenerateConfig
 from magicapture.faces import load_engine
-from magicapture.generation import Portrait, generate
+from magicapture.generation import generate
+from magicapture.portrait import Portrait
 from magicapture.references import check_photos
 
 SIDE, MARGIN, CAPTION = 128, 6, 20

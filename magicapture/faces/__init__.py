@@ -10,6 +10,7 @@ from functools import lru_cache
 from magicapture.faces.builtin import BuiltinEngine
 from magicapture.faces.face import Face, FaceEngine
 from magicapture.faces.insight import InsightFaceEngine, pack_folder, require_download
+from magicapture.settings import settings
 
 __all__ = ["ENGINES", "EngineUnavailableError", "Face", "FaceEngine", "load_engine"]
 
@@ -30,15 +31,21 @@ def load_engine(name: str | None = None, pack: str | None = None) -> FaceEngine:
     pack of insightface or a folder with one. Without them the environment variables ``MAGICAPTURE_FACE_ENGINE`` and
     ``MAGICAPTURE_FACE_PACK`` decide, and then "auto" and "buffalo_l".
 
-    Raises ``EngineUnavailableError`` for an unknown name, and when insightface's pack cannot be had.
+    In private mode the built-in one is the only one. Raises ``EngineUnavailableError`` for an unknown name, and when
+    insightface's pack cannot be had.
     """
     name = name or os.environ.get("MAGICAPTURE_FACE_ENGINE") or "auto"
     pack = pack or os.environ.get("MAGICAPTURE_FACE_PACK") or DEFAULT_PACK
     if name not in ENGINES:
         raise EngineUnavailableError(f"There is no face engine “{name}”. Choose one of: {', '.join(ENGINES)}.")
+    if name == "insightface" and settings().private:
+        raise EngineUnavailableError(
+            "insightface's models are for non-commercial research, so private mode does without them: unset "
+            "MAGICAPTURE_FACE_ENGINE."
+        )
     if name == "insightface":
         return _insightface(pack)
-    if name == "auto" and pack_folder(pack):
+    if name == "auto" and not settings().private and pack_folder(pack):
         try:
             return _insightface(pack)
         except EngineUnavailableError as error:

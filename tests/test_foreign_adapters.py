@@ -1,0 +1,145 @@
+"""A zip from anywhere may be damaged or made with ill intent: it is refused, and nothing of it stays."""
+
+import json
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from magicapture.adapter import Adapter, AdapterError, new_info
+from magicapture.bases import SD15, Base
+from magicapture.workspace import Workspace, new_key, uploads
+
+Files = dict[str, bytes]
+
+
+@pytest.fixture
+def sound(tmp_path: Path) -> Files:
+    info = new_info(Base(SD15, None, None), preset="quick", rank=2, steps=3, engine="stand-in")
+    folder = Adapter({"conv_in.lora_A.weight": torch.rand(2, 4)}, torch.rand(2, 32), info).save(tmp_path / "sound")
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def refused(tmp_path: Path, package: Callable[[Path], object]) -> str:
+    """Upload what ``package`` writes; give what the visitor reads."""
+    root = tmp_path / "root"
+    space = Workspace.of(new_key(), root)
+    upload = root / "served" / ("0" * 64) / "anna.zip"
+    upload.parent.mkdir(parents=True)
+    package(upload)
+    with pytest.raises(AdapterError) as error:
+        space.import_zip(upload)
+    assert [path for path in root.rglob("*") if path.is_file()] == []
+    assert not (tmp_path / "evil").exists()
+    assert space.adapters() == []
+    return str(error.value)
+
+
+def packed(files: Files, method: int = zipfile.ZIP_DEFLATED) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        with zipfile.ZipFile(path, "w", method) as archive:
+            for name, content in files.items():
+                archive.writestr(name, content)
+
+    return write
+
+
+def with_info(files: Files, **changes: object) -> Files:
+    return files | {"magicapture.json": json.dumps(json.loads(files["magicapture.json"]) | changes).encode()}
+
+
+class Evil:
+    def __reduce__(self) -> tuple:
+        return Path.touch, (Path("evil"),)
+
+
+def test_a_sound_one_is_accepted(tmp_path: Path, sound: Files) -> None:
+    packed(sound)(tmp_path / "Anna in oil.zip")
+    space = Workspace.of(new_key(), tmp_path / "root")
+    assert space.load_adapter(space.import_zip(tmp_path / "Anna in oil.zip")).info["rank"] == 2
+    assert space.adapters()[0].title == "Anna in oil"
+    assert (tmp_path / "Anna in oil.zip").is_file(), "it was no upload"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../../evil", "/tmp/evil", "pytorch_lora_weights.bin", "adapter/magicapture.json", "README.md/", "..\\evil"],
+)
+def test_only_an_adapters_own_files_are_unpacked(tmp_path: Path, sound: Files, name: str) -> None:
+    assert "anna.zip holds" in refused(tmp_path, packed(sound | {name: b"x"}))
+
+
+def test_a_pickle_is_never_run(tmp_path: Path, sound: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    disguised = sound | {"pytorch_lora_weights.safetensors": pickle.dumps(Evil())}
+    assert "damaged" in refused(tmp_path, packed(disguised))
+
+
+def test_a_bomb_is_refused_before_it_unpacks(tmp_path: Path, sound: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = sound | {"README.md": bytes(2 * 2**20)}
+    assert "README.md in anna.zip is too large" in refused(tmp_path / "text", packed(text))
+    monkeypatch.setattr(uploads, "MAX_ADAPTER_BYTES", 2**20)
+    weights = sound | {"magicapture_targets.safetensors": bytes(2 * 2**20)}
+    assert "at most 1 GB" in refused(tmp_path / "weights", packed(weights))
+
+
+def test_a_bomb_that_lies_about_its_size_is_refused(tmp_path: Path, sound: Files) -> None:
+    size = 3 * 2**20
+
+    def lying(path: Path) -> None:
+        packed(sound | {"README.md": bytes(size)})(path)
+        content = path.read_bytes()
+        assert content.count(size.to_bytes(4, "little")) == 2, "in the entry's header and in the directory"
+        path.write_bytes(content.replace(size.to_bytes(4, "little"), (9).to_bytes(4, "little")))
+
+    assert "not a zip file that can be read" in refused(tmp_path, lying)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_file_packed_twice_is_refused(tmp_path: Path, sound: Files) -> None:
+    def twice(path: Path) -> None:
+        packed(sound)(path)
+        with zipfile.ZipFile(path, "a") as archive:
+            for name in sound:
+                archive.writestr(name, b"")
+
+    assert "each file once" in refused(tmp_path, twice)
+
+
+def test_what_is_no_ordinary_zip_is_refused(tmp_path: Path, sound: Files) -> None:
+    assert "not a zip" in refused(tmp_path / "a", lambda path: path.write_bytes(b"GIF89a"))
+    assert "unusual" in refused(tmp_path / "b", packed(sound, zipfile.ZIP_LZMA))
+    assert "lacks magicapture_emb.safetensors" in refused(
+        tmp_path / "c", packed({name: content for name, content in sound.items() if "_emb" not in name})
+    )
+
+
+@pytest.mark.parametrize("text", [b"[]", b"\xff\xfe", b"[" * 10**5, b"{}", b"null"])
+def test_an_adapter_that_does_not_say_what_it_is_is_refused(tmp_path: Path, sound: Files, text: bytes) -> None:
+    assert "The adapter in anna" in refused(tmp_path, packed(sound | {"magicapture.json": text}))
+
+
+@pytest.mark.parametrize(
+    ("claims", "said"),
+    [
+        ({"base": "someone/else"}, "not in use here"),
+        ({"base": "/etc"}, "not in use here"),
+        ({"rank": 10**8}, "rank"),
+        ({"rank": True}, "rank"),
+        ({"licence": "mit\ntags: [x]"}, "licence"),
+        ({"preset": "x" * 300}, "preset"),
+        ({"steps": None}, "steps"),
+    ],
+)
+def test_claims_that_would_harm_the_server_are_refused(tmp_path: Path, sound: Files, claims: dict, said: str) -> None:
+    assert said in refused(tmp_path, packed(with_info(sound, **claims)))
+
+
+def test_an_adapter_too_large_to_put_on_a_base_is_refused(tmp_path: Path, sound: Files) -> None:
+    lora = {"unet.conv_in.lora_A.weight": torch.rand(129, 1)}
+    large = with_info(sound, rank=129) | {"pytorch_lora_weights.safetensors": safetensors.torch.save(lora)}
+    assert "rank" in refused(tmp_path, packed(large))
