@@ -1,74 +1,168 @@
-"""The two functions that run on the accelerator, one at a time, and how long they will take."""
+"""The two functions that run on the accelerator, how long they will take, and what a refusal means.
 
-import threading
+On ZeroGPU both run in a forked worker that the next visitor may get too: what they take and give is CPU tensors,
+pictures and plain data, and what they put on the base they take off again (https://huggingface.co/docs/hub/spaces-zerogpu).
+"""
+
+import os
+import re
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
+import gradio as gr
 import spaces
+import torch
+from spaces.config import Config as SpacesConfig
 
-from magicapture.adapter import Adapter
-from magicapture.bases import load_base, resolve_base
+from magicapture.adapter import Adapter, AdapterError
+from magicapture.bases import BaseUnavailableError, load_base, resolve_base
 from magicapture.config import GenerateConfig, TrainConfig
 from magicapture.faces import load_engine
-from magicapture.generation import Portrait, generate
+from magicapture.generation import generate
+from magicapture.portrait import Portrait
 from magicapture.references import Reference
-from magicapture.training import TrainEvent, Training
+from magicapture.training import Checkpoint, TrainEvent, Training
+from magicapture.turns import Line
 
-TURN = threading.Lock()
-"""Training and drawing put LoRA layers on the base that the whole process shares: whoever does either holds this."""
+ZERO_GPU: bool = SpacesConfig.zero_gpu
+"""Whether this is a Space on ZeroGPU."""
 
-STEP_SECONDS = {"mini": 0.4, "other": 0.3}
-"""Of a training step with two pictures per task: the embedded base on two CPU cores, larger ones on a GPU."""
+LINE = Line()
+"""Training and drawing put LoRA layers on the base that the whole process shares: one of them at a time."""
 
-PORTRAIT_SECONDS = {"mini": 2.0, "other": 3.0}
+STEP_SECONDS = {"mini": 0.3, "other": 0.3}
+"""Of a training step with two pictures per task: the embedded base as ``bench`` measures it on two cores; for larger
+bases on a GPU an estimate that errs on the long side."""
+
+PORTRAIT_SECONDS = {"mini": 0.5, "other": 3.0}
+"""Of a portrait with the usual number of sampling steps, likewise."""
 START_SECONDS = 15
 """Loading, encoding the photos and handing the result over."""
 
+CHECKPOINT_SECONDS = 20
+"""Between two checkpoints within a slice: what a crash can cost."""
 
-def training_seconds(base: str, config: TrainConfig) -> float:
-    """Foretell how long a training will take, in seconds."""
-    speed = STEP_SECONDS["mini" if resolve_base(base).name == "mini" else "other"]
+# The threads of OpenMP do not live on in a forked process, and the first parallel operation there would wait for them
+# for ever. A process with one thread starts none.
+os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
+
+
+def training_seconds(base: str, config: TrainConfig, done: int = 0) -> float:
+    """Foretell how long a training will take from its step ``done`` on, in seconds."""
     pictures = config.images_per_task / 2
     previews = config.previews * config.preview_images * config.preview_steps / GenerateConfig.steps
-    return START_SECONDS + config.steps * speed * pictures + previews * _portrait_seconds(base)
+    whole = config.steps * _of_base(STEP_SECONDS, base) * pictures + previews * _of_base(PORTRAIT_SECONDS, base)
+    return START_SECONDS + whole * (1 - done / config.steps)
 
 
-def _portrait_seconds(base: str) -> float:
-    return PORTRAIT_SECONDS["mini" if resolve_base(base).name == "mini" else "other"]
+def drawing_seconds(base: str, config: GenerateConfig) -> float:
+    """Foretell how long portraits will take, in seconds."""
+    pace = config.steps / GenerateConfig.steps
+    return START_SECONDS + config.count * config.best_of * pace * _of_base(PORTRAIT_SECONDS, base)
+
+
+def _of_base(seconds: dict[str, float], base: str) -> float:
+    return seconds["mini" if resolve_base(base).name == "mini" else "other"]
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Raise errors that are written for visitors as ``gr.Error``: of others, ZeroGPU passes on the name alone."""
+    try:
+        yield
+    except (AdapterError, BaseUnavailableError, ValueError) as error:
+        raise gr.Error(str(error), print_exception=False) from error
 
 
 def _declared_training(
-    base: str, person: list[Reference], style: list[Reference], config: TrainConfig, stop: Path
+    base: str,
+    person: list[Reference],
+    style: list[Reference],
+    config: TrainConfig,
+    checkpoint: Checkpoint | None,
+    stop: Path,
+    seconds: float,
 ) -> int:
-    """Give the seconds to ask ZeroGPU for: it calls this with the arguments of ``train_adapter``."""
+    """Give the seconds to ask ZeroGPU for: it calls this with the arguments of ``train_slice``."""
     del person, style, stop
-    return round(training_seconds(base, config))
+    return round(min(seconds, training_seconds(base, config, checkpoint.progress.step if checkpoint else 0)))
 
 
 def _declared_drawing(adapter: Adapter, config: GenerateConfig) -> int:
     """Give the seconds to ask ZeroGPU for: it calls this with the arguments of ``generate_portraits``."""
-    return round(START_SECONDS + config.count * config.best_of * _portrait_seconds(adapter.info["base"]))
+    return round(drawing_seconds(adapter.info["base"], config))
 
 
 @spaces.GPU(duration=_declared_training)
-def train_adapter(
-    base: str, person: list[Reference], style: list[Reference], config: TrainConfig, stop: Path
-) -> Iterator[TrainEvent | Adapter]:
-    """Train on the base called ``base``: one event per step, and the adapter as the last thing.
+def train_slice(
+    base: str,
+    person: list[Reference],
+    style: list[Reference],
+    config: TrainConfig,
+    checkpoint: Checkpoint | None,
+    stop: Path,
+    seconds: float,
+) -> Iterator[TrainEvent | Checkpoint | Adapter]:
+    """Train on the base called ``base`` from ``checkpoint`` on, for at most ``seconds``.
 
-    As soon as the file ``stop`` exists, training ends early with the best it has; it is a file because on ZeroGPU
-    this runs in another process. Closing the iterator ends training without an adapter.
+    Gives one event per step, now and then a checkpoint, and last of all the adapter when training is over, or else a
+    checkpoint for the next slice; where slices end changes nothing in the result. As soon as the file ``stop`` exists,
+    training ends early with the best it has; it is a file because a ZeroGPU worker is another process. Raises
+    ``gr.Error``, which ``refusal`` puts into plain words.
     """
-    with TURN, Training(load_base(base), load_engine(), person, style, config) as training:
+    ends = time.monotonic() + seconds
+    with _told(), Training(load_base(base), load_engine(), person, style, config) as training:
+        if checkpoint is not None:
+            training.restore(checkpoint)
+        longest, before = 0.0, time.monotonic()
+        saved = before
         for event in training:
+            now = time.monotonic()
+            longest, before = max(longest, now - before), now
             yield event
             if stop.exists():
                 break
+            if event.step < event.steps and now + 1.5 * longest > ends:
+                yield training.checkpoint()
+                return
+            if now - saved > CHECKPOINT_SECONDS:
+                yield training.checkpoint()
+                saved = now
         yield training.adapter()
 
 
 @spaces.GPU(duration=_declared_drawing)
 def generate_portraits(adapter: Adapter, config: GenerateConfig) -> list[Portrait]:
-    """Draw portraits on the base that ``adapter`` was trained on, best first."""
-    with TURN:
+    """Draw portraits on the base that ``adapter`` was trained on, best first.
+
+    Raises ``gr.Error``, which ``refusal`` puts into plain words.
+    """
+    with _told():
         return generate(load_base(adapter.info["base"]), load_engine(), adapter, config)
+
+
+def refusal(error: gr.Error) -> str:
+    """Say in a visitor's words why ZeroGPU refused, aborted or queued in vain: which limit, and what to do."""
+    said, title = str(error.message), error.title
+    asked = re.search(r"(\d+)s", said)
+    seconds = f"{asked[1]} s of GPU time" if asked else "the GPU time that this takes"
+    if title == "ZeroGPU illegal duration":
+        return (
+            f"Your account may not use {seconds} at once, so waiting does not help: sign in with Hugging Face for a "
+            "longer limit, choose fewer steps or portraits, or duplicate the Space to a GPU of your own."
+        )
+    if title == "ZeroGPU quota exceeded":
+        left, wait = re.search(r"(\d+)s left", said), re.search(r"Try again in ([\d:]+)", said)
+        return (
+            f"Your GPU quota for today is too small for {seconds}{f' ({left[1]} s are left)' if left else ''}. "
+            f"Try again {f'in {wait[1]} (hours:minutes:seconds)' if wait else 'later'}, sign in with Hugging Face for "
+            "a larger quota, or choose fewer steps or portraits."
+        )
+    if title == "ZeroGPU worker error":
+        return f"The GPU worker stopped ({said}). What was learned before it is kept: go on from there, or try again."
+    if title.startswith("ZeroGPU"):
+        return f"No GPU came free in time ({said}). Try again in a few minutes."
+    return said

@@ -1,0 +1,250 @@
+"""Adapters go to the Hugging Face Hub and come from there."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal
+
+from httpx2 import HTTPError
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+from huggingface_hub.utils import validate_repo_id
+
+from magicapture.adapter import INFO_FILE, LORA_FILE, ROWS_FILE, Adapter, AdapterError, model_card, require_fit
+from magicapture.bases import SPECS, Base, resolve_base
+from magicapture.concepts import prompt_for
+from magicapture.portrait import read_facts
+from magicapture.settings import settings
+
+FILES = (LORA_FILE, ROWS_FILE, INFO_FILE)  # besides card and pictures; never the targets, which describe a face
+IMAGES = "images/"
+MAX_BYTES = 500_000_000  # of an adapter that is loaded
+NOT_PUSHED = "The adapter was not pushed, and is safe here"
+NOT_LOADED = "{} was not loaded, and nothing has changed here"
+FAILURES = (HTTPError, OSError, RuntimeError, ValueError)
+"""What huggingface_hub raises: refusals, broken connections, uploads that were cut, answers it cannot read."""
+PUSH_ANSWERS = {
+    401: "the sign-in is not valid or has expired. Sign in again and push once more",
+    403: "this account has no right to write there. Sign in with one that has, or download the zip",
+}
+PULL_ANSWERS = dict.fromkeys((401, 403, 404), "there is no such repository, or it is private. Check its id, or sign in")
+
+Source = Literal["sign-in", "environment", "this computer"]
+
+
+class HubError(Exception):
+    """A push or pull that failed; the text says what failed, that nothing is lost, and what to do next."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """Who would own what is pushed, and where the right to do so comes from."""
+
+    name: str
+    source: Source
+
+
+def account(oauth_token: str | None = None) -> Account | None:
+    """Tell to which account a push would go; None where there is none, or the Hub does not confirm it."""
+    if settings().private:
+        return None
+    token, source = _token(oauth_token)
+    try:
+        return Account(HfApi(token=token).whoami()["name"], source) if token else None
+    except FAILURES:
+        return None
+
+
+def push(folder: Path, name: str, pictures: list[Path], oauth_token: str | None = None, private: bool = True) -> str:
+    """Put the adapter saved in ``folder`` into a new repository called ``name`` and give its address.
+
+    ``pictures``: portraits, as ``Portrait.save`` wrote them, for the card's gallery. All files arrive in one commit or
+    none does; pushing the same adapter again under the same name replaces its gallery. Raises ``HubError``.
+    """
+    _refuse_in_private_mode()
+    _check_name(name)
+    info, gallery = _read(folder), _gallery(pictures)
+    token, _ = _token(oauth_token)
+    if not token:
+        raise HubError(f"{NOT_PUSHED}: sign in to the Hub first.")
+    with _plain_words(NOT_PUSHED, PUSH_ANSWERS):
+        api = HfApi(token=token)
+        repo_id = f"{api.whoami()['name']}/{name}"
+        there = _create(api, repo_id, folder / LORA_FILE, private)
+        content = {
+            **{path: folder / path for path in FILES},
+            INFO_FILE: json.dumps(info, indent=2).encode(),
+            "README.md": model_card(info, repo_id, [(path, prompt) for path, (_, prompt) in gallery.items()]).encode(),
+            **{path: picture for path, (picture, _) in gallery.items()},
+        }
+        operations = [CommitOperationAdd(path, data) for path, data in content.items()]
+        operations += [CommitOperationDelete(path) for path in there - content.keys() if path.startswith(IMAGES)]
+        api.create_commit(repo_id, operations, commit_message="Add a MagiCapture adapter")
+    return f"{api.endpoint}/{repo_id}"
+
+
+def pull(repo_id: str, base: Base | None, into: Path, oauth_token: str | None = None) -> Adapter:
+    """Load the adapter of the repository ``repo_id``, check it, and save it as the folder ``into``.
+
+    ``into`` must not exist; it appears with all files or not at all. The adapter must have been trained on ``base``,
+    with None on one that this installation knows. Raises ``HubError``.
+    """
+    _refuse_in_private_mode()
+    failed = NOT_LOADED.format(repo_id)
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError:
+        raise HubError(f'{failed}: its name must read "account/repository", as on its page on the Hub.') from None
+    into.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".pull-", dir=into.parent) as temporary:
+        folder = Path(temporary, "from-hub", repo_id)
+        with _plain_words(failed, PULL_ANSWERS):
+            _download(HfApi(token=_token(oauth_token)[0]), repo_id, folder)
+        try:
+            adapter = Adapter.load(folder)
+            _require_known_base(adapter, base)
+        except AdapterError as error:
+            raise HubError(f"{failed}; choose another adapter. {error}") from error
+        adapter.save(Path(temporary, "checked")).rename(into)
+    return adapter
+
+
+def _token(oauth_token: str | None) -> tuple[str | Literal[False], Source]:
+    """Give the token to use and where it comes from; False keeps huggingface_hub from looking for the host's own."""
+    if oauth_token or os.environ.get("SPACE_ID"):  # a Space's token is its owner's, not the visitor's
+        return oauth_token or False, "sign-in"
+    return get_token() or False, "environment" if os.environ.get("HF_TOKEN") else "this computer"
+
+
+def _refuse_in_private_mode() -> None:
+    if settings().private:
+        raise HubError(
+            "The Hub is out of reach: this installation opens no outgoing connection (MAGICAPTURE_PRIVATE=1). "
+            "Nothing is lost; adapters can be downloaded and uploaded as zip files."
+        )
+
+
+def _check_name(name: str) -> None:
+    try:
+        validate_repo_id(f"account/{name}")
+    except HFValidationError:
+        raise HubError(
+            f"{NOT_PUSHED}: {name!r} cannot be a repository's name. Use up to 96 letters (A–Z), digits, dots, single "
+            "hyphens and underscores, beginning and ending with a letter or digit."
+        ) from None
+
+
+def _read(folder: Path) -> dict:
+    """Give the adapter's facts without its title, which is the visitor's own note."""
+    try:
+        info = Adapter.load(folder).info
+    except AdapterError as error:
+        raise HubError(f"Nothing was pushed; choose another adapter. {error}") from error
+    return {key: value for key, value in info.items() if key != "title"}
+
+
+def _gallery(pictures: list[Path]) -> dict[str, tuple[Path, str]]:
+    """Give picture and prompt by path in the repository; refuses pictures that were not drawn here, such as photos."""
+    gallery = {}
+    for number, picture in enumerate(pictures, start=1):
+        try:
+            extras = read_facts(picture)["prompt"]
+        except (OSError, AttributeError, KeyError, ValueError) as error:
+            raise HubError(
+                f"{NOT_PUSHED}: {picture.name} is not a portrait that was drawn here, and nothing else may stand in "
+                "the gallery. Untick it and push again."
+            ) from error
+        gallery[f"{IMAGES}{number}.png"] = picture, ", ".join(filter(None, (prompt_for("composed"), extras)))
+    return gallery
+
+
+def _create(api: HfApi, repo_id: str, weights: Path, private: bool) -> set[str]:
+    """Create the repository, or find the one that an earlier push of ``weights`` left; gives the files in it."""
+    try:
+        api.create_repo(repo_id, private=private)
+    except HfHubHTTPError as error:
+        if error.response.status_code != 409:
+            raise
+    else:
+        return set()
+    there = _left_by_a_push(api, repo_id, weights, private)
+    if there is None:
+        raise HubError(
+            f"{NOT_PUSHED}: there is a repository {repo_id} already, with other content or another visibility. "
+            f"Nothing was changed in it; choose another name, such as {repo_id.split('/')[1]}-2."
+        )
+    return there
+
+
+def _left_by_a_push(api: HfApi, repo_id: str, weights: Path, private: bool) -> set[str] | None:
+    """Give the files in the repository if it is empty, or full of the same weights, else None.
+
+    A push that was cut leaves it empty, because there is one commit; it is full if only the Hub's answer was lost.
+    """
+    try:
+        info = api.model_info(repo_id, files_metadata=True)
+    except RepositoryNotFoundError:  # a signed-in visitor lends the app only the repositories that it made itself
+        return None
+    there = {file.rfilename: file for file in info.siblings}
+    lfs = there[LORA_FILE].lfs if LORA_FILE in there else None
+    with weights.open("rb") as file:
+        same = lfs is not None and lfs.sha256 == hashlib.file_digest(file, "sha256").hexdigest()
+    return set(there) if info.private == private and (same or there.keys() <= {".gitattributes"}) else None
+
+
+def _download(api: HfApi, repo_id: str, folder: Path) -> None:
+    """Fetch the adapter's files, and no other, once their sizes are known to be within bounds."""
+    info = api.model_info(repo_id, files_metadata=True)
+    sizes = {file.rfilename: file.size for file in info.siblings}
+    missing = [name for name in FILES if sizes.get(name) is None]
+    if missing:
+        raise HubError(
+            f"{NOT_LOADED.format(repo_id)}: it holds no adapter of this app, for it lacks {', '.join(missing)}. "
+            "Choose a repository that was pushed from here."
+        )
+    size = sum(sizes[name] for name in FILES)
+    if size > MAX_BYTES:
+        raise HubError(
+            f"{NOT_LOADED.format(repo_id)}: its files have {size // 10**6} MB, and an adapter may have at most "
+            f"{MAX_BYTES // 10**6} MB. Choose a smaller one."
+        )
+    for name in FILES:
+        api.hf_hub_download(repo_id, name, revision=info.sha, local_dir=folder)
+
+
+def _require_known_base(adapter: Adapter, base: Base | None) -> None:
+    """Raise ``AdapterError`` for a base that a stranger chose: it would be downloaded and run."""
+    if base is not None:
+        require_fit(base, adapter)
+    here = base.spec if base else resolve_base()
+    spec = {**SPECS, here.name: here}.get(adapter.info["base"])
+    if spec is None or adapter.info["base_source"] not in (spec.source, "mini"):
+        named = f"{adapter.info['base']} ({adapter.info['base_source']})"
+        raise AdapterError(f"It was trained on a base that is not known here: {named}.")
+
+
+@contextmanager
+def _plain_words(failed: str, answers: Mapping[int, str]) -> Iterator[None]:
+    """Turn what huggingface_hub raises into a ``HubError`` that begins with ``failed``."""
+    try:
+        yield
+    except FAILURES as error:
+        raise HubError(f"{failed}: {_reason(error, answers)}.") from error
+
+
+def _reason(error: BaseException, answers: Mapping[int, str]) -> str:
+    """Name the first cause that says something: an upload's failure hides the Hub's answer behind its own."""
+    cause = error
+    while cause is not None and not isinstance(cause, HfHubHTTPError):
+        cause = cause.__cause__
+    if cause is not None:
+        status = cause.response.status_code
+        return answers.get(status, f"the Hub answered with the error {status}. Try again in a few minutes")
+    if isinstance(error, ValueError):
+        return f"the Hub did not accept it ({error}). Download the zip instead, or try again later"
+    return "the connection to the Hub broke off or could not be made. Try again: it takes up where it stopped"

@@ -1,0 +1,265 @@
+"""Trainings that outlive the page that started them: each has a thread, waits in line, and is found again by its id."""
+
+import logging
+import threading
+from contextvars import copy_context
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import gradio as gr
+import torch
+
+from magicapture.adapter import Adapter
+from magicapture.config import TrainConfig
+from magicapture.gpu import LINE, ZERO_GPU, refusal, train_slice, training_seconds
+from magicapture.portrait import Portrait
+from magicapture.records import JobRow, Records, State
+from magicapture.references import Reference
+from magicapture.training import Checkpoint, TrainEvent
+from magicapture.turns import Turn
+from magicapture.workspace import Workspace
+
+PLAN, CHECKPOINT, STOP, PREVIEWS = "plan.pt", "checkpoint.pt", "stop", "previews"
+"""The files of a job, in its folder: what was asked for, how far it is, the wish to stop, quick portraits."""
+
+ACTIVE: tuple[State, ...] = ("waiting", "running")
+SMOOTHING = 0.9
+PATIENCE_S = 120
+"""How long deleting waits for a training to notice it, in seconds: a step with its previews."""
+
+logger = logging.getLogger(__name__)
+
+
+class JobError(Exception):
+    """A job that cannot be had; the text says why and what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A training that was asked for. ``slice_seconds``: the longest GPU time that may be declared at once."""
+
+    base: str
+    person: list[Reference]
+    style: list[Reference]
+    config: TrainConfig
+    title: str = ""
+    slice_seconds: float = float("inf")
+
+
+@dataclass(eq=False)
+class Job:
+    """One training of one visitor as it stands; only its own thread changes it."""
+
+    id: str
+    workspace: Workspace
+    state: State = "waiting"
+    error: str = ""
+    adapter: str | None = None
+    event: TrainEvent | None = None  # the last one, without its pictures
+    curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)  # step and smoothed loss, by name
+    turn: Turn | None = None
+    abandoned: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """Where its files lie."""
+        return self.workspace.folder / "jobs" / self.id
+
+    @property
+    def active(self) -> bool:
+        """Whether it waits or runs."""
+        return self.state in ACTIVE
+
+    @property
+    def resumable(self) -> bool:
+        """Whether it was broken off and can go on from where it was."""
+        return self.state in ("interrupted", "failed") and (self.folder / PLAN).is_file()
+
+    def previews(self) -> list[Path]:
+        """List the quick portraits drawn so far, oldest first."""
+        return sorted((self.folder / PREVIEWS).glob("*.png"))
+
+    def take(self, event: TrainEvent) -> None:
+        """Note what a step did."""
+        for name, value in event.losses.items():
+            curve = self.curves.setdefault(name, [])
+            smooth = SMOOTHING * curve[-1][1] + (1 - SMOOTHING) * value if curve else value
+            curve.append((event.step, smooth))
+        for place, portrait in enumerate(event.previews):
+            self._store(event.step, place, portrait)
+        self.event = event
+
+    def _store(self, step: int, place: int, portrait: Portrait) -> None:
+        (self.folder / PREVIEWS).mkdir(parents=True, exist_ok=True)
+        settings = {**portrait.settings, "step": step}
+        preview = Portrait(portrait.image, portrait.seed, portrait.likeness, portrait.style, settings)
+        part = self.folder / "preview.png"  # whoever looks meanwhile sees all of a picture or nothing
+        preview.save(part).replace(self.folder / PREVIEWS / f"step{step:05d}-{place}.png")
+
+
+class Jobs:
+    """All trainings of this process, and those that the records tell of."""
+
+    def __init__(self, records: Records, per_visitor: int = 1) -> None:
+        """Keep at most ``per_visitor`` jobs of one visitor waiting or running."""
+        self.records, self.per_visitor = records, per_visitor
+        self._jobs: dict[str, Job] = {}
+        self._threads: dict[str, threading.Thread] = {}
+        self._lock = threading.Lock()
+
+    def start(self, workspace: Workspace, plan: Plan) -> Job:
+        """Start a training for the visitor of ``workspace``.
+
+        Raises ``JobError`` when they have not consented, or have as many jobs as is allowed.
+        """
+        consent = self.records.latest_consent(workspace.name)
+        if consent is None:
+            raise JobError("Say first that you may use these photos: tick the box in the tab References.")
+        with self._lock:
+            if len(self._active(workspace.name)) >= self.per_visitor:
+                raise JobError("Your last training still waits or runs: stop it, or wait until it is done.")
+            config = plan.config
+            row = self.records.add_job(
+                workspace.name, consent.id, base=plan.base, preset=config.preset, steps=config.steps
+            )
+            job = Job(row.id, workspace)
+            job.folder.mkdir(parents=True)
+            _save(plan, job.folder / PLAN)
+            self.records.log("job_started")
+            self._run_in_thread(job, plan)
+        return job
+
+    def get(self, job_id: str) -> Job | None:
+        """Find a job by its id; of one from before a restart, what the records and its folder tell."""
+        if job_id in self._jobs:
+            return self._jobs[job_id]
+        row = self.records.job(job_id)
+        return None if row is None else _from_row(row)
+
+    def latest(self, visitor: str) -> Job | None:
+        """Find the visitor's last job."""
+        rows = self.records.jobs_of(visitor)
+        return self.get(rows[-1].id) if rows else None
+
+    def stop(self, job: Job) -> None:
+        """Let ``job`` end after its present step, keeping what was learned; one that still waits ends at once."""
+        if job.active:
+            (job.folder / STOP).touch()
+
+    def resume(self, job: Job) -> Job:
+        """Go on with a job that was broken off. Raises ``JobError`` when nothing of it is left."""
+        with self._lock:
+            if not job.resumable:
+                raise JobError("Nothing is left of this training to go on from: start a new one.")
+            if self._active(job.workspace.name):
+                raise JobError("Another training of yours waits or runs: stop it, or wait until it is done.")
+            (job.folder / STOP).unlink(missing_ok=True)
+            again = Job(job.id, job.workspace, curves=job.curves, event=job.event)
+            self._run_in_thread(again, torch.load(job.folder / PLAN, weights_only=False))
+        return again
+
+    def recover(self) -> None:
+        """Take up, after a restart, what was waiting or running.
+
+        On ZeroGPU the time is the visitor's, so such a job is interrupted until they choose to go on.
+        """
+        for row in self.records.jobs_in(ACTIVE):
+            job = _from_row(row)
+            job.state, job.error = "interrupted", "The server was restarted in the middle of this training."
+            self._note(job)
+            self.records.log("job_interrupted")
+            if job.resumable and not ZERO_GPU:
+                self.resume(job)
+
+    def abandon(self, visitor: str) -> None:
+        """End all jobs of a visitor without a result, and wait until they have ended."""
+        for job in self._active(visitor):
+            job.abandoned = True
+            self.stop(job)
+            self._threads[job.id].join(PATIENCE_S)
+        for job_id in [job.id for job in self._jobs.values() if job.workspace.name == visitor]:
+            del self._jobs[job_id]
+
+    def _active(self, visitor: str) -> list[Job]:
+        return [job for job in self._jobs.values() if job.workspace.name == visitor and job.active]
+
+    def _run_in_thread(self, job: Job, plan: Plan) -> None:
+        # The context holds the visitor's request: ZeroGPU charges the time to whoever asked for it.
+        thread = threading.Thread(target=copy_context().run, args=(self._run, job, plan), daemon=True)
+        self._jobs[job.id], self._threads[job.id] = job, thread
+        thread.start()
+
+    def _run(self, job: Job, plan: Plan) -> None:
+        """Bring ``job`` to its end, whatever happens, and write down what it was."""
+        stop = job.folder / STOP
+        try:
+            with LINE.join(training_seconds(plan.base, plan.config)) as job.turn:
+                while not job.turn.wait(timeout=0.5) and not stop.exists():
+                    pass
+                adapter = None if stop.exists() else self._train(job, plan)
+            if adapter is not None and not job.abandoned:
+                job.adapter = job.workspace.add_adapter(adapter, plan.title)
+                job.workspace.forget_photos()
+            whole = job.event is not None and job.event.step == job.event.steps
+            job.state = "finished" if whole else "stopped"
+            (job.folder / PLAN).unlink(missing_ok=True)
+            (job.folder / CHECKPOINT).unlink(missing_ok=True)
+        except gr.Error as error:
+            kept = (job.folder / CHECKPOINT).is_file()
+            job.state, job.error = "interrupted" if kept else "failed", refusal(error)
+        except Exception as error:
+            logger.exception("Training failed.")
+            job.state = "failed"
+            job.error = f"{type(error).__name__}: {error}. Your photos are still here: try again, or take fewer steps."
+        finally:
+            job.turn = None
+            self._note(job, ended_at=datetime.now(UTC))
+            self.records.log(f"job_{job.state}")
+
+    def _train(self, job: Job, plan: Plan) -> Adapter | None:
+        """Train slice by slice; gives the adapter, or None when the job was abandoned."""
+        job.state = "running"
+        self._note(job)
+        path, stop = job.folder / CHECKPOINT, job.folder / STOP
+        checkpoint = torch.load(path, weights_only=False) if path.is_file() else None
+        while True:
+            for item in train_slice(
+                plan.base, plan.person, plan.style, plan.config, checkpoint, stop, plan.slice_seconds
+            ):
+                if job.abandoned:
+                    return None
+                if isinstance(item, Adapter):
+                    return item
+                if isinstance(item, Checkpoint):
+                    checkpoint = item
+                    _save(checkpoint, path)
+                    (job.folder / PLAN).touch()  # it holds photos, and goes soon after the last sign of life
+                    self._note(job)
+                else:
+                    job.take(item)
+
+    def _note(self, job: Job, **values: object) -> None:
+        step = job.event.step if job.event else 0
+        self.records.update_job(
+            job.id, state=job.state, error=job.error or None, adapter=job.adapter, step=step, **values
+        )
+
+
+def _from_row(row: JobRow) -> Job:
+    return Job(row.id, Workspace.named(row.visitor), row.state, row.error or "", row.adapter)
+
+
+def _save(value: Plan | Checkpoint, path: Path) -> None:
+    """Write ``value``; the file appears only when it is complete."""
+    part = path.with_suffix(".part")
+    torch.save(value, part)
+    part.replace(path)
+
+
+def delete_everything(jobs: Jobs, workspace: Workspace) -> None:
+    """Delete all that a visitor has here: running trainings, files, and records but the nameless log."""
+    jobs.abandon(workspace.name)
+    workspace.delete_everything()
+    jobs.records.forget(workspace.name)
+    jobs.records.log("everything_deleted")

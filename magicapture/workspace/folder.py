@@ -1,0 +1,126 @@
+"""The folder of one visitor: where it lies, who may name what in it, and writing that nobody sees half done."""
+
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Self
+
+from magicapture.settings import settings
+
+TEMPORARY = ".tmp-"
+"""How folders begin that hold something half-written or half-deleted."""
+NAME = r"[0-9a-f]{64}"
+"""How visitors' folders are called; Gradio calls those for uploads so too."""
+
+
+class WorkspaceError(ValueError):
+    """Something that cannot be done with a visitor's files; the text says why and what to do."""
+
+
+def new_key() -> str:
+    """Draw a visitor's secret: 256 random bits as text."""
+    return secrets.token_urlsafe(32)
+
+
+def remove(path: Path) -> None:
+    """Delete a file or folder; whoever looks meanwhile sees all of it or nothing. Not to be there is fine."""
+    with suppress(FileNotFoundError):
+        if not path.is_dir():
+            path.unlink()
+            return
+        with TemporaryDirectory(prefix=TEMPORARY, dir=path.parent) as place:
+            path.rename(Path(place) / path.name)
+
+
+def served_folder(root: Path | None) -> Path:
+    """Give the folder of all visitors' folders, below the installation's root unless told."""
+    return (replace(settings(), root=root.resolve()) if root else settings()).served
+
+
+def is_visitors(folder: Path) -> bool:
+    """Tell a visitor's folder, in which there are only folders, from Gradio's, which hold files."""
+    return bool(re.fullmatch(NAME, folder.name)) and all(entry.is_dir() for entry in folder.iterdir())
+
+
+@contextmanager
+def same_age(folder: Path) -> Iterator[None]:
+    """Let the files in ``folder`` change without making it younger: it is deleted by the time it was made."""
+    before = folder.stat()
+    yield
+    os.utime(folder, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@dataclass(frozen=True)
+class VisitorFolder:
+    """A visitor's ``folder``, below the served one of ``settings``. It is made when something is first put into it."""
+
+    folder: Path
+
+    @classmethod
+    def of(cls, key: str, root: Path | None = None) -> Self:
+        """Find the folder of the visitor who knows ``key``, below the installation's root unless told.
+
+        Raises ``ValueError`` unless ``key`` looks like one that ``new_key`` draws.
+        """
+        if not (isinstance(key, str) and re.fullmatch(r"[A-Za-z0-9_-]{43}", key)):
+            raise ValueError("This is no key that a visitor is given: reload the page to get a new one.")
+        return cls.named(sha256(key.encode()).hexdigest(), root)
+
+    @classmethod
+    def named(cls, name: str, root: Path | None = None) -> Self:
+        """Find the folder whose ``name`` stands in the records. Raises ``ValueError`` for what cannot be one."""
+        if not re.fullmatch(NAME, name):
+            raise ValueError(f"{name!r} is not the name of a visitor's folder.")
+        return cls(served_folder(root) / name)
+
+    @property
+    def name(self) -> str:
+        """What records call the visitor; the key cannot be found from it."""
+        return self.folder.name
+
+    def part(self, *names: str) -> Path:
+        """Give a folder below the visitor's, made if need be."""
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        self.folder.touch()  # so that an empty one is not swept while something is about to be put into it
+        part = self.folder.joinpath(*names)
+        part.mkdir(parents=True, exist_ok=True)
+        return part
+
+    def entries(self, *names: str) -> list[Path]:
+        """List by name what lies in a folder below the visitor's; nothing if there is no such folder."""
+        folder = self.folder.joinpath(*names)
+        return sorted(folder.iterdir()) if folder.is_dir() else []
+
+    def delete_everything(self) -> None:
+        """Delete all that the visitor has here."""
+        remove(self.folder)
+
+    @contextmanager
+    def _building(self, target: Path) -> Iterator[Path]:
+        """Give a path to write a file or folder at; it appears at ``target`` once the ``with`` block has ended well."""
+        with TemporaryDirectory(prefix=TEMPORARY, dir=self.part()) as place:
+            yield Path(place) / target.name
+            (Path(place) / target.name).replace(target)
+
+    def _check_access(self, path: Path) -> None:
+        """Refuse, with one sentence for both, what is not there and what is another visitor's."""
+        elsewhere = not path.is_relative_to(self.folder.parents[1])
+        if not ((elsewhere or self._is_upload(path) or path.is_relative_to(self.folder)) and path.is_file()):
+            raise WorkspaceError(f"{path.name} is not there any more. Upload it again.")
+
+    def _is_upload(self, path: Path) -> bool:
+        """Tell Gradio's uploads, ``served/<hash of the content>/<name>``, from visitors' files, which lie deeper."""
+        return path.parent.parent == self.folder.parent
+
+    def _discard_upload(self, path: Path) -> None:
+        if self._is_upload(path) and not path.is_dir():
+            path.unlink(missing_ok=True)
+            with suppress(OSError):  # one folder may hold several uploads of the same content
+                path.parent.rmdir()

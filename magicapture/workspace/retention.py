@@ -1,0 +1,69 @@
+"""What has been on disk for too long is deleted, by a clock per kind of thing, whoever it belongs to."""
+
+import os
+import threading
+import time
+from collections import Counter
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from magicapture.records import Records
+from magicapture.settings import Settings
+from magicapture.workspace.folder import TEMPORARY, is_visitors, remove, served_folder
+
+SHORT = {"unfinished": f"**/{TEMPORARY}*", "photos": "photos/*/*", "plans": "jobs/*/*.pt"}
+LONG = {"portraits": "portraits/*/*", "downloads": "portraits/*.zip", "adapters": "adapters/*", "jobs": "jobs/*"}
+"""Where the things of each kind lie in a visitor's folder, by the clock that they follow."""
+SWEEP_SECONDS = 300
+
+
+def sweep(root: Path, photo_hours: float, result_hours: float, now: float | None = None) -> Counter[str]:
+    """Delete what is older than its clock allows; gives how many things of each kind went.
+
+    ``photo_hours`` is for photos, also those in the plan of a job that was broken off, for uploads that nobody took in,
+    for what a crash left half done and for visitors' folders without a file; ``result_hours`` for portraits, adapters
+    and the folders of jobs. A thing's age is the time since it was last modified, until ``now`` in seconds since 1970.
+    """
+    now = time.time() if now is None else now
+    photos_before, results_before = now - photo_hours * 3600, now - result_hours * 3600
+    swept: Counter[str] = Counter()
+    served = served_folder(root)
+    for folder in sorted(served.iterdir()) if served.is_dir() else []:
+        with suppress(FileNotFoundError):  # its visitor deletes everything at this moment
+            if folder.is_dir() and is_visitors(folder):
+                swept += _sweep_visitor(folder, photos_before, results_before)
+            else:
+                swept["uploads"] += _remove_old([folder], photos_before)
+    return +swept
+
+
+def _sweep_visitor(folder: Path, photos_before: float, results_before: float) -> Counter[str]:
+    swept: Counter[str] = Counter()
+    for patterns, before in ((SHORT, photos_before), (LONG, results_before)):
+        for kind, pattern in patterns.items():
+            swept[kind] += _remove_old(sorted(folder.glob(pattern)), before)
+    if not any(files for _, _, files in os.walk(folder)):
+        swept["visitors"] += _remove_old([folder], photos_before)
+    return swept
+
+
+def _remove_old(things: list[Path], before: float) -> int:
+    old = [thing for thing in things if thing.stat().st_mtime < before]
+    for thing in old:
+        remove(thing)
+    return len(old)
+
+
+def keep_sweeping(settings: Settings, records: Records) -> None:
+    """Sweep now, and every few minutes for as long as the process lives; the log says how much went."""
+
+    def sweep_again() -> None:
+        while True:
+            swept = sweep(settings.root, settings.photo_hours, settings.result_hours)
+            if swept:
+                records.log("swept", swept.total())
+            records.purge(datetime.now(UTC) - timedelta(hours=settings.result_hours))
+            time.sleep(SWEEP_SECONDS)
+
+    threading.Thread(target=sweep_again, name="sweeper", daemon=True).start()

@@ -1,0 +1,112 @@
+"""What visitors send in, photos and zipped adapters: bounded and checked before anything else touches it."""
+
+import re
+import zlib
+from collections.abc import Sequence
+from itertools import count
+from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
+
+from PIL import Image
+
+from magicapture.adapter import INFO_FILE, LORA_FILE, ROWS_FILE, TARGETS_FILE, Adapter, AdapterError
+from magicapture.bases import SPECS, resolve_base
+from magicapture.photos import read_photo
+
+MAX_PHOTO_BYTES = 30 * 2**20
+STORED_SIDE = 2048
+"""Photos are kept with at most this many pixels on the long side: a face still has more than training takes."""
+ADAPTER_FILES = (INFO_FILE, LORA_FILE, ROWS_FILE, TARGETS_FILE, "README.md")
+MAX_ADAPTER_BYTES = 2**30
+MAX_TEXT_BYTES = 2**20
+MAX_RANK = 128
+"""Putting an adapter on a base takes memory in proportion to the rank that its file claims."""
+MAX_LINE = 200
+LONGEST_STEM = 40
+
+
+def safe_stem(name: str) -> str:
+    """Give the first 40 letters, digits and hyphens of ``name``, so that it can name a file anywhere."""
+    return re.sub(r"[^\w-]+", "_", name)[:LONGEST_STEM].strip("_-") or "unnamed"
+
+
+def unused_path(folder: Path, name: str, suffix: str) -> Path:
+    """Give a path in ``folder`` where nothing lies yet, with a safe version of ``name``."""
+    suffix = suffix.lower() if re.fullmatch(r"\.[A-Za-z0-9]{1,5}", suffix) else ""
+    stem = safe_stem(name)
+    paths = (folder / f"{stem}{'' if number == 1 else f'-{number}'}{suffix}" for number in count(1))
+    return next(path for path in paths if not path.exists())
+
+
+def bare_photo(source: Path) -> tuple[Image.Image, str]:
+    """Read a photo, upright and at most 2048 pixels a side, with nothing but its pixels; and the suffix to save it by.
+
+    Raises ``PhotoError`` as ``read_photo`` does.
+    """
+    picture, _ = read_photo(source)
+    picture.thumbnail((STORED_SIDE, STORED_SIDE), Image.Resampling.LANCZOS)
+    picture.info.clear()  # Pillow writes comments and profiles that it finds here into the next file
+    with Image.open(source) as header:
+        return picture, ".png" if header.format == "PNG" else ".jpg"
+
+
+def unpack_adapter(package: Path, folder: Path) -> Adapter:
+    """Unpack a zip of unknown origin into the empty ``folder``, and read the adapter in it.
+
+    Raises ``AdapterError`` if it is no zip, holds anything but an adapter's files, is larger than 1 GB, or is an
+    adapter that cannot be used here.
+    """
+    try:
+        with ZipFile(package) as archive:
+            _check_entries(package.name, archive.infolist())
+            archive.extractall(folder)
+    except (BadZipFile, zlib.error, EOFError, ValueError) as error:
+        raise AdapterError(f"{package.name} is not a zip file that can be read: download or pack it again.") from error
+    return read_foreign(folder)
+
+
+def read_foreign(folder: Path) -> Adapter:
+    """Read an adapter of unknown origin. Raises ``AdapterError`` also for what only a forged one would claim."""
+    try:
+        adapter = Adapter.load(folder)
+    except RecursionError as error:
+        raise AdapterError(f"The adapter in {folder.name} is damaged: {INFO_FILE} cannot be read.") from error
+    if wrong := _wrong_facts(adapter.info):
+        raise AdapterError(f"The adapter in {folder.name} does not say what it is: look at {', '.join(wrong)}.")
+    if adapter.info["base"] not in {*SPECS, resolve_base().name}:  # it may name any folder, or any model on the Hub
+        raise AdapterError(f"The adapter was trained on the base {adapter.info['base']}, which is not in use here.")
+    return adapter
+
+
+def write_zip(files: Sequence[Path], target: Path) -> Path:
+    """Pack ``files`` side by side into ``target``; gives it."""
+    with ZipFile(target, "w", ZIP_STORED) as archive:  # pictures and weights do not get smaller
+        for file in files:
+            archive.write(file, file.name)
+    return target
+
+
+def _check_entries(name: str, entries: list[ZipInfo]) -> None:
+    for entry in entries:
+        if entry.filename not in ADAPTER_FILES:
+            hint = f"an adapter's zip holds only {', '.join(ADAPTER_FILES)}, without a folder around them."
+            raise AdapterError(f"{name} holds {entry.filename[:MAX_LINE]!r}; {hint}")
+        if entry.flag_bits & 1 or entry.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
+            raise AdapterError(f"{name} is encrypted or packed in an unusual way: pack it as an ordinary zip.")
+        if not entry.filename.endswith(".safetensors") and entry.file_size > MAX_TEXT_BYTES:
+            raise AdapterError(f"{entry.filename} in {name} is too large: at most 1 MB is read.")
+    # zipfile never unpacks more of an entry than the size it declares
+    if sum(entry.file_size for entry in entries) > MAX_ADAPTER_BYTES or len(entries) > len(ADAPTER_FILES):
+        raise AdapterError(f"{name} is too large: at most 1 GB is unpacked, and each file once.")
+
+
+def _wrong_facts(info: dict) -> list[str]:
+    """Name what an adapter has to say of itself and does not: short lines of text, and sound numbers."""
+    wrong = [key for key in ("base", "base_source", "licence", "preset", "engine") if not _is_line(info.get(key))]
+    numbers = {"rank": MAX_RANK, "steps": 10**6}
+    wrong += [key for key, top in numbers.items() if not (type(info.get(key)) is int and 0 < info[key] <= top)]
+    return wrong
+
+
+def _is_line(value: object) -> bool:
+    return isinstance(value, str) and value.isprintable() and 0 < len(value) <= MAX_LINE

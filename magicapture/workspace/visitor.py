@@ -1,0 +1,156 @@
+"""All that one visitor has on disk: photos and portraits, besides the adapters."""
+
+import os
+import secrets
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from magicapture.photos import PhotoError
+from magicapture.portrait import Portrait, read_facts
+from magicapture.references import MAX_PHOTOS, Role
+from magicapture.workspace.folder import WorkspaceError, remove
+from magicapture.workspace.shelf import AdapterShelf
+from magicapture.workspace.uploads import MAX_PHOTO_BYTES, bare_photo, unused_path, write_zip
+
+PLACES = ("new", "kept")
+"""The folders of portraits, by whether they are kept."""
+
+
+class TooLittleLikenessError(WorkspaceError):
+    """A portrait that may not be kept here because it is too unlike the person."""
+
+
+@dataclass(frozen=True)
+class KeptPortrait:
+    """A portrait on disk; ``facts`` is what ``read_facts`` gives, ``kept`` says whether the visitor keeps it."""
+
+    path: Path
+    facts: dict
+    kept: bool
+
+
+class Workspace(AdapterShelf):
+    """A visitor's photos in ``photos/<role>``, portraits in ``portraits/new`` and ``portraits/kept``, and adapters."""
+
+    def photos(self, role: Role) -> list[Path]:
+        """List the photos of ``role`` by name."""
+        return self.entries("photos", _known(role))
+
+    def ingest(self, uploads: Sequence[Path], role: Role) -> list[Path]:
+        """Make ``uploads`` the photos of ``role``: upright JPEG or PNG files of at most 2048 pixels without metadata.
+
+        Paths may also name photos of the role, which stay as they are; those not named are deleted. Files that cannot
+        be read as photos are stored unchanged: ``check_photos`` says what is wrong with them. Whatever happens, uploads
+        are gone afterwards; files outside the installation's root are left alone. Raises ``WorkspaceError``, and
+        changes no photo, if there are more than 20, or one is larger than 30 MB or not there for this visitor.
+        """
+        paths = list(dict.fromkeys(Path(upload).resolve() for upload in uploads))
+        folder = self.part("photos", _known(role))
+        try:
+            self._check_photos(paths)
+            photos = [path if path.parent == folder else self._take_in(path, folder) for path in paths]
+        finally:
+            for path in paths:
+                self._discard_upload(path)
+        for dropped in set(self.photos(role)) - set(photos):
+            remove(dropped)
+        return photos
+
+    def forget_photos(self) -> None:
+        """Delete the photos of both roles."""
+        remove(self.folder / "photos")
+
+    def add_portrait(self, portrait: Portrait, label: bool) -> Path:
+        """Store a new portrait, with a visible label in its corner if ``label``; gives its path."""
+        path = self.part("portraits", "new") / f"seed{portrait.seed}-{secrets.token_hex(8)}.png"
+        with self._building(path) as file:
+            portrait.save(file, label=label)
+        return path
+
+    def portraits(self) -> list[KeptPortrait]:
+        """List all portraits, best likeness first, those that could not be compared last."""
+        found = []
+        for kept in (False, True):
+            for path in self.entries("portraits", PLACES[kept]):
+                with suppress(FileNotFoundError):  # deleted while this looks
+                    found.append(KeptPortrait(path, read_facts(path), kept))
+        return sorted(found, key=lambda portrait: (_likeness(portrait.facts), portrait.path.name), reverse=True)
+
+    def keep(self, path: Path, min_likeness: float | None) -> Path:
+        """Move a portrait to those that are kept; gives its new path.
+
+        Raises ``TooLittleLikenessError`` if its likeness is unknown or below ``min_likeness``, ``WorkspaceError`` if it
+        is not one of this visitor's.
+        """
+        path = self._own_portrait(path)
+        likeness = _likeness(read_facts(path))
+        if min_likeness is not None and likeness < min_likeness:
+            found = f"has {likeness:.2f}" if likeness >= -1 else "cannot be compared with the person"
+            advice = "Draw more, or turn the dial towards the person."
+            raise TooLittleLikenessError(
+                f"Portraits can be kept here from a likeness of {min_likeness:.2f}; this one {found}. {advice}"
+            )
+        return path.replace(self.part("portraits", "kept") / path.name)
+
+    def reject(self, path: Path) -> None:
+        """Delete a portrait, and a zip that may hold it. Raises ``WorkspaceError`` if it is not this visitor's."""
+        remove(self._own_portrait(path))
+        remove(self._portraits_zip)
+
+    def zip_kept(self) -> Path:
+        """Pack the portraits that are kept. Raises ``WorkspaceError`` if there is none.
+
+        The zip counts as old as the oldest portrait in it, so that it is not there for longer than that one.
+        """
+        kept = self.entries("portraits", "kept")
+        if not kept:
+            raise WorkspaceError("No portrait is kept yet: choose “Keep” on those that you like.")
+        with self._building(self._portraits_zip) as package:
+            write_zip(kept, package)
+            oldest = min(path.stat().st_mtime for path in kept)
+            os.utime(package, (oldest, oldest))
+        return self._portraits_zip
+
+    @property
+    def _portraits_zip(self) -> Path:
+        return self.folder / "portraits" / "portraits.zip"
+
+    def _own_portrait(self, path: Path) -> Path:
+        path = Path(path).resolve()
+        if path.parent not in [self.folder / "portraits" / place for place in PLACES] or not path.is_file():
+            raise WorkspaceError("This portrait is not there any more: it was deleted, or its time was up.")
+        return path
+
+    def _check_photos(self, paths: list[Path]) -> None:
+        if len(paths) > MAX_PHOTOS:
+            raise WorkspaceError(f"These are {len(paths)} photos; use at most {MAX_PHOTOS}, the best ones.")
+        for path in paths:
+            self._check_access(path)
+            if path.stat().st_size > MAX_PHOTO_BYTES:
+                raise WorkspaceError(f"{path.name} has more than {MAX_PHOTO_BYTES // 2**20} MB: use a smaller copy.")
+
+    def _take_in(self, source: Path, folder: Path) -> Path:
+        try:
+            picture, suffix = bare_photo(source)
+        except PhotoError as error:
+            if not self._is_upload(source):
+                raise WorkspaceError(f"{source.name}: {error}") from error
+            return source.rename(unused_path(folder, source.stem, source.suffix))
+        target = unused_path(folder, source.stem, suffix)
+        with self._building(target) as file:
+            picture.save(file, quality=95)
+        return target
+
+
+def _known(role: Role) -> Role:
+    if role not in get_args(Role):
+        raise ValueError(f"A role is one of {', '.join(get_args(Role))}; this is {role!r}.")
+    return role
+
+
+def _likeness(facts: dict) -> float:
+    """Give the likeness to sort and judge by; unknown is less than any."""
+    return -2.0 if facts["likeness"] is None else facts["likeness"]
