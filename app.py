@@ -2,27 +2,51 @@
 
 import os
 
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
+from magicapture.offline import go_offline
+from magicapture.settings import settings
+
+if settings().private:
+    go_offline()
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported, as is the next
+os.environ["GRADIO_TEMP_DIR"] = str(settings().served)  # so that what visitors have lies in one place, without copies
 
 import spaces  # noqa: F401  ZeroGPU needs it imported before torch
+from starlette.middleware import Middleware
 
 from magicapture.bases import load_base
 from magicapture.faces import load_engine
+from magicapture.jobs import Jobs
+from magicapture.records import Records
 from magicapture.ui.examples import EXAMPLES
+from magicapture.ui.gate import Gate, guard_uploads
+from magicapture.ui.language import hand_to_browser
 from magicapture.ui.page import build_page
+from magicapture.ui.session import House
 from magicapture.ui.theme import CSS, THEME
+from magicapture.workspace import keep_sweeping
 
-MAX_FILE_SIZE = "30mb"
+MAX_FILE_SIZE = "200mb"  # of an uploaded adapter; photos have a bound of their own
 
 
 def main() -> None:
     """Serve the page; ``GRADIO_SERVER_NAME`` and ``GRADIO_SERVER_PORT`` say where."""
-    page = build_page(load_base(), load_engine())
-    page.queue(max_size=20).launch(
+    records = Records(settings().database_url)
+    jobs = Jobs(records, settings().jobs_per_visitor)
+    keep_sweeping(settings(), records)
+    house = House(load_base(), load_engine(), settings(), records, jobs)
+    jobs.recover()
+    guard_uploads()
+    page = build_page(house)
+    page.queue(max_size=40).launch(
         theme=THEME,
         css=CSS,
+        i18n=hand_to_browser(page),
         allowed_paths=[str(EXAMPLES)],
+        auth=list(settings().users.items()) or None,
         max_file_size=MAX_FILE_SIZE,
+        app_kwargs={"middleware": [Middleware(Gate, private=settings().private)]},
+        enable_monitoring=False,  # it would show everyone's requests
+        mcp_server=not settings().users,  # its tools would be open to those who are not signed in
         footer_links=[],
         run_history=False,  # it would keep photos of faces in the browser
         ssr_mode=False,

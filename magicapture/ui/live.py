@@ -1,21 +1,20 @@
 """What the page shows of a training while it runs."""
 
-import time
-from dataclasses import dataclass, field
 from html import escape
 
-from PIL import Image
-
-from magicapture.adapter import Adapter
+from magicapture.jobs import Job
+from magicapture.portrait import read_facts
 from magicapture.scoring import likeness_in_words
-from magicapture.training import TrainEvent
+from magicapture.ui.language import say
 from magicapture.ui.words import duration
 
 PHASES = {"tokens": "Learning the two words", "lora": "Learning the face and the look"}
-UPDATE_SECONDS, PLOT_SECONDS = 0.5, 2.0
-"""How often the bar and the plot are drawn anew."""
-
-SMOOTHING = 0.9
+ENDS = {
+    "finished": "Done",
+    "stopped": "Stopped early",
+    "failed": "It failed",
+    "interrupted": "Interrupted",
+}
 POINTS = 120
 """Of each curve at most."""
 
@@ -26,18 +25,28 @@ PLOT_WIDTH, PLOT_HEIGHT = 400, 150
 """In the plot's own units; on the page it is stretched to its column."""
 
 
-def progress_bar(event: TrainEvent | None, waiting: str = "Nothing is training.") -> str:
-    """Draw the bar: phase, step, time left."""
+def progress_bar(job: Job | None) -> str:
+    """Draw the bar: where the job stands, its phase, step, and the time left."""
+    if job is None:
+        return _bar(0, "Nothing is training.", "", "")
+    event, turn = job.event, job.turn
+    step = f"step {event.step} of {event.steps}" if event else ""
+    share = event.step / event.steps if event else 0
+    if not job.active:
+        return _bar(1 if job.adapter else share, ENDS[job.state], step, escape(job.error))
+    if turn is not None and turn.ahead:
+        people = "one is" if turn.ahead == 1 else f"{turn.ahead} are"
+        wait = f"about {duration(turn.expected_wait)} until your turn"
+        return _bar(share, f"Waiting: {people} before you", step, wait)
     if event is None:
-        return _bar(0, escape(waiting), "", "")
-    share = event.step / event.steps
+        return _bar(0, "Preparing the photos …", "", "")
     left = f"about {duration(event.seconds_left)} left" if event.step > 1 else ""
-    return _bar(share, PHASES[event.phase], f"step {event.step} of {event.steps}", left)
+    return _bar(share, PHASES[event.phase], step, left)
 
 
 def _bar(share: float, title: str, step: str, left: str) -> str:
     percent = round(100 * share)
-    return (
+    return say(
         f'<div class="magi-progress"><div class="row"><strong>{title}</strong><span>{step}</span></div>'
         f'<div class="bar" role="progressbar" aria-label="Training" aria-valuemin="0" aria-valuemax="100"'
         f' aria-valuenow="{percent}"><div style="width:{percent}%"></div></div>'
@@ -45,12 +54,14 @@ def _bar(share: float, title: str, step: str, left: str) -> str:
     )
 
 
-def loss_plot(curves: dict[str, list[tuple[int, float]]], steps: int) -> str:
-    """Draw the ``curves``, points of step and loss by name, over ``steps`` steps, each with its latest value."""
+def loss_plot(job: Job | None) -> str:
+    """Draw the job's smoothed losses over all its steps, each with its latest value."""
+    curves = job.curves if job else {}
+    steps = job.event.steps if job and job.event else 1
     top = max((value for curve in curves.values() for _, value in curve), default=1.0) * 1.05
     lines, legend = [], []
     for name, colour in LOSS_COLOURS.items():
-        curve = curves.get(name, [])
+        curve = list(curves.get(name, []))
         thinned = [*curve[:: len(curve) // POINTS + 1], *curve[-1:]]
         points = " ".join(
             f"{PLOT_WIDTH * step / steps:.1f},{PLOT_HEIGHT * (1 - value / top):.1f}" for step, value in thinned
@@ -59,7 +70,7 @@ def loss_plot(curves: dict[str, list[tuple[int, float]]], steps: int) -> str:
         latest = f"{curve[-1][1]:.3f}" if curve else "–"
         legend.append(f'<span><i style="background:{colour}"></i>{name} {latest}</span>')
     grid = "".join(f'<path d="M0 {PLOT_HEIGHT * i / 4} H{PLOT_WIDTH}" />' for i in range(5))
-    return (
+    return say(
         '<div class="magi-plot"><strong>Losses</strong>'
         f'<svg viewBox="0 0 {PLOT_WIDTH} {PLOT_HEIGHT}" preserveAspectRatio="none" role="img"'
         f' aria-label="The losses so far, from 0 to {top:.2f}">{grid}{"".join(lines)}</svg>'
@@ -67,55 +78,23 @@ def loss_plot(curves: dict[str, list[tuple[int, float]]], steps: int) -> str:
     )
 
 
-def caption(likeness: float | None, style: float | None) -> str:
+def previews(job: Job) -> list[tuple[str, str]]:
+    """Give the quick portraits drawn so far, each with its step and scores."""
+    found = [(path, read_facts(path)) for path in job.previews()]
+    return [(str(path), say(f"step {facts['step']} · {caption(facts)}")) for path, facts in found]
+
+
+def caption(facts: dict) -> str:
     """Put scores into words and numbers: "alike 0.52 · style 0.81"."""
+    likeness, style = facts["likeness"], facts["style"]
     number = "" if likeness is None else f" {likeness:.2f}"
     return likeness_in_words(likeness) + number + ("" if style is None else f" · style {style:.2f}")
 
 
-@dataclass
-class Live:
-    """Collects the events of one training and says when the page is due for news."""
-
-    curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
-    previews: list[tuple[Image.Image, str]] = field(default_factory=list)
-    last: TrainEvent | None = None
-    adapter: Adapter | None = None
-    _bar_shown: float = float("-inf")
-    _plot_shown: float = float("-inf")
-
-    def take(self, event: TrainEvent | Adapter) -> dict[str, object]:
-        """Note ``event``; gives new values for the parts of the tab by name, none if it is too early for news."""
-        if isinstance(event, Adapter):
-            self.adapter = event
-            return {}
-        self.last, now, update = event, time.monotonic(), {}
-        for name, value in event.losses.items():
-            curve = self.curves.setdefault(name, [])
-            smooth = SMOOTHING * curve[-1][1] + (1 - SMOOTHING) * value if curve else value
-            curve.append((event.step, smooth))
-        for portrait in event.previews:
-            said = f"step {event.step} · {caption(portrait.likeness, portrait.style)}"
-            self.previews.append((portrait.image, said))
-        if event.previews:
-            update["previews"] = list(self.previews)
-        if event.previews or now - self._bar_shown >= UPDATE_SECONDS:
-            update["progress"], self._bar_shown = progress_bar(event), now
-        if now - self._plot_shown >= PLOT_SECONDS:
-            update["losses"], self._plot_shown = loss_plot(self.curves, event.steps), now
-        return update
-
-    def finished(self) -> str:
-        """Draw the bar of a training that is over."""
-        steps = self.last.step if self.last else 0
-        early = self.last is not None and self.last.step < self.last.steps
-        return _bar(1, "Stopped early" if early else "Done", f"{steps} steps", "")
-
-    def summary(self) -> str:
-        """Say what came out."""
-        info = self.adapter.info
-        scores = next((row for row in info["scores"] if row["step"] == info["best_step"]), None)
-        kept = f"Your adapter is ready: {self.adapter.info['steps']} steps"
-        if scores is None:
-            return f"{kept}. It was stopped before the first preview, so nothing is known of its likeness yet."
-        return f"{kept}, the best state at step {info['best_step']}: {caption(scores['likeness'], scores['style'])}."
+def summary(info: dict) -> str:
+    """Say what came out of a training, from its adapter's ``info``."""
+    scores = next((row for row in info.get("scores", []) if row["step"] == info["best_step"]), None)
+    kept = f"Your adapter is ready: {info['steps']} steps"
+    if scores is None:
+        return f"{kept}. No preview of it was scored, so nothing is known of its likeness yet."
+    return f"{kept}, the best state at step {info['best_step']}: {caption(scores)}."

@@ -1,4 +1,4 @@
-"""The tab References: photos in, a verdict on each beside them."""
+"""The tab References: consent first, then photos, with a verdict on each beside them."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -8,10 +8,12 @@ import gradio as gr
 
 from magicapture.bases import BaseUnavailableError, load_base
 from magicapture.faces import load_engine
-from magicapture.references import Role, check_photos
+from magicapture.references import CheckedSet, Role, check_photos
+from magicapture.ui import consent
 from magicapture.ui.examples import examples
-from magicapture.ui.session import Session
+from magicapture.ui.session import House, Session, require_visitor
 from magicapture.ui.words import cards, note, section
+from magicapture.workspace import Workspace, WorkspaceError
 
 ROLES: dict[Role, tuple[str, str, str]] = {
     "person": (
@@ -37,25 +39,32 @@ class RolePart:
     role: Role
     photos: gr.Gallery
     verdicts: gr.HTML
+    taken: gr.State  # where uploads went: the gallery may name one once more after it has been taken in
 
 
 @dataclass(frozen=True, eq=False)
 class References:
-    """The tab: its halves, and the buttons that load examples, each with its pictures by role."""
+    """The tab: the consent, its two halves, and the buttons that load examples, each with its pictures by role."""
 
+    agreed: gr.Checkbox
+    below: gr.Column
     parts: list[RolePart]
     buttons: list[tuple[gr.Button, dict[Role, list[Path]]]]
 
 
-def build() -> References:
+def build(house: House) -> References:
     """Lay the tab out; ``connect`` has to follow."""
-    buttons = _build_examples()
-    parts = []
-    with gr.Row(equal_height=False):
-        for role in ROLES:
-            with gr.Column(min_width=300):
-                parts.append(_build_role(role))
-    return References(parts, buttons)
+    gr.HTML(section("Before you begin", consent.terms(house.settings)))
+    # Until the visitor is recognised it cannot be ticked: the answer of an earlier visit would undo it.
+    agreed = gr.Checkbox(label=consent.QUESTION, value=False, interactive=False, elem_id="consent")
+    with gr.Column(visible=False) as below:
+        buttons = _build_examples()
+        parts = []
+        with gr.Row(equal_height=False):
+            for role in ROLES:
+                with gr.Column(min_width=300):
+                    parts.append(_build_role(role))
+    return References(agreed, below, parts, buttons)
 
 
 def _build_role(role: Role) -> RolePart:
@@ -76,7 +85,7 @@ def _build_role(role: Role) -> RolePart:
         elem_id=f"{role}-photos",
     )
     verdicts = gr.HTML(note(nothing), elem_id=f"{role}-verdicts", min_height=60)
-    return RolePart(role, photos, verdicts)
+    return RolePart(role, photos, verdicts, gr.State({}))
 
 
 def _build_examples() -> list[tuple[gr.Button, dict[Role, list[Path]]]]:
@@ -94,29 +103,34 @@ def _build_examples() -> list[tuple[gr.Button, dict[Role, list[Path]]]]:
     return buttons
 
 
-def connect(tab: References, session: Session, base: gr.Dropdown) -> None:
+def connect(tab: References, house: House, session: Session, base: gr.Dropdown, entered: gr.events.Dependency) -> None:
     """Check the photos of a role when they change, and again when the base does: it decides the size of the crops."""
+    hidden = {"api_visibility": "private", "show_progress": "hidden"}
+    photos = [part.photos for part in tab.parts]
+    tab.agreed.input(partial(agree, house), [tab.agreed, session.visitor], [tab.below, *photos], queue=False, **hidden)
+    found = entered.then(
+        partial(return_to, house), session.visitor, [tab.agreed, tab.below, *photos], queue=False, **hidden
+    )
     for part in tab.parts:
-        changes = [part.photos.upload, part.photos.change, part.photos.delete, base.change]
-        gr.on(changes, **_checking(part, session, base))
+        checking = _checking(part, session, base)
+        found.then(**checking)  # a gallery that was empty does not say that it changed
+        gr.on([part.photos.upload, part.photos.change, part.photos.delete, base.change], **checking)
     for button, pictures in tab.buttons:
         parts = [part for part in tab.parts if part.role in pictures]
         loaded = button.click(
-            lambda found=[pictures[part.role] for part in parts]: found if len(found) > 1 else found[0],
-            outputs=[part.photos for part in parts],
-            queue=False,
-            api_visibility="private",
+            partial(take_examples, pictures), session.visitor, [part.photos for part in parts], queue=False, **hidden
         )
-        for part in parts:  # a gallery that was empty does not say that it changed
+        for part in parts:
             loaded.then(**_checking(part, session, base))
 
 
 def _checking(part: RolePart, session: Session, base: gr.Dropdown) -> dict:
     """Give the settings of an event that checks the photos of ``part``."""
+    state = getattr(session, part.role)
     return {
         "fn": partial(check, part.role),
-        "inputs": [part.photos, base],
-        "outputs": [getattr(session, part.role), part.verdicts],
+        "inputs": [part.photos, base, session.visitor, state, part.taken],
+        "outputs": [part.photos, state, part.verdicts, part.taken],
         "trigger_mode": "always_last",
         "concurrency_id": "check",
         "concurrency_limit": 2,
@@ -126,13 +140,62 @@ def _checking(part: RolePart, session: Session, base: gr.Dropdown) -> dict:
     }
 
 
-def check(role: Role, photos: Photos | None, base: str) -> tuple[object, str]:
-    """Check the photos of one role; gives the ``CheckedSet``, or None, and what the page says of it."""
+def agree(house: House, agreed: bool, visitor: Workspace | None) -> tuple:
+    """Write the consent down; without it no photo can be added, and those that were are deleted."""
+    visitor = require_visitor(visitor)
+    if not agreed:
+        visitor.forget_photos()
+        return gr.Column(visible=False), *[None for _ in ROLES]
+    consent.give_consent(house.records, visitor)
+    return gr.Column(visible=True), *[gr.skip() for _ in ROLES]
+
+
+def return_to(house: House, visitor: Workspace) -> tuple:
+    """Give the tab as the visitor left it: the consent to this very text, and photos that are still there."""
+    given = house.records.latest_consent(visitor.name)
+    agreed = given is not None and given.text_version == consent.VERSION
+    photos = [[str(path) for path in visitor.photos(role)] or None for role in ROLES]
+    return gr.Checkbox(agreed, interactive=True), gr.Column(visible=agreed), *photos
+
+
+def take_examples(pictures: dict[Role, list[Path]], visitor: Workspace | None) -> list:
+    """Give the visitor copies of example pictures; gives a gallery per role."""
+    visitor = require_visitor(visitor)
+    galleries = [[str(path) for path in visitor.ingest(paths, role)] for role, paths in pictures.items()]
+    return galleries if len(galleries) > 1 else galleries[0]
+
+
+def check(
+    role: Role,
+    photos: Photos | None,
+    base: str,
+    visitor: Workspace | None,
+    before: CheckedSet | None,
+    taken: dict[str, Path],
+) -> tuple[object, CheckedSet | None, str, dict[str, Path]]:
+    """Take photos of one role in and check them.
+
+    Gives the gallery, the ``CheckedSet`` or None, the verdicts, and where each upload lies now.
+    """
+    visitor = require_visitor(visitor)
     if not photos:
-        return None, note(ROLES[role][2])
+        visitor.ingest([], role)
+        return gr.skip(), None, note(ROLES[role][2]), {}
+    named = list(dict.fromkeys(taken.get(path, Path(path)) for path, _ in photos))
     try:
+        paths = visitor.ingest(named, role)
         size = load_base(base).resolution
-    except BaseUnavailableError as error:
-        return None, note(str(error), "bad")
-    checked = check_photos([Path(path) for path, _ in photos], role, load_engine(), size)
-    return checked, cards(checked)
+    except (BaseUnavailableError, WorkspaceError) as error:
+        return [str(path) for path in visitor.photos(role)], None, note(str(error), "bad"), taken
+    taken = taken | {str(name): path for name, path in zip(named, paths, strict=True)}
+    shown = gr.skip() if [str(path) for path in paths] == [path for path, _ in photos] else [str(p) for p in paths]
+    if before is not None and _is_of(before, paths, size):
+        return shown, before, gr.skip(), taken
+    checked = check_photos(paths, role, load_engine(), size)
+    return shown, checked, cards(checked), taken
+
+
+def _is_of(checked: CheckedSet, paths: list[Path], size: int) -> bool:
+    """Tell whether these very photos have been checked already: showing them anew asks for it a second time."""
+    same = [verdict.name for verdict in checked.verdicts] == [path.name for path in paths]
+    return same and all(reference.image.width == size for reference in checked.references)

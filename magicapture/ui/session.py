@@ -1,45 +1,86 @@
-"""What one visitor has on the page: values in ``gr.State``, seen by that visitor alone and gone with the tab."""
+"""What the page knows of one visitor, and the few things that all visitors share."""
 
-import shutil
-import tempfile
+import base64
+import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 
 import gradio as gr
 
-KEPT_SECONDS = 24 * 3600
+from magicapture.bases import Base
+from magicapture.faces import FaceEngine
+from magicapture.jobs import Jobs
+from magicapture.records import Records
+from magicapture.settings import Settings
+from magicapture.ui.language import complaint
+from magicapture.workspace import Workspace, new_key
+
+HOUR = 3600
+
+
+@dataclass(frozen=True, eq=False)
+class House:
+    """What the process has once for everyone."""
+
+    base: Base
+    engine: FaceEngine
+    settings: Settings
+    records: Records
+    jobs: Jobs
 
 
 @dataclass(frozen=True)
 class Session:
-    """The states that the tabs share.
+    """The states that the tabs share. All but ``key`` stay on the server, so a visitor cannot forge them.
 
-    ``person`` and ``style``: ``CheckedSet`` or None; ``adapter``: ``Adapter`` or None; ``folder``: a ``Path`` for files
-    to download, deleted when the visitor has left.
+    ``key``: the visitor's secret, kept by their browser; ``visitor``: their ``Workspace``; ``person`` and ``style``:
+    ``CheckedSet`` or None; ``job``: the id of the training that is shown; ``adapter``: the id of the one in use.
     """
 
+    key: gr.BrowserState
+    visitor: gr.State
     person: gr.State
     style: gr.State
+    job: gr.State
     adapter: gr.State
-    folder: gr.State
 
 
-def new_session() -> Session:
+def new_session(settings: Settings) -> Session:
     """Create the states; call it while the page is being built."""
+    photos, results = settings.photo_hours * HOUR, settings.result_hours * HOUR
     return Session(
-        person=gr.State(time_to_live=KEPT_SECONDS),
-        style=gr.State(time_to_live=KEPT_SECONDS),
-        adapter=gr.State(time_to_live=KEPT_SECONDS),
-        folder=gr.State(time_to_live=KEPT_SECONDS, delete_callback=delete_folder),
+        # Both fixed, or every restart would make strangers of all visitors.
+        key=gr.BrowserState("", storage_key="magicapture", secret="magicapture-key"),  # noqa: S106  it hides nothing
+        visitor=gr.State(time_to_live=results),
+        person=gr.State(time_to_live=photos),
+        style=gr.State(time_to_live=photos),
+        job=gr.State("", time_to_live=results),
+        adapter=gr.State("", time_to_live=results),
     )
 
 
-def new_folder() -> Path:
-    """Make an empty folder for one visitor's files."""
-    return Path(tempfile.mkdtemp(prefix="magicapture-"))
+def enter(key: str, request: gr.Request) -> tuple[str, Workspace]:
+    """Recognise a visitor by what their browser kept, or greet a new one; gives the key and their workspace."""
+    try:
+        return key, workspace_of(key, request)
+    except ValueError:
+        key = new_key()
+        return key, workspace_of(key, request)
 
 
-def delete_folder(folder: Path | None) -> None:
-    """Delete a visitor's files."""
-    if folder is not None:
-        shutil.rmtree(folder, ignore_errors=True)
+def workspace_of(key: str, request: gr.Request) -> Workspace:
+    """Find the workspace of whoever knows ``key``. Raises ``ValueError`` unless it looks like one that was given out.
+
+    Where visitors sign in, the name counts too: two people at one browser have nothing in common.
+    """
+    workspace = Workspace.of(key)
+    if not request.username:
+        return workspace
+    digest = hashlib.sha256(f"{request.username}\n{key}".encode()).digest()
+    return Workspace.of(base64.urlsafe_b64encode(digest).decode().rstrip("="))
+
+
+def require_visitor(workspace: Workspace | None) -> Workspace:
+    """Give the visitor's workspace. Raises ``gr.Error`` on a page that was open for too long."""
+    if workspace is None:
+        raise complaint("This page has been open for very long: reload it.", "Reload")
+    return workspace

@@ -1,22 +1,23 @@
-"""The tab Train: a preset, a start, and what happens while it runs."""
+"""The tab Train: a preset, a start, and what happens while it runs, on this page or on another one."""
 
-import logging
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
-from pathlib import Path
-from uuid import uuid4
+from types import MethodType
 
 import gradio as gr
 
 from magicapture.adapter import AdapterError
 from magicapture.bases import SPECS, BaseUnavailableError, load_base
 from magicapture.config import PRESETS, TERMS, TrainConfig
-from magicapture.gpu import train_adapter, training_seconds
-from magicapture.references import CheckedSet, Reference
-from magicapture.ui.live import Live, loss_plot, progress_bar
-from magicapture.ui.session import Session, new_folder
+from magicapture.gpu import ZERO_GPU, training_seconds
+from magicapture.jobs import Job, JobError, Plan
+from magicapture.references import CheckedSet
+from magicapture.ui.language import complaint, say
+from magicapture.ui.live import loss_plot, previews, progress_bar, summary
+from magicapture.ui.session import House, Session, require_visitor
 from magicapture.ui.words import duration, note, section
+from magicapture.workspace import Workspace
 
 PURPOSES = {
     "quick": "Quick: a first result in minutes. Start here.",
@@ -30,8 +31,10 @@ TERM_NAMES = {
     "tokens": "Phase 1 (tokens alone)",
 }
 MAX_STEPS = 10_000
-
-logger = logging.getLogger(__name__)
+TICK_SECONDS = 1.0
+QUOTA_SECONDS = {"without an account": 120, "with a free account": 300}
+"""A visitor's GPU time on ZeroGPU per day; half a card counts at one and a half times what a function declares."""
+QUOTA_FACTOR = 1.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +49,7 @@ class Trainer:
     ready: gr.HTML
     start: gr.Button
     stop: gr.Button
+    resume: gr.Button
     progress: gr.HTML
     losses: gr.HTML
     previews: gr.Gallery
@@ -53,17 +57,6 @@ class Trainer:
     result: gr.HTML
     download: gr.DownloadButton
     onwards: gr.Button
-
-
-@dataclass(frozen=True, eq=False)
-class Plan:
-    """A training that was asked for and may start."""
-
-    base: str
-    person: list[Reference]
-    style: list[Reference]
-    config: TrainConfig
-    stop: Path
 
 
 def build(base: str) -> Trainer:
@@ -78,11 +71,12 @@ def build(base: str) -> Trainer:
             with gr.Row():
                 start = gr.Button("Start training", variant="primary", elem_id="start-training")
                 stop = gr.Button("Stop and keep", interactive=False, elem_id="stop-training")
+                resume = gr.Button("Go on", visible=False, variant="primary", elem_id="resume-training")
         with gr.Column(min_width=300):
             progress = gr.HTML(progress_bar(None), elem_id="progress")
-            losses = gr.HTML(loss_plot({}, 1), elem_id="losses")
+            losses = gr.HTML(loss_plot(None), elem_id="losses")
     gr.HTML(section("Previews", "Quick portraits while it trains; the best state is the one that is kept."))
-    previews = gr.Gallery(
+    gallery = gr.Gallery(
         label="Previews",
         show_label=False,
         columns=4,
@@ -99,7 +93,7 @@ def build(base: str) -> Trainer:
             download = gr.DownloadButton("Download the adapter (zip)", elem_id="download-adapter")
             onwards = gr.Button("Make portraits", variant="primary", elem_id="to-portraits")
     return Trainer(
-        preset, *advanced, ready, start, stop, progress, losses, previews, done, result, download, onwards
+        preset, *advanced, ready, start, stop, resume, progress, losses, gallery, done, result, download, onwards
     )  # fmt: skip
 
 
@@ -120,36 +114,37 @@ def _build_advanced(base: str) -> tuple[gr.Dropdown, gr.Number, gr.Number, gr.Ch
         )  # fmt: skip
 
 
-def connect(trainer: Trainer, session: Session, tabs: gr.Tabs) -> None:
-    """Wire the events. The check before the start waits for nobody; training takes its turn in the queue."""
+def connect(
+    trainer: Trainer, house: House, session: Session, tabs: gr.Tabs, entered: gr.events.Dependency
+) -> gr.events.Dependency:
+    """Wire the events; gives the one after which an adapter may be there that was not before.
+
+    The training is a job that does not need the page: a timer asks how it stands, after a reload too.
+    """
     t = trainer
     settings = [session.person, session.style, t.base, t.preset, t.seed, t.steps, t.off]
     hidden = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
     changes = [part.change for part in (session.person, session.style, t.base, t.preset, t.steps, t.off)]
     gr.on(changes, show_ready, settings, t.ready, **hidden)
-    plan = gr.State()
-    begin = t.start.click(
-        make_plan,
-        [*settings, session.folder],
-        [plan, session.folder],
-        concurrency_limit=None,  # not queue=False: Gradio shows an error only of events that are queued
-        show_progress="hidden",
-        api_visibility="private",
-    )
-    cleared = [t.start, t.stop, t.progress, t.losses, t.previews, t.done]
-    opened = begin.success(lambda: _opened(t), outputs=cleared, **hidden)
-    run = opened.success(
-        partial(run_training, t=t, session=session),
-        [plan, session.folder],
-        [t.progress, t.losses, t.previews, t.done, t.result, t.download, session.adapter],
-        concurrency_id="gpu",
-        concurrency_limit=1,
-        show_progress="hidden",
-        api_visibility="private",
-    )
-    run.then(lambda: (gr.Button(interactive=True), gr.Button(interactive=False)), outputs=[t.start, t.stop], **hidden)
-    t.stop.click(request_stop, plan, t.stop, **hidden)
+    timer, shown = gr.Timer(TICK_SECONDS, active=False), gr.State()
+    parts = [t.start, t.stop, t.resume, t.progress, t.losses, t.previews, t.done, t.result, t.download]
+    # Not queue=False: Gradio shows errors, and notices changed states, only after events that are queued.
+    queued = {"concurrency_limit": None, "api_visibility": "private", "show_progress": "hidden"}
+    showing = {
+        "fn": partial(show, house),
+        "inputs": [session.job, shown],
+        "outputs": [*parts, session.adapter, timer, shown],
+        **queued,
+    }
+    # MethodType, not partial: Gradio looks for the profile in the annotations.
+    begun = t.start.click(MethodType(start, house), [session.visitor, *settings], session.job, **queued)
+    begun.success(**showing)
+    resumed = t.resume.click(partial(resume, house), session.job, **queued)
+    resumed.success(**showing)
+    entered.then(partial(latest_job, house), session.visitor, session.job, **hidden).then(**showing)
+    t.stop.click(partial(stop, house), session.job, t.stop, **hidden)
     t.onwards.click(lambda: gr.Tabs(selected="portraits"), outputs=tabs, **hidden)
+    return timer.tick(**showing)
 
 
 def show_ready(
@@ -163,7 +158,16 @@ def _ready(person: CheckedSet | None, style: CheckedSet | None, base: str, confi
     if missing := what_is_missing(person, style):
         return note(missing, "warn")
     counts = f"{len(person.references)} photos of the person, {len(style.references)} of the style"
-    return note(f"Ready: {counts}. {config.steps} steps, about {duration(training_seconds(base, config))}.", "good")
+    seconds = training_seconds(base, config)
+    return note(f"Ready: {counts}. {config.steps} steps, about {duration(seconds)}.{_quota_share(seconds)}", "good")
+
+
+def _quota_share(seconds: float) -> str:
+    """Say how much of a visitor's daily GPU time that is, where it is counted."""
+    if not ZERO_GPU:
+        return ""
+    shares = (f"{seconds * QUOTA_FACTOR / quota:.0%} {whose}" for whose, quota in QUOTA_SECONDS.items())
+    return f" Of today's GPU quota that is {', '.join(shares)}."
 
 
 def what_is_missing(person: CheckedSet | None, style: CheckedSet | None) -> str:
@@ -181,7 +185,9 @@ def _config(preset: str, seed: int | None, steps: int | None, off: list[str]) ->
     return config.with_steps(int(steps)) if steps else config
 
 
-def make_plan(
+def start(
+    house: House,
+    visitor: Workspace | None,
     person: CheckedSet | None,
     style: CheckedSet | None,
     base: str,
@@ -189,62 +195,75 @@ def make_plan(
     seed: int,
     steps: int,
     off: list[str],
-    folder: Path | None,
-) -> tuple[Plan, Path]:
-    """Check everything before any compute is spent. Raises ``gr.Error`` in words a visitor understands."""
+    profile: gr.OAuthProfile | None = None,
+) -> str:
+    """Check everything before any compute is spent and start a job; gives its id.
+
+    Raises ``gr.Error`` in words a visitor understands.
+    """
     if missing := what_is_missing(person, style):
-        raise gr.Error(missing, title="Not yet", print_exception=False)
+        raise complaint(missing, "Not yet")
+    settings = house.settings
+    limit = settings.slice_seconds if profile is None else settings.slice_seconds_signed_in
+    title = f"{say(preset).capitalize()}, {datetime.now().astimezone():%Y-%m-%d %H:%M}"
+    config = _config(preset, seed, steps, off)
+    plan = Plan(base, person.references, style.references, config, title, limit if ZERO_GPU else float("inf"))
     try:
         load_base(base)
-    except BaseUnavailableError as error:
-        raise gr.Error(str(error), title="No such base here", print_exception=False) from error
-    folder = folder or new_folder()
-    config = _config(preset, seed, steps, off)
-    return Plan(base, person.references, style.references, config, folder / f"stop-{uuid4().hex}"), folder
+        return house.jobs.start(require_visitor(visitor), plan).id
+    except (BaseUnavailableError, JobError) as error:
+        raise complaint(str(error), "Not yet") from error
 
 
-def _opened(t: Trainer) -> dict:
-    """Clear what an earlier training left, and let this one be stopped."""
-    return {
-        t.start: gr.Button(interactive=False),
-        t.stop: gr.Button(interactive=True),
-        t.progress: progress_bar(None, "Waiting for its turn, then preparing the photos …"),
-        t.losses: loss_plot({}, 1),
-        t.previews: [],
-        t.done: gr.Column(visible=False),
-    }
+def latest_job(house: House, visitor: Workspace) -> str:
+    """Find the visitor's last training, on whatever page it was started; gives its id or an empty text."""
+    job = house.jobs.latest(visitor.name)
+    return job.id if job else ""
 
 
-def request_stop(plan: Plan | None) -> gr.Button:
-    """Let the training in progress end after its present step."""
-    if plan is not None:
-        plan.stop.touch()
+def stop(house: House, job_id: str) -> gr.Button:
+    """Let the training end after its present step."""
+    if job := house.jobs.get(job_id):
+        house.jobs.stop(job)
     return gr.Button(interactive=False)
 
 
-def run_training(plan: Plan, folder: Path, t: Trainer, session: Session) -> Iterator[dict]:
-    """Train, showing what happens about twice a second; at the end hand over the adapter."""
-    live = Live()
+def resume(house: House, job_id: str) -> None:
+    """Go on with a training that was broken off. Raises ``gr.Error``."""
     try:
-        for event in train_adapter(plan.base, plan.person, plan.style, plan.config, plan.stop):
-            if update := live.take(event):
-                yield {getattr(t, name): value for name, value in update.items()}
-        adapter = live.adapter
-        archive = adapter.zip(folder / "magicapture-adapter.zip")
-    except (AdapterError, BaseUnavailableError, ValueError) as error:
-        raise gr.Error(str(error), title="Training failed", print_exception=False) from error
-    except Exception as error:
-        logger.exception("Training failed.")
-        said = f"{type(error).__name__}: {error}. Your photos are still here; try again, or choose the preset Quick."
-        raise gr.Error(said, title="Training failed", print_exception=False) from error
-    finally:
-        plan.stop.unlink(missing_ok=True)
-    yield {
-        t.progress: live.finished(),
-        t.losses: loss_plot(live.curves, live.last.steps),
-        t.previews: live.previews,
-        t.done: gr.Column(visible=True),
-        t.result: note(live.summary(), "good"),
-        t.download: gr.DownloadButton(value=str(archive)),
-        session.adapter: adapter,
-    }
+        house.jobs.resume(house.jobs.get(job_id))
+    except JobError as error:
+        raise complaint(str(error), "Not possible") from error
+
+
+def show(house: House, job_id: str, shown: tuple | None) -> tuple:
+    """Give all parts of the tab for a job as it stands; ``shown`` is what it was when this last looked."""
+    job = house.jobs.get(job_id) if job_id else None
+    pictures = job.previews() if job else []
+    now = (job_id, job and job.state, job and job.event and job.event.step, len(pictures))
+    if job is None or now == shown:
+        waiting = job is not None and job.active
+        bar = progress_bar(job) if waiting else gr.skip()
+        return *[gr.skip()] * 3, bar, *[gr.skip()] * 6, gr.Timer(active=waiting), now
+    changed = shown is None or shown[0] != job_id or shown[1] != job.state
+    buttons = (
+        gr.Button(interactive=not job.active),
+        gr.Button(interactive=job.active),
+        gr.Button(visible=job.resumable),
+    )
+    gallery = previews(job) if changed or shown[3] != len(pictures) else gr.skip()
+    result = _result(job) if changed else (gr.skip(),) * 4
+    steady = buttons if changed else (gr.skip(),) * 3
+    return *steady, progress_bar(job), loss_plot(job), gallery, *result, gr.Timer(active=job.active), now
+
+
+def _result(job: Job) -> tuple:
+    """Give what came out: the part of the tab, its sentence, the zip, and the adapter to use from now on."""
+    try:
+        if job.adapter is None:
+            return gr.Column(visible=False), "", gr.skip(), gr.skip()
+        info = job.workspace.load_adapter(job.adapter).info
+        archive = str(job.workspace.zip_adapter(job.adapter))
+    except AdapterError:  # deleted meanwhile
+        return gr.Column(visible=False), "", gr.skip(), gr.skip()
+    return gr.Column(visible=True), note(summary(info), "good"), gr.DownloadButton(value=archive), job.adapter

@@ -1,4 +1,4 @@
-"""Small pieces of HTML: everything that comes from a visitor's file is escaped here."""
+"""Small pieces of HTML in the visitor's language: everything that comes from a visitor's file is escaped here."""
 
 import base64
 import io
@@ -8,6 +8,7 @@ from typing import Literal
 from PIL import Image
 
 from magicapture.references import CheckedSet, Verdict, draw_verdict
+from magicapture.ui.language import say
 
 THUMBNAIL = 168
 """Side in pixels of a card's picture: twice what it takes on the page."""
@@ -17,12 +18,12 @@ BADGES = {"usable": "usable", "warning": "usable, but", "unusable": "not usable"
 
 def section(title: str, text: str) -> str:
     """Head a part of a tab."""
-    return f'<div class="magi-section"><h2>{escape(title)}</h2><p>{escape(text)}</p></div>'
+    return say(f'<div class="magi-section"><h2>{escape(title)}</h2><p>{escape(text)}</p></div>')
 
 
 def note(text: str, kind: Literal["", "good", "warn", "bad"] = "") -> str:
     """Frame a sentence that says where the visitor stands."""
-    return f'<div class="magi-note {kind}" role="status">{escape(text)}</div>'
+    return say(f'<div class="magi-note {kind}" role="status">{escape(text)}</div>')
 
 
 def cards(checked: CheckedSet) -> str:
@@ -46,7 +47,7 @@ def _card(verdict: Verdict) -> str:
     notes = f"<p class='notes'>{escape(' '.join(verdict.notes))}</p>" if verdict.notes else ""
     badge = f'<span class="magi-badge {verdict.status}">{BADGES[verdict.status]}</span>'
     head = f'<span class="name">{escape(verdict.name)}</span>{badge}'
-    return f'<div class="magi-card">{picture}<div>{head}{"".join(said)}{notes}</div></div>'
+    return say(f'<div class="magi-card">{picture}<div>{head}{"".join(said)}{notes}</div></div>')
 
 
 def _data_uri(image: Image.Image) -> str:
@@ -61,3 +62,10 @@ def duration(seconds: float) -> str:
         return f"{max(round(seconds / 5) * 5, 5)} s" if seconds > 10 else f"{max(round(seconds), 1)} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def hours(number: float) -> str:
+    """Say a number of hours: "1 hour", "24 hours", "30 minutes"."""
+    if number < 1:
+        return f"{round(number * 60)} minutes"
+    return "1 hour" if number == 1 else f"{number:g} hours"

@@ -1,0 +1,262 @@
+"""The tab My adapters: use one again, rename, download, load, push to the Hub, delete; and delete everything."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import MethodType
+
+import gradio as gr
+
+from magicapture import hub
+from magicapture.adapter import AdapterError
+from magicapture.hub import HubError
+from magicapture.jobs import delete_everything
+from magicapture.ui.language import complaint, say
+from magicapture.ui.live import caption, summary
+from magicapture.ui.session import House, Session, require_visitor
+from magicapture.ui.words import note, section
+from magicapture.workspace import StoredAdapter, Workspace, WorkspaceError
+
+NOTHING = "No adapter is here yet: train one, upload a zip that you downloaded before, or load one from the Hub."
+CARE = (
+    "An adapter can draw the person in it: give it only to people whom that person trusts. Reference photos and face "
+    "measurements are never pushed."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Shelf:
+    """The parts of the tab that events speak to. ``chosen``: the id of the adapter picked in ``menu``."""
+
+    chosen: gr.State
+    menu: gr.Dropdown
+    facts: gr.HTML
+    use: gr.Button
+    title: gr.Textbox
+    rename: gr.Button
+    download: gr.DownloadButton
+    delete: gr.Button
+    said: gr.HTML
+
+
+def build(
+    house: House, session: Session, tabs: gr.Tabs, arrivals: list[Callable | gr.events.Dependency], wall: gr.State
+) -> None:
+    """Lay the tab out and wire it. ``arrivals``: events after which the list may be out of date."""
+    with gr.Row(equal_height=False):
+        with gr.Column(min_width=300):
+            shelf = _build_shelf()
+        with gr.Column(min_width=300):
+            upload = gr.UploadButton("Upload an adapter (zip)", file_types=[".zip"], elem_id="upload-adapter")
+            if not house.settings.private:
+                _build_hub(house, session, shelf, wall)
+            _build_farewell(house, session)
+    hidden = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+    queued = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
+    listing = {
+        "fn": refresh_list,
+        "inputs": [session.visitor, shelf.chosen],
+        "outputs": [
+            shelf.chosen,
+            shelf.menu,
+            shelf.facts,
+            shelf.title,
+            shelf.use,
+            shelf.rename,
+            shelf.download,
+            shelf.delete,
+        ],
+        **hidden,
+    }
+    for arrival in arrivals:
+        (arrival.then if isinstance(arrival, gr.events.Dependency) else arrival)(**listing)
+    session.adapter.change(**listing | {"fn": list_adapters, "inputs": [session.visitor, session.adapter]})
+    shelf.menu.input(**listing | {"fn": list_adapters, "inputs": [session.visitor, shelf.menu]})
+    shelf.use.click(use, [session.visitor, shelf.chosen], session.adapter, **queued).success(
+        lambda: gr.Tabs(selected="portraits"), outputs=tabs, **hidden
+    )
+    shelf.rename.click(rename, [session.visitor, shelf.chosen, shelf.title], shelf.said, **queued).success(**listing)
+    choice = [session.visitor, shelf.chosen, session.adapter]
+    shelf.delete.click(partial(delete, house), choice, [shelf.said, session.adapter], **queued).success(**listing)
+    upload.upload(take_in, [session.visitor, upload], [shelf.chosen, shelf.said], **queued).success(**listing)
+
+
+def _build_shelf() -> Shelf:
+    menu = gr.Dropdown([], label="My adapters", elem_id="adapters-menu")
+    facts = gr.HTML(note(NOTHING), elem_id="adapter-facts", min_height=60)
+    with gr.Row():
+        use_button = gr.Button("Make portraits", variant="primary", interactive=False, elem_id="use-adapter")
+        download = gr.DownloadButton("Download (zip)", interactive=False, elem_id="download-chosen")
+        delete_button = gr.Button("Delete", interactive=False, elem_id="delete-adapter")
+    title = gr.Textbox(label="Title", max_length=60, interactive=False, elem_id="adapter-title")
+    rename_button = gr.Button("Rename", interactive=False, size="sm", elem_id="rename-adapter")
+    said = gr.HTML("", elem_id="adapters-said", min_height=32)
+    return Shelf(gr.State(), menu, facts, use_button, title, rename_button, download, delete_button, said)
+
+
+def _build_hub(house: House, session: Session, shelf: Shelf, wall: gr.State) -> None:
+    """Offer what needs the Hugging Face Hub."""
+    queued = {"concurrency_limit": 4, "api_visibility": "private", "show_progress_on": shelf.said}
+    gr.HTML(section("Hugging Face Hub", CARE))
+    if os.environ.get("OAUTH_CLIENT_ID"):  # elsewhere the button would keep the app from starting
+        gr.LoginButton("Sign in with Hugging Face")
+    with gr.Accordion("Load from the Hub", open=False, elem_id="load-hub"):
+        repository = gr.Textbox(label="Repository", placeholder="account/name", elem_id="hub-repository")
+        load = gr.Button("Load", elem_id="load-from-hub")
+    with gr.Accordion("Push to my account", open=False, elem_id="push-hub") as opened:
+        account = gr.HTML("", elem_id="hub-account", min_height=60)
+        name = gr.Textbox(label="Name of the repository", placeholder="my-portraits", elem_id="hub-name")
+        private = gr.Checkbox(True, label="Private: only I can see it", elem_id="hub-private")
+        pictures = gr.CheckboxGroup([], label="Portraits for its card (kept ones)", elem_id="hub-pictures")
+        push_button = gr.Button("Push", variant="primary", elem_id="push-to-hub")
+    load.click(load_from_hub, [session.visitor, repository], [shelf.chosen, shelf.said], **queued)
+    opened.expand(describe_push, session.visitor, [account, pictures], queue=False, api_visibility="private")
+    wall.change(kept_choices, session.visitor, pictures, queue=False, api_visibility="private")
+    push_button.click(
+        MethodType(push, house), [session.visitor, shelf.chosen, name, pictures, private], shelf.said, **queued
+    )
+
+
+def _build_farewell(house: House, session: Session) -> None:
+    """Offer to delete everything, and ask once more before it happens."""
+    gr.HTML(section("Leave nothing behind", "Photos, adapters, portraits and records of yours, all at once."))
+    ask = gr.Button("Delete everything now", elem_id="delete-everything")
+    with gr.Row(visible=False) as sure:
+        really = gr.Button("Yes, delete everything", variant="stop", elem_id="really-delete")
+        back = gr.Button("No, keep it", elem_id="keep-everything")
+    hidden = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+    ask.click(lambda: gr.Row(visible=True), outputs=sure, **hidden)
+    back.click(lambda: gr.Row(visible=False), outputs=sure, **hidden)
+    gone = really.click(partial(leave, house), session.visitor, session.key, api_visibility="private")
+    gone.success(js="() => location.reload()", fn=None)
+
+
+def list_adapters(visitor: Workspace | None, chosen: str | None) -> tuple:
+    """Give the list anew, and what is known of the chosen one, or of the newest."""
+    stored = {adapter.id: adapter for adapter in visitor.adapters()} if visitor else {}
+    adapter = stored.get(chosen) or next(iter(stored.values()), None)
+    can = adapter is not None
+    chosen = adapter.id if can else None
+    archive = str(visitor.zip_adapter(adapter.id)) if can else None
+    return (
+        chosen,
+        gr.Dropdown([(_line(item), item.id) for item in stored.values()], value=chosen),
+        note(_facts(adapter), "good") if can else note(NOTHING),
+        gr.Textbox(adapter.title if can else "", interactive=can),
+        gr.Button(interactive=can),
+        gr.Button(interactive=can),
+        gr.DownloadButton(value=archive, interactive=can),
+        gr.Button(interactive=can),
+    )
+
+
+def refresh_list(visitor: Workspace | None, chosen: str | None) -> tuple:
+    """Give the list anew; leave the choice alone if it stands, for the visitor may have made another meanwhile."""
+    now, *rest = list_adapters(visitor, chosen)
+    return (gr.skip() if now == chosen else now), *rest
+
+
+def _line(adapter: StoredAdapter) -> str:
+    return f"{adapter.title} · {adapter.created.astimezone():%Y-%m-%d %H:%M}"
+
+
+def _facts(adapter: StoredAdapter) -> str:
+    info = adapter.info
+    return f"{summary(info)} Preset {info['preset']}, base {info['base']}, licence {info['licence']}."
+
+
+def use(visitor: Workspace | None, chosen: str) -> str:
+    """Take an adapter into use; gives its id. Raises ``gr.Error`` when it cannot be read."""
+    with _told("Not usable"):
+        require_visitor(visitor).load_adapter(chosen)
+    return chosen
+
+
+def rename(visitor: Workspace | None, chosen: str, title: str) -> str:
+    """Give an adapter another title."""
+    with _told("Not renamed"):
+        require_visitor(visitor).rename(chosen, title)
+    return section("", "Renamed.")
+
+
+def delete(house: House, visitor: Workspace | None, chosen: str, used: str) -> tuple[str, str]:
+    """Delete an adapter; gives what to say and the adapter that is in use afterwards."""
+    with _told("Not deleted"):
+        require_visitor(visitor).delete_adapter(chosen)
+    house.records.log("adapter_deleted")
+    return section("", "Deleted."), "" if used == chosen else used
+
+
+def take_in(visitor: Workspace | None, path: str) -> tuple[str, str]:
+    """Store an uploaded adapter; gives its id and what to say."""
+    with _told("Not an adapter"):
+        adapter_id = require_visitor(visitor).import_zip(Path(path))
+    return adapter_id, section("", "Uploaded.")
+
+
+def load_from_hub(visitor: Workspace | None, repository: str, token: gr.OAuthToken | None = None) -> tuple[str, str]:
+    """Load an adapter from the Hub; gives its id and what to say."""
+    visitor, repository = require_visitor(visitor), repository.strip()
+    with _told("Not loaded"), TemporaryDirectory() as place:
+        adapter = hub.pull(repository, None, Path(place) / "adapter", token and token.token)
+        adapter_id = visitor.add_adapter(adapter, repository)
+    return adapter_id, section("", f"Loaded {repository}.")
+
+
+def describe_push(visitor: Workspace | None, token: gr.OAuthToken | None = None) -> tuple[str, gr.CheckboxGroup]:
+    """Say to whose account a push would go, and offer the portraits that can go with it."""
+    account = hub.account(token and token.token)
+    if account is None:
+        said = note("Nobody is signed in to the Hub here: sign in above, or download the zip instead.", "warn")
+    else:
+        said = note(f"It goes to the account {account.name} (known from: {account.source}).", "good")
+    return said, kept_choices(visitor)
+
+
+def kept_choices(visitor: Workspace | None) -> gr.CheckboxGroup:
+    """Offer the portraits that are kept; none is ticked until the visitor does."""
+    kept = [portrait for portrait in visitor.portraits() if portrait.kept] if visitor else []
+    choices = [(say(f"{caption(p.facts)} · seed {p.facts['seed']}"), str(p.path)) for p in kept]
+    return gr.CheckboxGroup(choices, value=[])
+
+
+def push(
+    house: House,
+    visitor: Workspace | None,
+    chosen: str | None,
+    name: str,
+    pictures: list[str],
+    private: bool,
+    token: gr.OAuthToken | None = None,
+) -> str:
+    """Push the chosen adapter; says where it is now. Raises ``gr.Error``; nothing here is lost by it."""
+    visitor = require_visitor(visitor)
+    stored = {adapter.id: adapter for adapter in visitor.adapters()}.get(chosen)
+    if stored is None:
+        raise complaint(NOTHING, "Not yet")
+    own = {str(portrait.path): portrait.path for portrait in visitor.portraits() if portrait.kept}
+    with _told("Not pushed"):
+        address = hub.push(
+            stored.folder, name.strip(), [own[path] for path in pictures if path in own], token and token.token, private
+        )
+    house.records.log("adapter_pushed")
+    return note(f"Pushed: {address}", "good")
+
+
+def leave(house: House, visitor: Workspace | None) -> str:
+    """Delete all that the visitor has here; gives the key of a stranger."""
+    delete_everything(house.jobs, require_visitor(visitor))
+    return ""
+
+
+@contextmanager
+def _told(title: str) -> Iterator[None]:
+    """Show errors that are written for visitors."""
+    try:
+        yield
+    except (AdapterError, HubError, WorkspaceError) as error:
+        raise complaint(str(error), title) from error

@@ -1,0 +1,251 @@
+"""What the page does, for programs: endpoints for ``gradio_client``, which are tools for MCP clients too.
+
+Gradio makes the docstrings the public description of the endpoints; it reads one line per argument.
+"""
+
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Literal
+
+import gradio as gr
+from gradio_client import handle_file
+
+from magicapture import references, scoring
+from magicapture.config import PRESETS, GenerateConfig
+from magicapture.jobs import Job, delete_everything
+from magicapture.photos import PhotoError, read_photo
+from magicapture.references import CheckedSet, Role
+from magicapture.ui import answers, portraits, train
+from magicapture.ui.consent import give_consent
+from magicapture.ui.language import complaint
+from magicapture.ui.received import Files, guest, received
+from magicapture.ui.session import House, workspace_of
+from magicapture.workspace import Workspace, new_key
+
+NO_CONSENT = "Nothing is done without consent: pass consent=True if everyone in the photos agreed to it, or it is you."
+NO_JOB = "There is no such training: the id is wrong, or it was deleted, or its time was up."
+DRAWINGS_AT_ONCE = 4
+"""Each keeps a thread while it stands in the line for the accelerator; more of them wait in Gradio's queue."""
+
+Preset = Literal["quick", "balanced", "paper"]
+
+
+def connect(house: House) -> None:
+    """Add the endpoints; call it while the page is being built."""
+    api = Api(house)
+    for endpoint in (api.check_photos, api.train, api.score):
+        gr.api(endpoint, concurrency_id="check", concurrency_limit=2)
+    gr.api(api.generate, concurrency_limit=DRAWINGS_AT_ONCE)
+    for endpoint in (api.job_status, api.stop_job, api.delete_everything):
+        gr.api(endpoint, concurrency_limit=None)
+
+
+@dataclass(frozen=True, eq=False)
+class Api:
+    """The endpoints, one method each. All raise ``gr.Error`` in plain words."""
+
+    house: House
+
+    def check_photos(self, photos: Files, role: Role = "person") -> dict:
+        """Check photos before a training: one face each, large, sharp and well lit enough? Nothing is kept.
+
+        Args:
+            photos: 1 to 20 photos
+            role: person for photos of the person, style for portraits in the look
+        Returns:
+            usable (can they be used as a set?), said (of the set)
+            photos: name, status (usable, warning or unusable), problems (codes), sentence (what to do) of each
+        """
+        with _plainly(), received(self.house.settings, photos) as (files,), guest() as visitor:
+            checked = self._checked(visitor, files, role)
+        return answers.of_check(checked)
+
+    def train(
+        self,
+        person: Files,
+        style: Files,
+        request: gr.Request,
+        preset: Preset = "quick",
+        steps: int = 0,
+        seed: int = 0,
+        consent: bool = False,
+        key: str = "",
+        profile: gr.OAuthProfile | None = None,
+    ) -> dict:
+        """Start to train an adapter, which can then draw the person in the look; job_status tells how it goes.
+
+        Args:
+            person: 4 to 6 photos of one person
+            style: 4 to 6 portraits in one look, of anyone
+            preset: quick (minutes), balanced (three times as long) or paper (long)
+            steps: 0 for as many as the preset has
+            seed: the same one gives the same adapter
+            consent: true if everyone in the photos agreed to it; without it nothing is done
+            key: the secret of an earlier answer, to go on as the same visitor; a new one is drawn if it is empty
+        Returns:
+            job (the id for job_status and stop_job)
+            key (your secret for generate and delete_everything: keep it)
+        """
+        with _plainly(), received(self.house.settings, person, style) as (of_person, of_style):
+            _require(consent, NO_CONSENT)
+            _require(preset in PRESETS, f"preset is one of {', '.join(PRESETS)}; this is {preset!r}.")
+            _require(0 <= steps <= train.MAX_STEPS, f"steps must lie between 0 and {train.MAX_STEPS}; it is {steps}.")
+            key = key or new_key()
+            visitor = workspace_of(key, request)
+            give_consent(self.house.records, visitor)
+            try:
+                sets = [self._usable(visitor, of_person, "person"), self._usable(visitor, of_style, "style")]
+                base = self.house.base.spec.name
+                job = train.start(self.house, visitor, *sets, base, preset, seed, steps, [], profile)
+            except BaseException:
+                visitor.forget_photos()
+                raise
+        return {"job": job, "key": key}
+
+    def job_status(self, job: str) -> dict:
+        """Tell how a training goes.
+
+        Args:
+            job: the id that train gave
+        Returns:
+            state (waiting, running, finished, stopped, failed or interrupted), error
+            step, steps, seconds_left, losses (the latest, smoothed)
+            ahead (how many come first), expected_wait (in seconds)
+            previews: step, likeness and style of each quick portrait
+            adapter (the id for generate, once there is one)
+        """
+        with _plainly():
+            return self._status(self._job(job))
+
+    def stop_job(self, job: str) -> dict:
+        """Let a training end after its present step, keeping what was learned; one that still waits ends at once.
+
+        Args:
+            job: the id that train gave
+        Returns:
+            what job_status gives
+        """
+        with _plainly():
+            found = self._job(job)
+            self.house.jobs.stop(found)
+            return self._status(found)
+
+    def generate(
+        self,
+        key: str,
+        adapter: str,
+        request: gr.Request,
+        count: int = 4,
+        prompt: str = "",
+        dial: float = 0.5,
+        seed: int = 0,
+        upscale: int = 1,
+        label: bool = True,
+    ) -> tuple[Files, list[dict]]:
+        """Draw portraits of the person in the look, the best likeness first.
+
+        Args:
+            key: the secret that train gave
+            adapter: the id that job_status gave
+            count: 1 to 12
+            prompt: what to add, such as "with glasses, light background"
+            dial: 0 is more like the look, 1 more like the person
+            seed: of the first one; the next count up
+            upscale: 1, 2 or 4 times the size
+            label: whether a corner says that it is AI-generated; the file's metadata does in any case
+        Returns:
+            the pictures as PNG files
+            name, seed, likeness and style (cosines from -1 to 1) of each
+        """
+        with _plainly():
+            _require(1 <= count <= portraits.MAX_COUNT, f"count must lie between 1 and {portraits.MAX_COUNT}.")
+            _require(0 <= seed <= portraits.MAX_SEED, f"seed must lie between 0 and {portraits.MAX_SEED}.")
+            longest = portraits.MAX_WORDS
+            _require(len(prompt) <= longest, f"prompt may have {longest} characters; it has {len(prompt)}.")
+            config = GenerateConfig(count=count, prompt=prompt, dial=dial, seed=seed, upscale=upscale)
+            visitor = workspace_of(key, request)
+            drawn = _outcome(portraits.draw_portraits(self.house, visitor, adapter, config, label))
+        facts = [{"name": path.name, **answers.of_picture(path, "seed")} for path in drawn]
+        return [handle_file(path) for path in drawn], facts
+
+    def score(self, images: Files, person: Files, style: Files | None = None, consent: bool = False) -> dict:
+        """Score pictures: how much they are like a person and, if asked, how near to a look. Nothing is kept.
+
+        Args:
+            images: 1 to 20 pictures to judge
+            person: photos of the person
+            style: portraits in the look; without them only the likeness is scored
+            consent: true if everyone in the photos agreed to it; without it nothing is done
+        Returns:
+            images: name, likeness and style (cosines from -1 to 1) of each
+            mean: likeness and style
+        """
+        engine, groups = self.house.engine, (images, person, style or [])
+        with _plainly(), received(self.house.settings, *groups) as (pictures, of_person, of_style), guest() as visitor:
+            _require(consent, NO_CONSENT)
+            _require(pictures, "Pass at least one picture to score.")
+            people = self._usable(visitor, of_person, "person").references
+            looks = self._usable(visitor, of_style, "style").references if of_style else []
+            targets = scoring.Targets.of(people, looks or people, engine)
+            rows = []
+            for path in visitor.ingest(pictures, "style"):  # their bounds are those of photos
+                scores = scoring.score(read_photo(path)[0], targets, engine)
+                rows.append({"name": path.name, "likeness": scores.likeness, "style": scores.style if looks else None})
+        names = ("likeness", "style") if looks else ("likeness",)
+        return {"images": rows, "mean": {name: fmean(row[name] for row in rows) for name in names}}
+
+    def delete_everything(self, key: str, request: gr.Request) -> str:
+        """Delete all that a visitor has here, at once: trainings, adapters, portraits and records.
+
+        Args:
+            key: the secret that train gave
+        """
+        with _plainly():
+            delete_everything(self.house.jobs, workspace_of(key, request))
+        return "All of it is deleted."
+
+    def _checked(self, visitor: Workspace, files: list[Path], role: Role) -> CheckedSet:
+        paths = visitor.ingest(files, role)
+        return references.check_photos(paths, role, self.house.engine, self.house.base.resolution)
+
+    def _usable(self, visitor: Workspace, files: list[Path], role: Role) -> CheckedSet:
+        checked = self._checked(visitor, files, role)
+        photos = " ".join(verdict.sentence for verdict in checked.verdicts)
+        _require(checked.usable, f"The photos of the {role} cannot be used. {checked.problem} {photos}".strip())
+        return checked
+
+    def _job(self, job_id: str) -> Job:
+        job = self.house.jobs.get(job_id)
+        _require(job, NO_JOB)
+        return job
+
+    def _status(self, job: Job) -> dict:
+        at = job.event or self.house.records.job(job.id)
+        _require(at, NO_JOB)
+        return answers.of_job(job, at.step, at.steps)
+
+
+@contextmanager
+def _plainly() -> Iterator[None]:
+    """Pass on errors that are written for visitors; of others, Gradio tells nothing."""
+    try:
+        yield
+    except (PhotoError, ValueError) as error:
+        raise complaint(str(error), "Not possible") from error
+
+
+def _require(condition: object, otherwise: str) -> None:
+    if not condition:
+        raise ValueError(otherwise)
+
+
+def _outcome(steps: Generator[object, None, list[Path]]) -> list[Path]:
+    """Go through all steps; gives what the generator returns."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value

@@ -1,0 +1,31 @@
+"""What visitors agree to before they show photos of anyone."""
+
+from magicapture.records import Records
+from magicapture.settings import Settings
+from magicapture.ui.words import hours
+from magicapture.workspace import Workspace
+
+VERSION = "2026-11"
+"""Of the text below: change it whenever the meaning changes, and everyone is asked again."""
+
+PURPOSE = "train an adapter on photos of a person and draw portraits with it"
+
+QUESTION = "I may use these photos: everyone in them has agreed to it, or it is me."
+
+
+def give_consent(records: Records, visitor: Workspace) -> None:
+    """Write down that ``visitor`` agrees to the text as it stands."""
+    records.give_consent(visitor.name, VERSION, PURPOSE)
+    records.log("consent_given")
+
+
+def terms(settings: Settings) -> str:
+    """Say what is done with the photos, what is kept, and for how long."""
+    where = "" if settings.private else " on this server"
+    return (
+        "Your photos are used for one thing: to train your own adapter and to score its portraits. "
+        f"Photos, masks and face measurements are deleted when training ends, or {hours(settings.photo_hours)} after "
+        f"upload; adapters and portraits stay{where} for {hours(settings.result_hours)}. Nobody else sees them, "
+        "nothing else is trained with them, and you can delete everything at any time. Do not make pictures that "
+        "deceive or harm anyone."
+    )

@@ -1,0 +1,46 @@
+"""What this installation is and what it lacks: one line, so that nobody has to guess why something is not offered."""
+
+import os
+
+from huggingface_hub import get_token
+
+from magicapture.bases import MINI, Base, resolve_base
+from magicapture.gpu import ZERO_GPU
+from magicapture.settings import Settings
+
+
+def installation(base: Base, settings: Settings) -> str:
+    """Say where the page runs, and what that place lacks with what it means for a visitor."""
+    return " ".join([_place(base, settings), *_lacks(base, settings)])
+
+
+def _place(base: Base, settings: Settings) -> str:
+    if ZERO_GPU:
+        return "Runs on a ZeroGPU Space: GPU time counts towards your daily quota."
+    gpu = "with a GPU" if _has_gpu(base) else "without a GPU"
+    if settings.private:
+        return f"Runs in private mode {gpu}: no connection leaves this server, and adapters come and go as zip files."
+    return f"Runs on a {'Space' if os.environ.get('SPACE_ID') else 'local machine'} {gpu}."
+
+
+def _lacks(base: Base, settings: Settings) -> list[str]:
+    lacks = []
+    if base.spec is not MINI and not _has_gpu(base):
+        lacks.append(f"Missing: a GPU, without which {base.spec.title} takes hours.")
+    elif base.spec is MINI and not _has_gpu(base):
+        lacks.append("Missing: a GPU, so the embedded demo model draws, 128 px.")
+    elif base.spec is MINI and resolve_base() is not MINI:
+        lacks.append(f"Missing: {resolve_base().title}, so the embedded demo model draws, 128 px.")
+    if not settings.private and not _can_sign_in():
+        how = "hf_oauth in the Space's settings" if os.environ.get("SPACE_ID") else "a token (hf auth login)"
+        lacks.append(f"Missing: a Hub account ({how}), so adapters can be downloaded as a zip, not pushed.")
+    return lacks
+
+
+def _has_gpu(base: Base) -> bool:
+    return base.device.type == "cuda"
+
+
+def _can_sign_in() -> bool:
+    """Tell whether a push could find an account: a Space's own token is not its visitors'."""
+    return bool(os.environ.get("OAUTH_CLIENT_ID") or (not os.environ.get("SPACE_ID") and get_token()))
