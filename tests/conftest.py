@@ -1,10 +1,13 @@
 """Fixtures that several tests share."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import skimage.data
 from PIL import Image
+from playwright.sync_api import Browser, sync_playwright
+from running import CHROMIUM, SWITCHES
 
 from magicapture.faces import FaceEngine, load_engine
 
@@ -34,3 +37,24 @@ def builtin() -> FaceEngine:
 def portrait() -> Image.Image:
     """Give a photo of one person in the public domain, 512 × 512, the face about 100 pixels wide."""
     return Image.fromarray(skimage.data.astronaut())
+
+
+@pytest.fixture(scope="session")
+def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give examples of a person and a look: crops of one picture in the public domain, in colour and in grey."""
+    folder = tmp_path_factory.mktemp("examples")
+    portrait = Image.fromarray(skimage.data.astronaut()).crop((60, 0, 400, 340))
+    for name, grey in (("person-someone", False), ("style-grey", True)):
+        (folder / name).mkdir()
+        for i in range(4):
+            crop = portrait.crop((12 * i, 6 * i, 300 + 12 * i, 300 + 6 * i))
+            (crop.convert("L") if grey else crop).save(folder / name / f"{i + 1}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
+        yield browser
+        browser.close()

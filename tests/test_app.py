@@ -2,92 +2,27 @@
 
 import io
 import json
-import os
-import shutil
-import subprocess
-import sys
-import time
+import re
 import urllib.request
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import skimage.data
-import tiny
+import running
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
+from running import PATIENCE, running_app
+from visiting import consent, load_examples, open_tab, start_training
 
-ROOT = Path(__file__).parents[1]
-CHROMIUM = shutil.which("chromium")
-SWITCHES = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
-PATIENCE = 180
-"""Seconds that one step may take on a busy machine."""
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed; tests/run.sh installs it")
-
-
-@pytest.fixture(scope="module")
-def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give examples of a person and a look: crops of one picture in the public domain, in colour and in grey."""
-    folder = tmp_path_factory.mktemp("examples")
-    portrait = Image.fromarray(skimage.data.astronaut()).crop((60, 0, 400, 340))
-    for name, grey in (("person-someone", False), ("style-grey", True)):
-        (folder / name).mkdir()
-        for i in range(4):
-            crop = portrait.crop((12 * i, 6 * i, 300 + 12 * i, 300 + 6 * i))
-            (crop.convert("L") if grey else crop).save(folder / name / f"{i + 1}.png")
-    return folder
+pytestmark = running.needs_browser
 
 
 @pytest.fixture(scope="module")
 def address(examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Start the app on a free port and give its address."""
-    folder = tmp_path_factory.mktemp("app")
-    tiny.base(sample_size=16).pipeline.save_pretrained(folder / "base")
-    log = (folder / "log.txt").open("w+")
-    environment = {
-        **os.environ,
-        "MAGICAPTURE_BASE": str(folder / "base"),
-        "MAGICAPTURE_EXAMPLES": str(examples),
-        "MAGICAPTURE_FACE_ENGINE": "builtin",
-        "GRADIO_TEMP_DIR": str(folder / "cache"),
-        "PYTHONUNBUFFERED": "1",
-    }
-    environment.pop("GRADIO_SERVER_PORT", None)
-    app = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=log, stderr=log)
-    try:
-        yield wait_for_address(app, Path(log.name))
-    finally:
-        app.terminate()
-        app.wait(timeout=30)
-        log.close()
-
-
-def wait_for_address(app: subprocess.Popen, log: Path) -> str:
-    """Read in the log where the app serves."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline and app.poll() is None:
-        for word in log.read_text().split():
-            if word.startswith("http://127.0.0.1"):
-                return word
-        time.sleep(0.5)
-    raise AssertionError(f"The app did not start:\n{log.read_text()}")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
-        yield browser
-        browser.close()
+    """Start the app and give its address."""
+    with running_app(tmp_path_factory.mktemp("app"), examples) as address:
+        yield address
 
 
 @pytest.fixture
@@ -100,33 +35,23 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.goto(address)
-    expect(page.get_by_role("tab", name="1 · References")).to_be_visible()
+    expect(page.locator("#consent input")).to_be_visible()
     yield page
     context.close()
     assert not faults
 
 
-def open_tab(page: Page, name: str) -> None:
-    page.get_by_role("tab", name=name).click()
+def choose_portrait(page: Page, number: int) -> None:
+    page.locator("#portraits .grid-container button").nth(number - 1).click()
+    expect(page.locator("#chosen")).to_contain_text(f"number {number}")
 
 
-def load_examples(page: Page) -> None:
-    page.locator("#load-examples").click()
-    for role in ("person", "style"):
-        expect(page.locator(f"#{role}-verdicts .magi-card")).to_have_count(4)
-
-
-def test_from_photos_to_downloaded_portraits(page: Page, tmp_path: Path) -> None:
+def test_from_photos_through_a_refresh_to_kept_portraits(page: Page, tmp_path: Path) -> None:
     load_examples(page)
     expect(page.locator("#person-verdicts .magi-card img")).to_have_count(4)
-
-    open_tab(page, "2 · Train")
-    expect(page.locator("#ready")).to_contain_text("Ready")
-    page.locator("#advanced button").first.click()
-    page.locator("#steps input").fill("8")
-    page.locator("#steps input").blur()
-    expect(page.locator("#ready")).to_contain_text("8 steps")
-    page.locator("#start-training").click()
+    start_training(page, steps=8)
+    page.reload()
+    open_tab(page, "Train")
     expect(page.locator("#training-result")).to_contain_text("Your adapter is ready: 8 steps")
     expect(page.locator("#progress")).to_contain_text("Done")
     expect(page.locator("#previews img").first).to_be_visible()
@@ -137,35 +62,78 @@ def test_from_photos_to_downloaded_portraits(page: Page, tmp_path: Path) -> None
 
     page.locator("#to-portraits").click()
     expect(page.locator("#adapter-status")).to_contain_text("8 steps")
-    page.locator("#count input[type=number]").fill("2")
+    page.locator("#count input[type=number]").fill("3")
     page.locator("#count input[type=number]").blur()
     page.get_by_label("with glasses").check()
     page.locator("#draw").click()
-    expect(page.locator("#portraits-said")).to_contain_text("2 portraits of 128 × 128 pixels")
-    expect(page.locator("#portraits")).to_contain_text("style")
+    expect(page.locator("#portraits-said")).to_contain_text("3 portraits of 128 × 128 pixels")
+    pictures = page.locator("#portraits .grid-container button")
+    expect(pictures).to_have_count(3)
+    choose_portrait(page, 1)
+    page.locator("#keep").click()
+    expect(page.locator("#portraits")).to_contain_text("kept ✓")
+    page.reload()
+    open_tab(page, "Portraits")
+    expect(pictures).to_have_count(3)
+    unkept = pictures.filter(has_not_text="kept").first
+    unkept.click()
+    page.locator("#reject").click()
+    expect(pictures).to_have_count(2)
+
     with page.expect_download() as portraits:
         page.locator("#download-portraits").click()
     portraits.value.save_as(tmp_path / "portraits.zip")
-    pictures = zipfile.ZipFile(tmp_path / "portraits.zip")
-    assert len(pictures.namelist()) == 2
-    facts = json.loads(Image.open(io.BytesIO(pictures.read(pictures.namelist()[0]))).text["magicapture"])
+    kept = zipfile.ZipFile(tmp_path / "portraits.zip")
+    assert len(kept.namelist()) == 1
+    facts = json.loads(Image.open(io.BytesIO(kept.read(kept.namelist()[0]))).text["magicapture"])
     assert facts["prompt"] == "with glasses"
 
+    open_tab(page, "My adapters")
+    page.locator("#adapter-title input, #adapter-title textarea").fill("Grey look")
+    page.locator("#rename-adapter").click()
+    expect(page.locator("#adapters-said")).to_contain_text("Renamed")
+    with page.expect_file_chooser() as chooser:
+        page.locator("#upload-adapter").click()
+    chooser.value.set_files(tmp_path / "adapter.zip")
+    expect(page.locator("#adapters-said")).to_contain_text("Uploaded")
+    page.locator("#delete-adapter").click()
+    expect(page.locator("#adapters-said")).to_contain_text("Deleted")
+    expect(page.locator("#adapters-menu input")).to_have_value(re.compile("Grey look"))
 
-def test_stopping_keeps_what_was_learned(page: Page) -> None:
+    page.locator("#delete-everything").click()
+    page.locator("#really-delete").click()
+    expect(page.locator("#consent input")).not_to_be_checked()
+    open_tab(page, "My adapters")
+    expect(page.locator("#adapter-facts")).to_contain_text("No adapter is here yet")
+
+
+def test_two_visitors_at_once_see_only_what_is_theirs(page: Page, browser: Browser, address: str) -> None:
+    second = browser.new_context().new_page()
+    second.set_default_timeout(PATIENCE * 1000)
+    second.goto(address)
     load_examples(page)
-    open_tab(page, "2 · Train")
-    expect(page.locator("#ready")).to_contain_text("Ready")
-    page.locator("#start-training").click()
-    expect(page.locator("#progress")).to_contain_text("step")
+    load_examples(second)
+    start_training(page)
+    open_tab(second, "Train")
+    expect(second.locator("#ready")).to_contain_text("Ready")
+    second.locator("#start-training").click()
+    expect(second.locator("#progress")).to_contain_text("Waiting: one is before you")
     page.locator("#stop-training").click()
     expect(page.locator("#training-result")).to_contain_text("Your adapter is ready")
     expect(page.locator("#progress")).to_contain_text("Stopped early")
+    expect(second.locator("#progress")).to_contain_text("step")
+    open_tab(second, "My adapters")
+    expect(second.locator("#adapter-facts")).to_contain_text("No adapter is here yet")
+    open_tab(second, "Train")
+    second.locator("#stop-training").click()
+    expect(second.locator("#training-result")).to_contain_text("Your adapter is ready")
+    second.context.close()
 
 
 def test_bad_photos_are_refused_in_plain_words_before_training(page: Page, tmp_path: Path) -> None:
     (tmp_path / "letter.jpg").write_text("not a picture")
     Image.new("RGB", (300, 300), "white").save(tmp_path / "wall.png")
+    consent(page)
     page.locator("#person-photos input[type=file]").first.set_input_files(
         [tmp_path / "letter.jpg", tmp_path / "wall.png"]
     )
@@ -174,7 +142,7 @@ def test_bad_photos_are_refused_in_plain_words_before_training(page: Page, tmp_p
     expect(verdicts).to_contain_text("None of these photos can be used")
     expect(verdicts).to_contain_text("No face")
 
-    open_tab(page, "2 · Train")
+    open_tab(page, "Train")
     expect(page.locator("#ready")).to_contain_text("cannot be used")
     page.locator("#start-training").click()
     expect(page.get_by_test_id("toast-body")).to_contain_text("The photos of the person cannot be used")
@@ -182,26 +150,29 @@ def test_bad_photos_are_refused_in_plain_words_before_training(page: Page, tmp_p
 
 
 def test_every_tab_says_what_to_do_first(page: Page) -> None:
+    consent(page)
     expect(page.locator("#person-verdicts")).to_contain_text("Add photos of the person")
-    open_tab(page, "2 · Train")
+    open_tab(page, "Train")
     page.locator("#start-training").click()
     expect(page.get_by_test_id("toast-body")).to_contain_text("There are no photos of the person yet")
-    open_tab(page, "3 · Portraits")
+    open_tab(page, "Portraits")
     expect(page.locator("#adapter-status")).to_contain_text("There is no adapter yet")
     page.locator("#draw").click()
     expect(page.get_by_test_id("toast-body").last).to_contain_text("There is no adapter yet")
+    open_tab(page, "My adapters")
+    expect(page.locator("#adapter-facts")).to_contain_text("No adapter is here yet")
 
 
 def test_a_phone_needs_no_sideways_scrolling(page: Page) -> None:
     page.set_viewport_size({"width": 390, "height": 844})
     load_examples(page)
-    for tab in ("1 · References", "2 · Train", "3 · Portraits"):
+    for tab in ("References", "Train", "Portraits", "My adapters"):
         open_tab(page, tab)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, tab
 
 
 def test_nothing_is_offered_that_would_share_or_store_faces(address: str) -> None:
-    with urllib.request.urlopen(f"{address.rstrip('/')}/config", timeout=PATIENCE) as answer:
+    with urllib.request.urlopen(f"{address}/config", timeout=PATIENCE) as answer:
         config = json.load(answer)
     assert not config.get("run_history")
     assert not config["analytics_enabled"]

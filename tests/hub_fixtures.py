@@ -1,0 +1,63 @@
+"""What the tests of pushing and of pulling share: a Hub on this machine, and an adapter with portraits."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import tiny
+import torch
+from hub_server import Hub, running_hub
+from huggingface_hub import constants
+from huggingface_hub.utils import _http
+from PIL import Image
+
+from magicapture.adapter import Adapter, lora_layers, lora_state, new_info
+from magicapture.bases import Base
+from magicapture.portrait import Portrait
+from magicapture.scoring import Targets
+
+
+@pytest.fixture(scope="module")
+def base() -> Base:
+    return tiny.base(sample_size=16)
+
+
+@pytest.fixture(scope="module")
+def adapter(base: Base) -> Adapter:
+    with lora_layers(base.pipeline.unet, 2, base.spec.lora_targets):
+        lora = {key: torch.rand_like(value) / 50 for key, value in lora_state(base.pipeline.unet).items()}
+    info = new_info(base, preset="quick", rank=2, title="my mother in oil")
+    return Adapter(lora, torch.rand(2, tiny.TEXT_WIDTH), info, Targets(torch.rand(8), torch.rand(8), "stand-in"))
+
+
+@pytest.fixture
+def folder(adapter: Adapter, tmp_path: Path) -> Path:
+    info = adapter.info | {"engine": "stand-in"}
+    return replace(adapter, info=info).save(tmp_path / "mine")
+
+
+@pytest.fixture
+def portraits(tmp_path: Path) -> list[Path]:
+    image = Image.effect_noise((64, 64), 80).convert("RGB")
+    drawn = [Portrait(image, seed, 0.5, 0.5, {"prompt": ("", "with glasses")[seed]}) for seed in range(2)]
+    return [portrait.save(tmp_path / f"k{portrait.seed}.png") for portrait in drawn]
+
+
+@pytest.fixture
+def server(monkeypatch, tmp_path: Path) -> Iterator[Hub]:
+    """Start a Hub, and set what HF_ENDPOINT, HF_HOME and HF_HUB_DISABLE_XET set when a process starts with them."""
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "SPACE_ID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(_http, "time", SimpleNamespace(sleep=lambda _: None))  # between its retries
+    with running_hub() as running:
+        monkeypatch.setattr(constants, "ENDPOINT", running.url)
+        monkeypatch.setattr(
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE", running.url + "/{repo_id}/resolve/{revision}/{filename}"
+        )
+        yield running
+    _http.close_session()

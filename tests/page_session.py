@@ -1,0 +1,75 @@
+"""What the page's script sends, without a browser: so that a test can also send what the script never would."""
+
+import secrets
+from contextlib import suppress
+from http.client import HTTPConnection
+from urllib.parse import urlsplit
+
+import httpx
+from running import PATIENCE
+
+
+def file_data(path: object) -> dict:
+    """Give what stands for a file in an event's inputs."""
+    return {"path": str(path), "meta": {"_type": "gradio.FileData"}}
+
+
+def gallery(*paths: object) -> list[dict]:
+    """Give what a gallery with these pictures sends."""
+    return [{"image": file_data(path), "caption": None} for path in paths]
+
+
+def raw_get(address: str, path: str) -> tuple[int, bytes]:
+    """Fetch ``path`` exactly as it is written: other clients tidy up dots in it. Gives status and content."""
+    connection = HTTPConnection(urlsplit(address).netloc, timeout=PATIENCE)
+    connection.putrequest("GET", path, skip_accept_encoding=True)
+    connection.endheaders()
+    answer = connection.getresponse()
+    return answer.status, answer.read()
+
+
+class PageSession:
+    """One opened page. Its events are named by the element that they belong to, and what happens to it."""
+
+    def __init__(self, address: str, session_hash: str = "") -> None:
+        self.http = httpx.Client(base_url=address, timeout=PATIENCE)
+        self.session_hash = session_hash or secrets.token_hex(6)
+        self.config = self.http.get("/config").raise_for_status().json()
+        self._parts = {part["id"]: part for part in self.config["components"]}
+
+    def enter(self, key: str = "") -> str:
+        """Load the page in a browser that kept ``key``; gives the key to keep from now on."""
+        return self.send("load", browserstate=key).json()["data"][0]
+
+    def send(self, trigger: str, element: str = "", /, event_data: object = None, **values: object) -> httpx.Response:
+        """Send an event; ``values`` replaces what the inputs hold at first, by their element or type."""
+        event = next(
+            event
+            for event in self.config["dependencies"]
+            for part, name in event["targets"]
+            if name == trigger and (not element or self._name(part) == element)
+        )
+        data = [values.get(self._name(part), self._parts[part]["props"].get("value")) for part in event["inputs"]]
+        body = {"fn_index": event["id"], "data": data, "session_hash": self.session_hash, "event_data": event_data}
+        return self.http.post("/gradio_api/run/predict", json=body)
+
+    def call(self, endpoint: str, *data: object) -> httpx.Response:
+        """Call a public endpoint."""
+        body = {"data": list(data), "session_hash": self.session_hash}
+        return self.http.post(f"/gradio_api/run/{endpoint}", json=body)
+
+    def upload(self, name: str, content: bytes) -> str:
+        """Send a file; gives its path on the server."""
+        return self.http.post("/gradio_api/upload", files={"files": (name, content)}).raise_for_status().json()[0]
+
+    def listen(self, path: str) -> str:
+        """Give all that a stream of events says until it ends, or is cut."""
+        heard = ""
+        with self.http.stream("GET", path) as stream, suppress(httpx.RemoteProtocolError):
+            for text in stream.iter_text():
+                heard += text
+        return heard
+
+    def _name(self, part: int | None) -> str:
+        found = self._parts.get(part, {"props": {}, "type": ""})
+        return (found["props"].get("elem_id") or found["type"]).replace("-", "_")

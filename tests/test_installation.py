@@ -1,0 +1,83 @@
+"""The line that says what an installation is: without it a visitor guesses why something is not offered."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from magicapture.bases import MINI, SD15, BaseSpec
+from magicapture.settings import Settings
+from magicapture.ui import installation as module
+from magicapture.ui.installation import installation
+
+Line = Callable[..., str]
+
+
+@pytest.fixture
+def line(monkeypatch: pytest.MonkeyPatch) -> Line:
+    """Give the line for a place, told in words; there is nothing from this machine's own environment in it."""
+
+    def given(
+        spec: BaseSpec = MINI,
+        device: str = "cpu",
+        private: bool = False,
+        zero: bool = False,
+        token: str = "",
+        **env: str,
+    ) -> str:
+        for name in ("SPACE_ID", "OAUTH_CLIENT_ID", "MAGICAPTURE_BASE"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in env.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(module, "ZERO_GPU", zero)
+        monkeypatch.setattr(module, "get_token", lambda: token)
+        base = SimpleNamespace(spec=spec, device=torch.device(device))
+        return installation(base, replace(Settings.from_environment(), private=private))
+
+    return given
+
+
+def test_a_complete_installation_names_nothing_as_missing(line: Line) -> None:
+    on_zero_gpu = line(SD15, "cuda", zero=True, SPACE_ID="me/space", OAUTH_CLIENT_ID="id")
+    assert on_zero_gpu == "Runs on a ZeroGPU Space: GPU time counts towards your daily quota."
+    assert line(SD15, "cuda", SPACE_ID="me/space", OAUTH_CLIENT_ID="id") == "Runs on a Space with a GPU."
+    assert line(SD15, "cuda", token="hf_me") == "Runs on a local machine with a GPU."
+
+
+def test_without_a_gpu_the_visitor_learns_why_portraits_are_small(line: Line) -> None:
+    said = line(token="hf_me")
+    assert said.startswith("Runs on a local machine without a GPU. Missing: a GPU, so the embedded demo model draws")
+
+
+def test_a_large_base_without_a_gpu_is_said_to_take_hours(line: Line) -> None:
+    assert "Stable Diffusion 1.5, 512 px takes hours" in line(SD15, token="hf_me")
+
+
+def test_a_base_that_could_not_be_loaded_is_named(line: Line) -> None:
+    said = line(MINI, "cuda", token="hf_me", MAGICAPTURE_BASE="sd15")
+    assert "Missing: Stable Diffusion 1.5, 512 px, so the embedded demo model draws" in said
+    assert "Missing" not in line(MINI, "cuda", token="hf_me", MAGICAPTURE_BASE="mini")
+
+
+@pytest.mark.parametrize(
+    ("place", "advice"), [({"SPACE_ID": "me/space"}, "hf_oauth in the Space's settings"), ({}, "hf auth login")]
+)
+def test_without_an_account_the_visitor_learns_that_only_the_zip_is_left(
+    line: Line, place: dict[str, str], advice: str
+) -> None:
+    said = line(SD15, "cuda", **place)
+    assert "can be downloaded as a zip, not pushed" in said
+    assert advice in said
+
+
+def test_the_owners_token_on_a_space_is_not_taken_for_the_visitors(line: Line) -> None:
+    assert "not pushed" in line(SD15, "cuda", token="hf_owner", SPACE_ID="me/space")
+
+
+def test_private_mode_promises_what_it_keeps_and_advises_no_sign_in(line: Line) -> None:
+    said = line(SD15, "cuda", private=True)
+    assert said == (
+        "Runs in private mode with a GPU: no connection leaves this server, and adapters come and go as zip files."
+    )

@@ -1,0 +1,236 @@
+"""Trainings as jobs: what a visitor would lose when a page closes, a server dies, or someone else is in the line."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import gradio as gr
+import pytest
+import stand_in
+import tiny
+import torch
+
+from magicapture import jobs as jobs_module
+from magicapture.adapter import Adapter
+from magicapture.config import QUICK
+from magicapture.jobs import Job, JobError, Jobs, Plan, delete_everything
+from magicapture.portrait import Portrait
+from magicapture.records import Records
+from magicapture.references import Reference
+from magicapture.training import Checkpoint, Progress, TrainEvent
+from magicapture.turns import Line
+from magicapture.workspace import Workspace, new_key
+
+STEPS = 6
+PLAN = Plan("mini", stand_in.references(32), stand_in.references(32), QUICK, "My look")
+INFO = {"base": "mini", "base_source": "mini", "licence": "x", "preset": "quick", "rank": 2, "steps": STEPS}
+INFO |= {"best_step": 3, "scores": [], "tokens": ["a", "b"], "prompts": {"composed": "c"}, "engine": "stand-in"}
+LORA = {"down.lora_A.weight": torch.zeros(2, 4), "down.lora_B.weight": torch.zeros(4, 2)}
+ADAPTER = Adapter(LORA, torch.zeros(2, 4), INFO)
+PATIENCE = 120
+
+
+class Trainer:
+    """Stands in for the GPU function: counts to ``STEPS``, waits where it is told to, breaks where it is told to."""
+
+    def __init__(self) -> None:
+        self.started: list[int] = []
+        self.hold = False
+        self.breaks_at: int | None = None
+        self.error: Exception = gr.Error("gone", title="ZeroGPU worker error")
+
+    def __call__(
+        self, base: str, person: list[Reference], style: list, config: object, checkpoint: Checkpoint | None,
+        stop: Path, seconds: float,
+    ) -> Iterator[object]:  # fmt: skip
+        first = checkpoint.progress.step if checkpoint else 0
+        self.started.append(first)
+        for step in range(first + 1, STEPS + 1):
+            previews = (Portrait(person[0].image, 0, 0.5, 0.5, {}),) if step == 3 else ()
+            yield TrainEvent("lora", step, STEPS, {"reconstruction": 1 / step}, 1.0, previews)
+            yield Checkpoint(QUICK, {}, {}, torch.zeros(1), Progress(step))
+            if step == self.breaks_at:
+                raise self.error
+            while self.hold and not stop.exists():
+                time.sleep(0.01)
+            if stop.exists():
+                break
+        yield ADAPTER
+
+
+@pytest.fixture
+def trainer(monkeypatch: pytest.MonkeyPatch) -> Trainer:
+    trainer = Trainer()
+    monkeypatch.setattr(jobs_module, "train_slice", trainer)
+    return trainer
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> Iterator[Jobs]:
+    records = Records(f"sqlite:///{tmp_path / 'records.sqlite'}")
+    yield Jobs(records)
+    records.close()
+
+
+@pytest.fixture
+def visitor(tmp_path: Path, jobs: Jobs) -> Workspace:
+    return newcomer(tmp_path, jobs)
+
+
+def newcomer(root: Path, jobs: Jobs) -> Workspace:
+    workspace = Workspace.of(new_key(), root)
+    jobs.records.give_consent(workspace.name, "1", "training")
+    return workspace
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def ended(job: Job) -> Job:
+    wait_until(lambda: not job.active)
+    return job
+
+
+def test_a_training_needs_no_page_and_is_found_again(jobs: Jobs, visitor: Workspace, trainer: Trainer) -> None:
+    started = jobs.start(visitor, PLAN)
+    assert jobs.latest(visitor.name) is started
+    job = ended(started)
+    assert job.state == "finished"
+    assert [step for step, _ in job.curves["reconstruction"]] == list(range(1, STEPS + 1))
+    assert len(job.previews()) == 1
+    assert visitor.adapters()[0].title == "My look"
+    assert visitor.adapters()[0].id == job.adapter
+    wait_until(lambda: jobs.records.job(job.id).adapter == job.adapter)
+
+
+def test_photos_are_gone_when_training_ends(jobs: Jobs, visitor: Workspace, trainer: Trainer) -> None:
+    photo = visitor.part("photos", "person") / "me.png"
+    PLAN.person[0].image.save(photo)
+    job = ended(jobs.start(visitor, PLAN))
+    wait_until(lambda: jobs.records.job(job.id).state == "finished")
+    assert not photo.exists()
+    assert not list(job.folder.glob("*.pt"))
+
+
+def test_stopping_keeps_what_was_learned(jobs: Jobs, visitor: Workspace, trainer: Trainer) -> None:
+    trainer.hold = True
+    job = jobs.start(visitor, PLAN)
+    wait_until(lambda: job.event is not None)
+    jobs.stop(job)
+    assert ended(job).state == "stopped"
+    assert job.event.step == 1
+    assert visitor.load_adapter(job.adapter)
+
+
+def test_nobody_trains_without_consent(jobs: Jobs, tmp_path: Path, trainer: Trainer) -> None:
+    with pytest.raises(JobError, match="tick the box"):
+        jobs.start(Workspace.of(new_key(), tmp_path), PLAN)
+
+
+def test_one_visitor_cannot_fill_the_line(jobs: Jobs, visitor: Workspace, trainer: Trainer) -> None:
+    trainer.hold = True
+    job = jobs.start(visitor, PLAN)
+    with pytest.raises(JobError, match="still waits or runs"):
+        jobs.start(visitor, PLAN)
+    jobs.stop(job)
+    ended(job)
+
+
+def test_the_second_in_line_sees_the_place_and_the_wait_and_may_leave(
+    jobs: Jobs, visitor: Workspace, tmp_path: Path, trainer: Trainer
+) -> None:
+    trainer.hold = True
+    first = jobs.start(visitor, PLAN)
+    wait_until(lambda: first.event is not None)
+    second = jobs.start(newcomer(tmp_path, jobs), PLAN)
+    wait_until(lambda: second.turn is not None)
+    assert second.turn.ahead == 1
+    assert 0 < second.turn.expected_wait <= first.turn.seconds
+    jobs.stop(second)
+    assert ended(second).state == "stopped"
+    assert second.adapter is None
+    jobs.stop(first)
+    ended(first)
+
+
+def test_a_refused_slice_can_go_on_from_its_checkpoint(jobs: Jobs, visitor: Workspace, trainer: Trainer) -> None:
+    trainer.breaks_at = 2
+    job = ended(jobs.start(visitor, PLAN))
+    assert job.state == "interrupted"
+    assert "go on from there" in job.error
+    trainer.breaks_at = None
+    again = ended(jobs.resume(job))
+    assert again.state == "finished"
+    assert trainer.started == [0, 2]
+    assert jobs.get(job.id).error == ""
+
+
+def test_an_unexpected_failure_is_told_and_leaves_the_photos(jobs: Jobs, visitor: Workspace, trainer: Trainer) -> None:
+    photo = visitor.part("photos", "person") / "me.png"
+    PLAN.person[0].image.save(photo)
+    trainer.breaks_at, trainer.error = 1, MemoryError("of the card")
+    job = ended(jobs.start(visitor, PLAN))
+    assert job.state == "failed"
+    assert "MemoryError: of the card" in job.error
+    assert photo.exists()
+
+
+def test_deleting_everything_ends_the_training_and_leaves_no_byte(
+    jobs: Jobs, visitor: Workspace, tmp_path: Path, trainer: Trainer
+) -> None:
+    trainer.hold = True
+    job = jobs.start(visitor, PLAN)
+    wait_until(lambda: job.event is not None)
+    delete_everything(jobs, visitor)
+    assert not job.active
+    assert not list((tmp_path / "served").iterdir())
+    assert jobs.records.jobs_of(visitor.name) == []
+    assert jobs.latest(visitor.name) is None
+
+
+def test_what_cannot_go_on_after_a_restart_says_so(jobs: Jobs, visitor: Workspace, trainer: Trainer) -> None:
+    consent = jobs.records.latest_consent(visitor.name)
+    row = jobs.records.add_job(visitor.name, consent.id, base="mini", preset="quick", steps=STEPS)
+    jobs.recover()
+    found = jobs.records.job(row.id)
+    assert found.state == "interrupted"
+    assert "restarted in the middle" in found.error
+
+
+def test_a_killed_server_goes_on_from_the_checkpoint_with_the_same_result(tmp_path: Path) -> None:
+    tiny.base(sample_size=16).pipeline.save_pretrained(tmp_path / "base")
+
+    def run(root: Path, *, kill: bool) -> dict[str, torch.Tensor]:
+        driver = [sys.executable, Path(__file__).parent / "job_server.py", root, tmp_path / "base"]
+        environment = {**os.environ, "PYTHONPATH": f"{Path(__file__).parent}:{Path(__file__).parents[1]}"}
+        if kill:
+            with (tmp_path / "log.txt").open("w") as log:
+                server = subprocess.Popen(driver, env=environment, stdout=log, stderr=log)
+                deadline = time.monotonic() + PATIENCE
+                while not list(root.glob("served/*/jobs/*/checkpoint.pt")):
+                    assert server.poll() is None, (tmp_path / "log.txt").read_text()
+                    assert time.monotonic() < deadline
+                    time.sleep(0.05)
+                server.send_signal(signal.SIGKILL)
+                server.wait()
+            assert not list(root.glob("served/*/adapters/*"))
+        subprocess.run(driver, env=environment, check=True, timeout=PATIENCE, capture_output=True)
+        (folder,) = root.glob("served/*/adapters/*")
+        return Adapter.load(folder).lora
+
+    interrupted, whole = run(tmp_path / "a", kill=True), run(tmp_path / "b", kill=False)
+    assert all(torch.equal(interrupted[key], whole[key]) for key in whole)
+
+
+def test_asking_for_a_place_in_line_just_after_it_was_left_is_no_error() -> None:
+    with Line().join(seconds=5) as turn:
+        pass
+    assert (turn.ahead, turn.expected_wait) == (0, 0.0)

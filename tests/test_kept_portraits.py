@@ -1,0 +1,77 @@
+"""Portraits stay with what is known of them; only those that a visitor wants, and only for that visitor."""
+
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+from visitor import files, portrait, uploaded
+
+from magicapture.portrait import read_facts
+from magicapture.workspace import TooLittleLikenessError, Workspace, WorkspaceError, new_key
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "root"
+
+
+@pytest.fixture
+def mine(root: Path) -> Workspace:
+    return Workspace.of(new_key(), root)
+
+
+@pytest.fixture
+def other(root: Path) -> Workspace:
+    return Workspace.of(new_key(), root)
+
+
+def test_portraits_say_how_they_were_drawn_and_the_best_comes_first(mine: Workspace) -> None:
+    likenesses = (0.1, None, 0.7)
+    paths = [mine.add_portrait(portrait(seed, likeness), label=True) for seed, likeness in enumerate(likenesses)]
+    assert paths[0].name.startswith("seed0-")
+    assert paths[0] != mine.add_portrait(portrait(0, 0.2), label=False), "the seed alone would be guessed"
+    assert [kept.facts["likeness"] for kept in mine.portraits()] == [0.7, 0.2, 0.1, None]
+    assert mine.portraits()[0].facts == read_facts(paths[2])
+    assert mine.portraits()[0].facts["prompt"] == "with a hat"
+
+
+def test_a_portrait_is_kept_only_if_it_is_like_the_person(mine: Workspace) -> None:
+    alike, unlike, unknown = (mine.add_portrait(portrait(1, likeness), label=False) for likeness in (0.5, 0.2, None))
+    kept = mine.keep(alike, 0.4)
+    assert [found.path for found in mine.portraits() if found.kept] == [kept]
+    assert not alike.exists()
+    assert mine.keep(kept, 0.4) == kept
+    with pytest.raises(TooLittleLikenessError, match=r"0\.40; this one has 0\.20"):
+        mine.keep(unlike, 0.4)
+    with pytest.raises(TooLittleLikenessError, match="cannot be compared"):
+        mine.keep(unknown, 0.4)
+    assert unlike.is_file()
+    assert mine.keep(unknown, None).is_file()
+
+
+def test_a_rejected_portrait_is_gone_also_from_the_zip(mine: Workspace, root: Path) -> None:
+    kept = mine.keep(mine.add_portrait(portrait(), label=False), None)
+    assert mine.zip_kept().is_file()
+    mine.reject(kept)
+    assert files(root) == []
+    with pytest.raises(WorkspaceError, match="not there any more"):
+        mine.reject(kept)
+
+
+def test_the_zip_holds_the_kept_portraits_and_nothing_else(mine: Workspace) -> None:
+    mine.add_portrait(portrait(), label=False)
+    with pytest.raises(WorkspaceError, match="No portrait is kept"):
+        mine.zip_kept()
+    kept = mine.keep(mine.add_portrait(portrait(), label=False), None)
+    package = ZipFile(mine.zip_kept())
+    assert package.namelist() == [kept.name]
+    assert package.read(kept.name) == kept.read_bytes()
+
+
+def test_nobody_can_keep_or_reject_what_is_not_their_portrait(root: Path, mine: Workspace, other: Workspace) -> None:
+    theirs, photo = other.add_portrait(portrait(), label=False), mine.ingest([uploaded(root)], "person")[0]
+    for path in (theirs, photo, mine.folder, mine.folder / "portraits/new/none.png"):
+        for act in (mine.reject, lambda path: mine.keep(path, None)):
+            with pytest.raises(WorkspaceError, match="not there any more"):
+                act(path)
+    assert files(root) == sorted([theirs, photo])

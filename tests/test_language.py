@@ -1,0 +1,251 @@
+"""The page in Japanese: nothing that it can show stays English, and values survive the translation."""
+
+import ast
+import itertools
+import re
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import gradio as gr
+import pytest
+import running
+import tiny
+from gradio.context import LocalContext
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect
+from running import PATIENCE, running_app
+
+from magicapture import hub
+from magicapture.faces import FaceEngine
+from magicapture.faces.insight import InsightFaceEngine
+from magicapture.jobs import Jobs
+from magicapture.records import Records
+from magicapture.scoring import LIKENESS_WORDS
+from magicapture.settings import Settings
+from magicapture.ui import live, portraits, words
+from magicapture.ui.language import CATALOGUES, complaint, hand_to_browser, say, translate
+from magicapture.ui.page import build_page
+from magicapture.ui.session import House
+from magicapture.ui.train import what_is_missing
+
+PACKAGE = Path(__file__).parents[1] / "magicapture"
+SPEAKING = (
+    *("adapter", "bases", "gpu", "hub", "jobs", "photos", "quality", "references"),
+    *("workspace.folder", "workspace.shelf", "workspace.uploads", "workspace.visitor"),
+    *("ui.adapters", "ui.consent", "ui.installation", "ui.live", "ui.page", "ui.portraits", "ui.references"),
+    *("ui.session", "ui.train", "ui.words"),
+)
+"""The modules whose sentences visitors read."""
+SAMPLE = "7"
+SENTENCE = re.compile(rf"[A-Z“\d][^\n<]* [^\n<]*([.…]|: {SAMPLE})")
+ALONE = re.compile(rf"(?:^|(?<=[.] )){SAMPLE} (?=[A-Z])")
+"""A value that is a sentence of its own."""
+JAPANESE = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff]")
+NAMES = re.compile(r"Hugging Face|Stable Diffusion|MagiCapture|hf auth login|smiling, in a garden")
+ENGLISH = re.compile(r"[A-Za-z]{2,}[,:]? [A-Za-z]{2,}")
+
+
+def untranslated(texts: set[str]) -> list[str]:
+    """Give those of which more than names and values stays English."""
+    said = {text: translate(text, "ja") for text in texts}
+    return sorted(text for text, ja in said.items() if not JAPANESE.search(ja) or ENGLISH.search(NAMES.sub("", ja)))
+
+
+def sentences_of(name: str) -> set[str]:
+    """Find the sentences in a module's source, in each of their forms, with a sample in place of each value."""
+    module = import_module(f"magicapture.{name}")
+    tree = ast.parse(Path(module.__file__).read_text())
+    nodes = list(ast.walk(tree))
+    simple = [node for node in nodes if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)]
+    assigned = [(node.targets[0].id, node.value) for node in simple]
+
+    def forms(node: ast.AST) -> list[str]:
+        match node:
+            case ast.Constant(value=str(text)):
+                return [text]
+            case ast.JoinedStr(values=parts):
+                return ["".join(form) for form in itertools.product(*map(forms, parts))]
+            case ast.FormattedValue(value=value):
+                return forms(value)
+            case ast.IfExp(body=body, orelse=orelse):
+                return forms(body) + forms(orelse)
+            case ast.Call(func=ast.Attribute(value=ast.Name(id=known), attr="format")):
+                return [getattr(module, known).replace("{}", SAMPLE)]
+            case ast.Name(id=known) if isinstance(getattr(module, known, None), str):
+                return [getattr(module, known)]
+            case ast.Name(id=known):
+                found = [form for name, value in assigned if name == known for form in forms(value)]
+                return [form for form in found if form != SAMPLE] or [SAMPLE]
+        return [SAMPLE]
+
+    unseen = {id(part) for node in nodes if is_unseen(node) for part in ast.walk(node)}
+    wholes = [node for node in nodes if isinstance(node, ast.JoinedStr)]
+    unseen |= {id(part) for whole in wholes for part in ast.walk(whole) if part is not whole}
+    spoken = [node for node in nodes if isinstance(node, ast.JoinedStr | ast.Constant) and id(node) not in unseen]
+    found = [ALONE.sub("", form) for node in spoken for form in forms(node)]
+    return {form for form in found if SENTENCE.fullmatch(form)}
+
+
+def is_unseen(node: ast.AST) -> bool:
+    """Tell docstrings, what is logged, and errors for programmers, which visitors do not see."""
+    match node:
+        case ast.Expr(value=ast.Constant()) | ast.Call(
+            func=ast.Name(id="ValueError") | ast.Attribute(value=ast.Name(id="logger"))
+        ):
+            return True
+    return False
+
+
+@pytest.mark.parametrize("name", SPEAKING)
+def test_every_sentence_that_a_visitor_can_meet_has_a_translation(name: str) -> None:
+    assert untranslated(sentences_of(name)) == []
+
+
+def test_every_short_text_that_a_visitor_can_meet_has_a_translation() -> None:
+    labels = {*live.PHASES.values(), *live.ENDS.values(), *words.BADGES.values(), *portraits.REASONS}
+    likeness = {text for _, text in LIKENESS_WORDS} | {f"{text} 0.52" for _, text in LIKENESS_WORDS}
+    waiting = {"Waiting: one is before you", "Waiting: 2 are before you", "about 3 min until your turn"}
+    numbers = {"about 40 s left", "step 3 of 8", "style 0.81", "seed 5", "kept ✓", "not comparable"}
+    numbers |= {words.duration(4800), words.hours(0.5), words.hours(1), words.hours(24)}
+    losses = {f"{name} {value}" for name in live.LOSS_COLOURS for value in ("0.125", "–")}
+    titles = {title for name in SPEAKING if name.startswith("ui.") for title in titles_of(name)}
+    assert len(titles) > 8
+    assert untranslated(labels | likeness | waiting | numbers | losses | titles) == []
+
+
+def titles_of(name: str) -> set[str]:
+    """Find the titles of the errors that a module raises."""
+    tree = ast.parse((PACKAGE / f"{name.replace('.', '/')}.py").read_text())
+    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name))
+    last = (call.args[-1] for call in calls if call.func.id in ("complaint", "_told"))
+    return {node.value for node in last if isinstance(node, ast.Constant)}
+
+
+def test_what_the_hub_answers_and_what_training_lacks_is_translated_to_the_last_part() -> None:
+    reasons = {*hub.PUSH_ANSWERS.values(), *hub.PULL_ANSWERS.values(), hub._reason(OSError(), {})}
+    reasons |= {hub._reason(ValueError("no"), {}), "the Hub answered with the error 500. Try again in a few minutes"}
+    assert untranslated({f"{hub.NOT_PUSHED}: {reason}." for reason in reasons}) == []
+    said = translate(what_is_missing(None, None), "ja")
+    assert said == "人物の写真がまだありません。「参考写真」タブで追加してください。"
+
+
+def test_every_component_of_the_page_is_translated_in_the_browser(
+    builtin: FaceEngine, examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("magicapture.ui.examples.EXAMPLES", examples)
+    settings, records = Settings.from_environment(), Records(f"sqlite:///{tmp_path / 'records.sqlite'}")
+    page = build_page(House(tiny.base(sample_size=16), builtin, settings, records, Jobs(records)))
+    shown = [part for part in page.config["components"] if part["type"] not in ("api", "state", "timer")]
+    texts = {text for part in shown for text in visible_texts(part["type"], part["props"])}
+    assert len(texts) > 60
+    japanese = hand_to_browser(page).translations["ja"]
+    english = {text for text in texts if not JAPANESE.search(japanese.get(text, ""))}
+    assert english == {"my-portraits", "Stable Diffusion 1.5, 512 px"}
+    assert InsightFaceEngine.licence in CATALOGUES["ja"]
+
+
+def visible_texts(kind: str, props: dict) -> set[str]:
+    texts = {props.get(name) for name in ("label", "info", "placeholder")}
+    texts |= {props.get("value")} if kind in ("html", "button") else set()
+    return (texts | {label for label, _ in props.get("choices") or ()}) - {None, ""}
+
+
+def test_signing_in_still_works_in_japanese() -> None:
+    caption = "Sign in with Hugging Face"  # Gradio's button signs out when it reads another one
+    assert translate(caption, "ja") == caption
+
+
+def test_values_survive_and_are_translated_themselves() -> None:
+    assert translate("Ready: 5 photos of the person, 4 of the style. 300 steps, about 1 h 20 min.", "ja") == (
+        "準備ができました。人物の写真5枚、スタイルの写真4枚。300ステップ、約1時間20分です。"
+    )
+    ready = "Your adapter is ready: 8 steps, the best state at step 4: alike 0.52 · style 0.81."
+    assert translate(ready, "ja").endswith("ステップ 4 です（よく似ている 0.52 · スタイル 0.81）。")
+    assert translate("This is the same photo as my {holiday} 1.jpg.", "ja") == "my {holiday} 1.jpgと同じ写真です。"
+
+
+def test_a_visitor_without_a_catalogue_or_with_an_unknown_sentence_reads_english() -> None:
+    assert translate("Drawing …", "fr") == "Drawing …"
+    assert translate("A sentence of tomorrow.", "ja") == "A sentence of tomorrow."
+
+
+def test_a_file_name_cannot_smuggle_markup_through_the_translation() -> None:
+    html = words.note("This is the same photo as <img src=x onerror=alert(1)>.jpg.")
+    said = translate(html, "ja")
+    assert "&lt;img src=x onerror=alert(1)&gt;.jpgと同じ写真です。" in said
+    assert "<img" not in said
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"), [("ja-JP,ja;q=0.9,en;q=0.8", "削除"), ("fr,ja;q=0.9", "Delete"), ("", "Delete")]
+)
+def test_the_server_speaks_the_language_that_the_browser_asks_for_first(asked: str, said: str) -> None:
+    token = LocalContext.request.set(gr.Request(headers={"accept-language": asked}))
+    try:
+        assert say("Delete") == said
+        assert complaint("Delete", "Delete").message == said
+    finally:
+        LocalContext.request.reset(token)
+
+
+@pytest.fixture
+def page(browser: Browser, examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """Open the page in a browser whose user reads Japanese."""
+    expect.set_options(timeout=PATIENCE * 1000)
+    with running_app(tmp_path_factory.mktemp("japanese"), examples) as address:
+        context = browser.new_context(locale="ja-JP", viewport={"width": 1180, "height": 900})
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE * 1000)
+        page.goto(address)
+        yield page
+        context.close()
+
+
+def english_on(page: Page) -> list[str]:
+    """Give the visible lines in which English words follow each other."""
+    lines = page.locator(".gradio-container").inner_text().splitlines()
+    return [line for line in lines if ENGLISH.search(NAMES.sub("", line))]
+
+
+@running.needs_browser
+def test_a_japanese_visitor_reads_japanese_from_the_first_photo_to_the_portrait(page: Page, tmp_path: Path) -> None:
+    expect(page.get_by_role("tab", name="参考写真")).to_be_visible()
+    assert page.locator("html").get_attribute("lang") == "ja"
+    page.get_by_label("私はこれらの写真を使用できます").check()
+    Image.new("RGB", (300, 300), "white").save(tmp_path / "wall.png")
+    page.locator("#person-photos input[type=file]").first.set_input_files(tmp_path / "wall.png")
+    expect(page.locator("#person-verdicts")).to_contain_text("顔が見つかりませんでした。")
+    assert english_on(page) == []
+
+    page.get_by_role("tab", name="学習").click()
+    expect(page.locator("#ready")).to_contain_text("人物の写真を使用できません。")
+    page.locator("#start-training").click()
+    expect(page.get_by_test_id("toast-body")).to_contain_text("人物の写真を使用できません。")
+    assert english_on(page) == []
+
+    page.get_by_role("tab", name="参考写真").click()
+    page.locator("#load-examples").click()
+    expect(page.locator("#style-verdicts .magi-card")).to_have_count(4)
+    expect(page.locator("#person-verdicts")).to_contain_text("4枚中1枚を使用できます。")
+    assert english_on(page) == []
+    page.get_by_role("tab", name="学習").click()
+    expect(page.locator("#ready")).to_contain_text("準備ができました。")
+    page.locator("#advanced button").first.click()
+    page.locator("#steps input").fill("4")
+    page.locator("#steps input").blur()
+    expect(page.locator("#ready")).to_contain_text("4ステップ")
+    page.locator("#start-training").click()
+    expect(page.locator("#training-result")).to_contain_text("アダプターができました。")
+    assert english_on(page) == []
+
+    page.get_by_role("button", name="ポートレートを作る").first.click()
+    expect(page.locator("#adapter-status")).to_contain_text("使用中: クイック")
+    page.locator("#count input[type=number]").fill("1")
+    page.locator("#count input[type=number]").blur()
+    page.locator("#draw").click()
+    expect(page.locator("#portraits-said")).to_contain_text("ポートレートが1枚できました。")
+    assert english_on(page) == []
+    page.get_by_role("tab", name="マイアダプター").click()
+    expect(page.locator("#adapter-facts")).to_contain_text("プリセット: クイック")
+    assert english_on(page) == []

@@ -1,0 +1,97 @@
+"""What a visitor left here goes when they say so, and when its time is up."""
+
+import time
+from pathlib import Path
+
+import pytest
+from visitor import HOUR, files, make_old, portrait, small_adapter, uploaded
+
+from magicapture.adapter import Adapter
+from magicapture.workspace import Workspace, new_key
+from magicapture.workspace.retention import sweep
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "root"
+
+
+@pytest.fixture
+def mine(root: Path) -> Workspace:
+    return Workspace.of(new_key(), root)
+
+
+@pytest.fixture
+def other(root: Path) -> Workspace:
+    return Workspace.of(new_key(), root)
+
+
+@pytest.fixture
+def adapter() -> Adapter:
+    return small_adapter()
+
+
+def test_delete_everything_leaves_no_byte(root: Path, mine: Workspace, other: Workspace, adapter: Adapter) -> None:
+    for space in (mine, other):
+        space.ingest([uploaded(root)], "person")
+        space.keep(space.add_portrait(portrait(), label=True), None)
+        space.zip_kept()
+        space.zip_adapter(space.add_adapter(adapter, "Anna"))
+        (space.part("jobs", "1") / "checkpoint").write_text("latents")
+    theirs = files(other.folder)
+    mine.delete_everything()
+    assert files(root) == theirs
+    assert mine.name not in " ".join(str(path) for path in root.rglob("*"))
+    mine.delete_everything()
+    assert mine.adapters() == []
+
+
+def test_each_kind_of_thing_goes_by_its_own_clock(root: Path, mine: Workspace, adapter: Adapter) -> None:
+    mine.ingest([uploaded(root)], "person")
+    mine.keep(mine.add_portrait(portrait(), label=False), None)
+    mine.zip_kept()
+    mine.add_adapter(adapter, "Anna")
+    (mine.part("jobs", "1") / "checkpoint").write_text("latents")
+    upload, half_upload = uploaded(root), root / "served" / "tmp123"
+    half_upload.write_text("half")
+    (mine.part(".tmp-crashed") / "half").write_text("half")
+    everything = files(root)
+    make_old(root, 2)
+
+    assert not sweep(root, 3, 24)
+    assert files(root) == everything
+    assert sweep(root, 1, 24) == {"photos": 1, "uploads": 2, "unfinished": 1}
+    assert not upload.parent.exists()
+    assert mine.photos("person") == []
+    assert len(mine.portraits()) == len(mine.adapters()) == 1
+    assert (mine.folder / "jobs/1/checkpoint").is_file()
+
+    counts = sweep(root, 1, 24, now=time.time() + 23 * HOUR)
+    assert counts == {"portraits": 1, "downloads": 1, "adapters": 1, "jobs": 1, "visitors": 1}
+    assert list((root / "served").iterdir()) == []
+    assert not sweep(root / "nothing", 1, 24)
+
+
+def test_packing_does_not_prolong_what_is_packed(root: Path, mine: Workspace, adapter: Adapter) -> None:
+    mine.keep(mine.add_portrait(portrait(), label=False), None)
+    stored = mine.add_adapter(adapter, "Anna")
+    make_old(mine.folder, 25)
+    mine.zip_kept()
+    mine.zip_adapter(stored)
+    sweep(root, 1, 24)
+    assert files(root) == []
+
+
+def test_sweeping_spares_the_folder_of_a_visitor_who_comes_back(root: Path, mine: Workspace) -> None:
+    mine.part("photos", "person")
+    make_old(root, 2)
+    mine.part("photos", "person")
+    assert not sweep(root, 1, 24)
+    assert (mine.folder / "photos/person").is_dir()
+
+
+def test_a_portrait_kept_for_a_while_is_as_old_as_when_it_was_drawn(root: Path, mine: Workspace) -> None:
+    drawn = mine.add_portrait(portrait(), label=False)
+    make_old(drawn, 25)
+    mine.keep(drawn, None)
+    assert sweep(root, 1, 24)["portraits"] == 1

@@ -1,0 +1,119 @@
+"""A visitor's adapters come back as they were, under their titles, and to nobody else."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from visitor import files, make_old, portrait, small_adapter, uploaded
+
+from magicapture.adapter import Adapter, AdapterError
+from magicapture.portrait import Portrait
+from magicapture.workspace import Workspace, new_key
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "root"
+
+
+@pytest.fixture
+def mine(root: Path) -> Workspace:
+    return Workspace.of(new_key(), root)
+
+
+@pytest.fixture
+def other(root: Path) -> Workspace:
+    return Workspace.of(new_key(), root)
+
+
+@pytest.fixture
+def adapter() -> Adapter:
+    return small_adapter()
+
+
+def test_an_adapter_comes_back_as_it_was(mine: Workspace, adapter: Adapter) -> None:
+    found = mine.load_adapter(mine.add_adapter(adapter, "  Anna,\nengraved "))
+    assert found.info == adapter.info | {"title": "Anna, engraved"}
+    assert torch.equal(found.rows, adapter.rows)
+    assert all(torch.equal(found.lora[key], value) for key, value in adapter.lora.items())
+    assert torch.equal(found.targets.person, adapter.targets.person)
+
+
+def test_a_new_title_does_not_make_an_adapter_younger(mine: Workspace, adapter: Adapter) -> None:
+    first = mine.add_adapter(adapter, "first")
+    make_old(mine.folder / "adapters" / first, 2)
+    second = mine.add_adapter(adapter, "second")
+    created = mine.adapters()[1].created
+    mine.zip_adapter(first)
+    mine.rename(first, "still the first")
+    assert [(stored.id, stored.title) for stored in mine.adapters()] == [
+        (second, "second"),
+        (first, "still the first"),
+    ]
+    assert mine.adapters()[1].created == created
+    assert [path.name for path in mine.adapters()[1].folder.glob("*.zip")] == [], "it would bear the old title"
+
+
+def test_a_downloaded_adapter_can_be_uploaded_again(
+    root: Path, mine: Workspace, other: Workspace, adapter: Adapter
+) -> None:
+    package = mine.zip_adapter(mine.add_adapter(adapter, "Anna: engraved"))
+    assert package.name == "Anna_engraved.zip"
+    upload = uploaded(root, "x.jpg").with_name("anna.zip")
+    upload.write_bytes(package.read_bytes())
+    imported = other.import_zip(upload)
+    assert not upload.exists()
+    assert [(stored.id, stored.title) for stored in other.adapters()] == [(imported, "Anna: engraved")]
+    assert torch.equal(other.load_adapter(imported).rows, adapter.rows)
+    assert {path.parent for path in files(other.folder)} == {other.folder / "adapters" / imported}
+
+
+def test_a_deleted_adapter_leaves_nothing(root: Path, mine: Workspace, adapter: Adapter) -> None:
+    deleted = mine.add_adapter(adapter, "Anna")
+    mine.zip_adapter(deleted)
+    mine.delete_adapter(deleted)
+    assert files(root) == []
+    with pytest.raises(AdapterError, match="not there any more"):
+        mine.load_adapter(deleted)
+
+
+def test_no_id_leads_out_of_the_folder(root: Path, mine: Workspace, other: Workspace, adapter: Adapter) -> None:
+    theirs = other.add_adapter(adapter, "theirs")
+    mine.add_adapter(adapter, "mine")
+    before = files(root)
+    for wrong in (theirs, f"../../{other.name}/adapters/{theirs}", "..", "", ".", None, "0" * 16):
+        for act in (mine.load_adapter, mine.zip_adapter, mine.delete_adapter, lambda name: mine.rename(name, "x")):
+            with pytest.raises(AdapterError, match="not there any more"):
+                act(wrong)
+    assert files(root) == before
+
+
+def test_an_adapter_for_scores_that_cannot_be_compared_is_stored_too(mine: Workspace, adapter: Adapter) -> None:
+    assert mine.load_adapter(mine.add_adapter(replace(adapter, targets=None), "")).targets is None
+    assert mine.adapters()[0].title == "Untitled"
+
+
+@pytest.mark.parametrize("act", ["add_adapter", "add_portrait", "ingest"])
+def test_a_fault_while_writing_leaves_nothing_half_written(
+    root: Path, mine: Workspace, adapter: Adapter, act: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half(thing: object, path: Path, *_: object, **__: object) -> None:
+        assert path.parent.parent == mine.folder, "it must not be where a reader looks"
+        (path / "half" if isinstance(thing, Adapter) else path).parent.mkdir(exist_ok=True)
+        (path / "half" if isinstance(thing, Adapter) else path).write_text("half")
+        raise OSError("disk full")
+
+    upload = uploaded(root)
+    for thing in (Adapter, Portrait, Image.Image):
+        monkeypatch.setattr(thing, "save", half)
+    acts = {
+        "add_adapter": lambda: mine.add_adapter(adapter, "Anna"),
+        "add_portrait": lambda: mine.add_portrait(portrait(), label=False),
+        "ingest": lambda: mine.ingest([upload], "person"),
+    }
+    with pytest.raises(OSError, match="disk full"):
+        acts[act]()
+    assert [path for path in files(root) if path != upload] == []
+    assert mine.adapters() == mine.portraits() == mine.photos("person") == []

@@ -1,0 +1,76 @@
+"""The GPU boundary as ZeroGPU runs it: what visitors would lose in a worker that is forked, reused or refused."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import gradio as gr
+import pytest
+
+from magicapture.gpu import refusal
+
+PATIENCE = 240
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict:
+    """Run every case in a process of its own and give what happened."""
+    log = tmp_path_factory.mktemp("zero") / "log.txt"
+    tests = Path(__file__).parent
+    environment = {**os.environ, "PYTHONPATH": f"{tests}:{tests.parent}", "GRADIO_ANALYTICS_ENABLED": "False"}
+    with log.open("w+") as output:
+        run = subprocess.Popen(
+            [sys.executable, tests / "zero_gpu.py"],
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            run.wait(timeout=PATIENCE)
+        finally:
+            os.killpg(run.pid, signal.SIGKILL)  # its workers wait for ever
+    lines = [line for line in log.read_text().splitlines() if line.startswith("{")]
+    assert lines, log.read_text()
+    return json.loads(lines[-1])
+
+
+def test_training_in_slices_gives_the_adapter_of_one_piece(found: dict) -> None:
+    assert found["whole"] == {"slices": 1, "events": 5}
+    assert found["sliced"] == {"slices": 5, "events": 5, "same": True}
+
+
+def test_a_used_worker_draws_for_the_next_visitor_as_a_fresh_one_would(found: dict) -> None:
+    assert found["warm as fresh"]
+    assert found["new workers"] == 0
+
+
+def test_stopping_reaches_the_worker_and_keeps_what_was_learned(found: dict) -> None:
+    assert found["stopped"] == {"events": 1, "steps": 1}
+
+
+def test_errors_in_the_worker_arrive_as_sentences_and_free_the_gpu(found: dict) -> None:
+    assert "trained on another one" in found["exception"]
+    assert "ZeroDivisionError" in found["crash"]
+    assert "go on from there, or try again" in found["crash"]
+    assert "PicklingError" in found["unpicklable"]
+    assert found["releases"] == 3
+
+
+def test_refusals_name_the_limit_and_the_way_out(found: dict) -> None:
+    assert "quota for today" in found["quota"]
+    assert f"{found['seconds']} s of GPU time at once, so waiting does not help: sign in" in found["illegal"]
+
+
+def test_a_refusal_says_how_much_is_left_and_how_long_to_wait() -> None:
+    said = "You have exceeded your free ZeroGPU quota (120s requested vs. 35s left). Try again in 3:20:00. "
+    sentence = refusal(gr.Error(said, title="ZeroGPU quota exceeded"))
+    assert "120 s of GPU time (35 s are left)" in sentence
+    assert "in 3:20:00" in sentence
+
+
+def test_faces_are_found_in_a_forked_worker_after_the_parent_found_one(found: dict) -> None:
+    assert found["face"]

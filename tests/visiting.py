@@ -1,0 +1,31 @@
+"""What a visitor does on the page, step by step, as tests in a browser do it."""
+
+from playwright.sync_api import Page, expect
+
+
+def open_tab(page: Page, name: str) -> None:
+    page.get_by_role("tab", name=name, exact=True).click()
+
+
+def consent(page: Page) -> None:
+    page.locator("#consent input").check()
+    expect(page.locator("#load-examples")).to_be_visible()
+
+
+def load_examples(page: Page) -> None:
+    consent(page)
+    page.locator("#load-examples").click()
+    for role in ("person", "style"):
+        expect(page.locator(f"#{role}-verdicts .magi-card")).to_have_count(4)
+
+
+def start_training(page: Page, steps: int | None = None) -> None:
+    open_tab(page, "Train")
+    expect(page.locator("#ready")).to_contain_text("Ready")
+    if steps:
+        page.locator("#advanced button").first.click()
+        page.locator("#steps input").fill(str(steps))
+        page.locator("#steps input").blur()
+        expect(page.locator("#ready")).to_contain_text(f"{steps} steps")
+    page.locator("#start-training").click()
+    expect(page.locator("#progress")).to_contain_text("step")

@@ -1,0 +1,44 @@
+"""What the tests of visitors' files share: small things to store, and a look at the disk."""
+
+import os
+import time
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from magicapture.adapter import Adapter, new_info
+from magicapture.bases import SD15, Base
+from magicapture.portrait import Portrait
+from magicapture.scoring import Targets
+
+HOUR = 3600
+
+
+def uploaded(root: Path, name: str = "me.jpg", **options: object) -> Path:
+    """Put a picture where Gradio puts uploads: into a folder named after a hash."""
+    folder = root / "served" / os.urandom(32).hex()
+    folder.mkdir(parents=True)
+    Image.radial_gradient("L").convert("RGB").resize((96, 64)).save(folder / name, **options)
+    return folder / name
+
+
+def portrait(seed: int = 7, likeness: float | None = 0.5) -> Portrait:
+    return Portrait(Image.new("RGB", (32, 32), "teal"), seed, likeness, 0.4, {"prompt": "with a hat"})
+
+
+def small_adapter() -> Adapter:
+    layer = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
+    lora = {f"{layer}.lora_A.weight": torch.rand(2, 8), f"{layer}.lora_B.weight": torch.rand(8, 2)}
+    info = new_info(Base(SD15, None, None), preset="quick", rank=2, steps=3, engine="stand-in")
+    return Adapter(lora, torch.rand(2, 32), info, Targets(torch.rand(8), torch.rand(8), "stand-in"))
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def make_old(path: Path, hours: float) -> None:
+    then = time.time() - hours * HOUR
+    for place in [*path.rglob("*"), path]:
+        os.utime(place, (then, then))
