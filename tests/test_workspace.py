@@ -10,6 +10,7 @@ from visitor import files, portrait, uploaded
 
 from magicapture.references import check_photos
 from magicapture.workspace import Workspace, WorkspaceError, new_key
+from magicapture.workspace.uploads import bare_photo
 
 SECRET = "Rue des Peupliers"
 GPS = 0x8825
@@ -158,3 +159,15 @@ def test_photos_go_when_training_is_over(root: Path, mine: Workspace) -> None:
     mine.forget_photos()
     assert files(root) == [kept]
     mine.forget_photos()
+
+
+def test_an_upload_that_another_page_takes_meanwhile_is_asked_for_again(
+    root: Path, mine: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_too_late(source: Path) -> tuple:
+        source.unlink()
+        return bare_photo(source)
+
+    monkeypatch.setattr("magicapture.workspace.visitor.bare_photo", read_too_late)
+    with pytest.raises(WorkspaceError, match=r"went away .* upload it again"):
+        mine.ingest([uploaded(root)], "person")

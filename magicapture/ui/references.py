@@ -105,16 +105,14 @@ def _build_examples() -> list[tuple[gr.Button, dict[Role, list[Path]]]]:
 
 def connect(tab: References, house: House, session: Session, base: gr.Dropdown, entered: gr.events.Dependency) -> None:
     """Check the photos of a role when they change, and again when the base does: it decides the size of the crops."""
-    hidden = {"api_visibility": "private", "show_progress": "hidden"}
+    hidden = {"show_progress": "hidden", "api_visibility": "private"}
     photos = [part.photos for part in tab.parts]
     tab.agreed.input(partial(agree, house), [tab.agreed, session.visitor], [tab.below, *photos], queue=False, **hidden)
-    found = entered.then(
-        partial(return_to, house), session.visitor, [tab.agreed, tab.below, *photos], queue=False, **hidden
-    )
+    shown = [piece for part in tab.parts for piece in (part.photos, getattr(session, part.role), part.verdicts)]
+    entered.then(partial(return_to, house), [session.visitor, base], [*shown, tab.below, tab.agreed], **hidden)
     for part in tab.parts:
-        checking = _checking(part, session, base)
-        found.then(**checking)  # a gallery that was empty does not say that it changed
-        gr.on([part.photos.upload, part.photos.change, part.photos.delete, base.change], **checking)
+        changes = [part.photos.upload, part.photos.change, part.photos.delete, base.change]
+        gr.on(changes, **_checking(part, session, base))
     for button, pictures in tab.buttons:
         parts = [part for part in tab.parts if part.role in pictures]
         loaded = button.click(
@@ -132,10 +130,10 @@ def _checking(part: RolePart, session: Session, base: gr.Dropdown) -> dict:
         "inputs": [part.photos, base, session.visitor, state, part.taken],
         "outputs": [part.photos, state, part.verdicts, part.taken],
         "trigger_mode": "always_last",
-        "concurrency_id": "check",
-        "concurrency_limit": 2,
         "show_progress": "minimal",
         "show_progress_on": part.verdicts,
+        "concurrency_id": f"check-{part.role}",  # a gallery tells of one change twice: the second has to find the first
+        "concurrency_limit": 1,
         "api_visibility": "private",
     }
 
@@ -150,12 +148,18 @@ def agree(house: House, agreed: bool, visitor: Workspace | None) -> tuple:
     return gr.Column(visible=True), *[gr.skip() for _ in ROLES]
 
 
-def return_to(house: House, visitor: Workspace) -> tuple:
-    """Give the tab as the visitor left it: the consent to this very text, and photos that are still there."""
+def return_to(house: House, visitor: Workspace, base: str) -> tuple:
+    """Give the tab as the visitor left it: photos that are still there, and the consent to this very text.
+
+    All in one answer and the checkbox with it: until then nothing can be added that it would overwrite.
+    """
     given = house.records.latest_consent(visitor.name)
     agreed = given is not None and given.text_version == consent.VERSION
-    photos = [[str(path) for path in visitor.photos(role)] or None for role in ROLES]
-    return gr.Checkbox(agreed, interactive=True), gr.Column(visible=agreed), *photos
+    shown = []
+    for role in ROLES:
+        paths = visitor.photos(role)
+        shown += [[str(path) for path in paths] or None, *_judge(role, paths, base)]
+    return *shown, gr.Column(visible=agreed), gr.Checkbox(agreed, interactive=True)
 
 
 def take_examples(pictures: dict[Role, list[Path]], visitor: Workspace | None) -> list:
@@ -178,21 +182,28 @@ def check(
     Gives the gallery, the ``CheckedSet`` or None, the verdicts, and where each upload lies now.
     """
     visitor = require_visitor(visitor)
-    if not photos:
-        visitor.ingest([], role)
-        return gr.skip(), None, note(ROLES[role][2]), {}
-    named = list(dict.fromkeys(taken.get(path, Path(path)) for path, _ in photos))
+    named = list(dict.fromkeys(taken.get(path, Path(path)) for path, _ in photos or ()))
     try:
         paths = visitor.ingest(named, role)
-        size = load_base(base).resolution
-    except (BaseUnavailableError, WorkspaceError) as error:
+    except WorkspaceError as error:
         return [str(path) for path in visitor.photos(role)], None, note(str(error), "bad"), taken
-    taken = taken | {str(name): path for name, path in zip(named, paths, strict=True)}
-    shown = gr.skip() if [str(path) for path in paths] == [path for path, _ in photos] else [str(p) for p in paths]
+    taken = {**taken, **{str(name): path for name, path in zip(named, paths, strict=True)}} if paths else {}
+    shown = gr.skip() if [str(path) for path in paths] == [path for path, _ in photos or ()] else [*map(str, paths)]
+    return shown, *_judge(role, paths, base, before), taken
+
+
+def _judge(role: Role, paths: list[Path], base: str, before: CheckedSet | None = None) -> tuple:
+    """Check photos, unless ``before`` is of these very ones; gives a ``CheckedSet`` or None, and the verdicts."""
+    if not paths:
+        return None, note(ROLES[role][2])
+    try:
+        size = load_base(base).resolution
+    except BaseUnavailableError as error:
+        return None, note(str(error), "bad")
     if before is not None and _is_of(before, paths, size):
-        return shown, before, gr.skip(), taken
+        return before, gr.skip()
     checked = check_photos(paths, role, load_engine(), size)
-    return shown, checked, cards(checked), taken
+    return checked, cards(checked)
 
 
 def _is_of(checked: CheckedSet, paths: list[Path], size: int) -> bool:

@@ -52,6 +52,8 @@ class Workspace(AdapterShelf):
         try:
             self._check_photos(paths)
             photos = [path if path.parent == folder else self._take_in(path, folder) for path in paths]
+        except FileNotFoundError as error:
+            raise WorkspaceError("A photo went away while it was being read: upload it again.") from error
         finally:
             for path in paths:
                 self._discard_upload(path)
