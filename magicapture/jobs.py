@@ -207,11 +207,11 @@ class Jobs:
             (job.folder / CHECKPOINT).unlink(missing_ok=True)
         except gr.Error as error:
             kept = (job.folder / CHECKPOINT).is_file()
-            job.state, job.error = "interrupted" if kept else "failed", refusal(error)
+            job.error, job.state = refusal(error), "interrupted" if kept else "failed"
         except Exception as error:
             logger.exception("Training failed.")
-            job.state = "failed"
             job.error = f"{type(error).__name__}: {error}. Your photos are still here: try again, or take fewer steps."
+            job.state = "failed"
         finally:
             job.turn = None
             self._note(job, ended_at=datetime.now(UTC))

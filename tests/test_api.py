@@ -68,9 +68,10 @@ def stored(folder: Path) -> list[Path]:
 
 def call_tool(address: str, name: str, arguments: dict) -> CallToolResult:
     async def call() -> CallToolResult:
-        async with streamable_http_client(f"{address}/gradio_api/mcp/") as (read, write, _), ClientSession(
-            read, write
-        ) as session:
+        async with (
+            streamable_http_client(f"{address}/gradio_api/mcp/") as (read, write, _),
+            ClientSession(read, write) as session,
+        ):
             await session.initialize()
             tools = {tool.name: tool for tool in (await session.list_tools()).tools}
             assert sorted(tools) == sorted(ENDPOINTS)

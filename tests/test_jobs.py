@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import gradio as gr
 import pytest
@@ -23,6 +24,7 @@ from magicapture.records import Records
 from magicapture.references import Reference
 from magicapture.training import Checkpoint, Progress, TrainEvent
 from magicapture.turns import Line
+from magicapture.ui import train
 from magicapture.workspace import Workspace, new_key
 
 STEPS = 6
@@ -109,6 +111,25 @@ def test_a_training_needs_no_page_and_is_found_again(jobs: Jobs, visitor: Worksp
     assert visitor.adapters()[0].title == "My look"
     assert visitor.adapters()[0].id == job.adapter
     wait_until(lambda: jobs.records.job(job.id).adapter == job.adapter)
+
+
+def test_a_training_that_ends_while_the_page_looks_still_shows_its_adapter(
+    jobs: Jobs, visitor: Workspace, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer.hold = True
+    job = jobs.start(visitor, PLAN)
+    wait_until(lambda: job.event is not None)
+    house = SimpleNamespace(jobs=jobs)
+    *_, seen = train.show(house, job.id, None)
+    trainer.hold = False
+    wait_until(lambda: job.event.step > 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "loss_plot", lambda _: ended(job))
+        *_, timer, seen = train.show(house, job.id, seen)
+    assert timer.active
+    *_, adapter, timer, seen = train.show(house, job.id, seen)
+    assert adapter == job.adapter
+    assert not timer.active
 
 
 def test_photos_are_gone_when_training_ends(jobs: Jobs, visitor: Workspace, trainer: Trainer) -> None:

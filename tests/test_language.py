@@ -90,8 +90,9 @@ def sentences_of(name: str) -> set[str]:
 def is_unseen(node: ast.AST) -> bool:
     """Tell docstrings, what is logged, and errors for programmers, which visitors do not see."""
     match node:
-        case ast.Expr(value=ast.Constant()) | ast.Call(
-            func=ast.Name(id="ValueError") | ast.Attribute(value=ast.Name(id="logger"))
+        case (
+            ast.Expr(value=ast.Constant())
+            | ast.Call(func=ast.Name(id="ValueError") | ast.Attribute(value=ast.Name(id="logger")))
         ):
             return True
     return False

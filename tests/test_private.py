@@ -201,7 +201,9 @@ def test_a_wrong_password_lets_nobody_in(address: str) -> None:
     assert not answer.cookies
 
 
-@pytest.mark.parametrize("route", ["file=https://example.org/face.jpg", "file/http://192.0.2.1/", "proxy=https://x.hf.space"])
+@pytest.mark.parametrize(
+    "route", ["file=https://example.org/face.jpg", "file/http://192.0.2.1/", "proxy=https://x.hf.space"]
+)
 def test_nobody_can_make_the_server_fetch_something(address: str, watcher: dict[str, str], route: str) -> None:
     log = Path(watcher["WATCHER_LOG"])
     before = log.read_text()

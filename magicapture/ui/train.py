@@ -1,5 +1,6 @@
 """The tab Train: a preset, a start, and what happens while it runs, on this page or on another one."""
 
+from copy import copy
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -238,7 +239,7 @@ def resume(house: House, job_id: str) -> None:
 
 def show(house: House, job_id: str, shown: tuple | None) -> tuple:
     """Give all parts of the tab for a job as it stands; ``shown`` is what it was when this last looked."""
-    job = house.jobs.get(job_id) if job_id else None
+    job = copy(house.jobs.get(job_id)) if job_id else None  # it may end while this looks
     pictures = job.previews() if job else []
     now = (job_id, job and job.state, job and job.event and job.event.step, len(pictures))
     if job is None or now == shown:
