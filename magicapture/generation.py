@@ -1,7 +1,7 @@
 """An adapter and a base turn into scored portraits."""
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import torch
 from PIL import Image
@@ -105,6 +105,5 @@ def _finished(portrait: Portrait, config: GenerateConfig) -> Portrait:
     if config.upscale == 1:
         return portrait
     image, upscaler = upscale(portrait.image, config.upscale)
-    return Portrait(
-        image, portrait.seed, portrait.likeness, portrait.style, {**portrait.settings, "upscaler": upscaler}
-    )
+    settings = {**portrait.settings, "upscaler": upscaler}
+    return replace(portrait, image=image, drawn=portrait.image, settings=settings)

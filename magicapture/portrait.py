@@ -25,13 +25,14 @@ LABEL_HEIGHT = 0.045
 
 @dataclass(frozen=True, eq=False)
 class Portrait:
-    """One drawn picture, what it scored, and how to draw it again."""
+    """One drawn picture, what it scored, and how to draw it again. ``drawn``: the picture before it was enlarged."""
 
     image: Image.Image
     seed: int
     likeness: float | None
     style: float | None
     settings: dict
+    drawn: Image.Image | None = None
 
     def save(self, path: Path, *, label: bool = False) -> Path:
         """Write a PNG that says how it was drawn and, in XMP, that a trained model made it; gives ``path``.

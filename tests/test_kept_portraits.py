@@ -1,9 +1,11 @@
 """Portraits stay with what is known of them; only those that a visitor wants, and only for that visitor."""
 
+from dataclasses import replace
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+from PIL import Image
 from visitor import files, portrait, uploaded
 
 from magicapture.portrait import read_facts
@@ -66,6 +68,19 @@ def test_the_zip_holds_the_kept_portraits_and_nothing_else(mine: Workspace) -> N
     package = ZipFile(mine.zip_kept())
     assert package.namelist() == [kept.name]
     assert package.read(kept.name) == kept.read_bytes()
+
+
+def test_an_enlarged_portrait_is_compared_with_itself_as_drawn_and_leaves_neither(mine: Workspace) -> None:
+    enlarged = replace(portrait(), image=Image.new("RGB", (64, 64)), drawn=portrait().image)
+    path = mine.add_portrait(enlarged, label=False)
+    with Image.open(mine.as_drawn(path)) as before, Image.open(path) as after:
+        assert (before.size, after.size) == ((32, 32), (64, 64))
+    kept = mine.keep(path, None)
+    assert [item.path for item in mine.portraits()] == [kept]
+    assert mine.as_drawn(kept)
+    mine.reject(kept)
+    assert files(mine.folder) == []
+    assert mine.as_drawn(mine.add_portrait(portrait(), label=False)) is None
 
 
 def test_nobody_can_keep_or_reject_what_is_not_their_portrait(root: Path, mine: Workspace, other: Workspace) -> None:

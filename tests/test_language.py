@@ -23,7 +23,7 @@ from magicapture.jobs import Jobs
 from magicapture.records import Records
 from magicapture.scoring import LIKENESS_WORDS
 from magicapture.settings import Settings
-from magicapture.ui import live, portraits, words
+from magicapture.ui import live, wall, words
 from magicapture.ui.language import CATALOGUES, complaint, hand_to_browser, say, translate
 from magicapture.ui.page import build_page
 from magicapture.ui.session import House
@@ -33,7 +33,7 @@ PACKAGE = Path(__file__).parents[1] / "magicapture"
 SPEAKING = (
     *("adapter", "bases", "gpu", "hub", "jobs", "photos", "quality", "references"),
     *("workspace.folder", "workspace.shelf", "workspace.uploads", "workspace.visitor"),
-    *("ui.adapters", "ui.consent", "ui.installation", "ui.live", "ui.page", "ui.portraits", "ui.references"),
+    *("ui.adapters", "ui.consent", "ui.installation", "ui.live", "ui.page", "ui.portraits", "ui.references", "ui.wall"),
     *("ui.session", "ui.train", "ui.words"),
 )
 """The modules whose sentences visitors read."""
@@ -104,7 +104,7 @@ def test_every_sentence_that_a_visitor_can_meet_has_a_translation(name: str) -> 
 
 
 def test_every_short_text_that_a_visitor_can_meet_has_a_translation() -> None:
-    labels = {*live.PHASES.values(), *live.ENDS.values(), *words.BADGES.values(), *portraits.REASONS}
+    labels = {*live.PHASES.values(), *live.ENDS.values(), *words.BADGES.values(), *wall.REASONS}
     likeness = {text for _, text in LIKENESS_WORDS} | {f"{text} 0.52" for _, text in LIKENESS_WORDS}
     waiting = {"Waiting: one is before you", "Waiting: 2 are before you", "about 3 min until your turn"}
     numbers = {"about 40 s left", "step 3 of 8", "style 0.81", "seed 5", "kept ✓", "not comparable"}

@@ -4,7 +4,7 @@ import os
 import secrets
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
@@ -66,11 +66,22 @@ class Workspace(AdapterShelf):
         remove(self.folder / "photos")
 
     def add_portrait(self, portrait: Portrait, label: bool) -> Path:
-        """Store a new portrait, with a visible label in its corner if ``label``; gives its path."""
+        """Store a new portrait, with a visible label in its corner if ``label``; gives its path.
+
+        Of one that was enlarged, the picture as it was drawn is stored too: ``as_drawn`` finds it.
+        """
         path = self.part("portraits", "new") / f"seed{portrait.seed}-{secrets.token_hex(8)}.png"
+        if portrait.drawn is not None:
+            with self._building(self.part("portraits", "drawn") / path.name) as file:
+                replace(portrait, image=portrait.drawn).save(file, label=label)
         with self._building(path) as file:
             portrait.save(file, label=label)
         return path
+
+    def as_drawn(self, path: Path) -> Path | None:
+        """Find the picture of a portrait before it was enlarged; None for one that was not."""
+        drawn = self.folder / "portraits" / "drawn" / path.name
+        return drawn if drawn.is_file() else None
 
     def portraits(self) -> list[KeptPortrait]:
         """List all portraits, best likeness first, those that could not be compared last."""
@@ -99,7 +110,9 @@ class Workspace(AdapterShelf):
 
     def reject(self, path: Path) -> None:
         """Delete a portrait, and a zip that may hold it. Raises ``WorkspaceError`` if it is not this visitor's."""
-        remove(self._own_portrait(path))
+        path = self._own_portrait(path)
+        remove(path)
+        remove(self.folder / "portraits" / "drawn" / path.name)
         remove(self._portraits_zip)
 
     def zip_kept(self) -> Path:
