@@ -56,8 +56,14 @@ def build(house: House) -> Wall:
     )
     said = gr.HTML(section("", GALLERY_HINT), elem_id="portraits-said", min_height=32)
     chosen = gr.HTML(section("", _choose_hint(house)), elem_id="chosen", min_height=32)
+    with gr.Row():
+        keep_button = gr.Button("Keep", variant="primary", interactive=False, elem_id="keep")
+        reject_button = gr.Button("Reject and delete", interactive=False, elem_id="reject")
+    reason = gr.Dropdown(list(REASONS.items()), value="not_like_me", label="Reason for rejecting", elem_id="reason")
+    download = gr.DownloadButton("Download the kept ones (zip)", interactive=False, elem_id="download-portraits")
     enlarged = gr.ImageSlider(
         label="As drawn ↔ enlarged",
+        show_label=False,
         type="filepath",
         format="png",
         interactive=False,
@@ -65,11 +71,6 @@ def build(house: House) -> Wall:
         buttons=["fullscreen"],
         elem_id="enlarged",
     )
-    with gr.Row():
-        keep_button = gr.Button("Keep", variant="primary", interactive=False, elem_id="keep")
-        reject_button = gr.Button("Reject and delete", interactive=False, elem_id="reject")
-    reason = gr.Dropdown(list(REASONS.items()), value="not_like_me", label="Reason for rejecting", elem_id="reason")
-    download = gr.DownloadButton("Download the kept ones (zip)", interactive=False, elem_id="download-portraits")
     return Wall(gallery, said, chosen, enlarged, keep_button, reject_button, reason, download, gr.State([]), gr.State())
 
 
@@ -113,8 +114,9 @@ def choose(visitor: Workspace | None, listed: list[Path], event: gr.SelectData) 
     """Note which portrait was chosen, and offer what can be done with it."""
     path = listed[event.index]
     is_kept = path.parent.name == "kept"
-    said = section("", f"Chosen: number {event.index + 1}{', kept' if is_kept else ''}.")
     drawn = require_visitor(visitor).as_drawn(path)
+    compared = " Below: on the left as drawn, on the right enlarged." if drawn else ""
+    said = section("", f"Chosen: number {event.index + 1}{', kept' if is_kept else ''}.{compared}")
     slider = gr.ImageSlider((str(drawn), str(path)) if drawn else None, visible=drawn is not None)
     return path, said, gr.Button(interactive=not is_kept), gr.Button(interactive=True), slider
 
