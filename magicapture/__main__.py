@@ -1,4 +1,4 @@
-"""Command line: ``python -m magicapture check | train | generate | score | bench``.
+"""Command line: ``python -m magicapture check | train | generate | score | evaluate | bench``.
 
 Progress goes to standard error; the last line of standard output is one JSON object.
 """
@@ -177,6 +177,16 @@ def run_bench(args: argparse.Namespace) -> tuple[dict, int]:
     return {"base": base.spec.name, "device": str(base.device), **bench(base, load_engine())}, 0
 
 
+def run_evaluate(args: argparse.Namespace) -> tuple[dict, int]:
+    """Compare methods as a plan says and write the report."""
+    from magicapture.evaluation import compare, plan, report  # noqa: PLC0415  they need the judge's own packages
+
+    comparison = compare.Comparison(plan.load_plan(args.plan), args.data, args.out)
+    results = list(comparison.run())
+    command = ["evaluate", "--plan", args.plan, "--data", args.data.name, "--out", args.out.name]
+    return {"report": str(report.write_report(comparison, results, command)), "cells": len(results)}, 0
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Describe the commands."""
     parser = argparse.ArgumentParser(prog="python -m magicapture", description=__doc__)
@@ -218,6 +228,12 @@ def build_parser() -> argparse.ArgumentParser:
     score_.add_argument("--person", type=Path, required=True)
     score_.add_argument("--style", type=Path)
     score_.set_defaults(run=run_score)
+
+    evaluate_ = commands.add_parser("evaluate", help="compare methods; writes a report")
+    evaluate_.add_argument("--plan", default="default", help="default, tiny, paper, or a .toml file")
+    evaluate_.add_argument("--data", type=Path, required=True, help="folder that the plan's patterns start from")
+    evaluate_.add_argument("--out", type=Path, required=True, help="what is finished there is not computed again")
+    evaluate_.set_defaults(run=run_evaluate)
 
     bench_ = commands.add_parser("bench", help="what a step and a portrait cost")
     bench_.add_argument("--base", default="mini")

@@ -91,9 +91,12 @@ def token_maps(maps: list[Tensor], positions: Tensor) -> Tensor:
 def refocusing_loss(maps: list[Tensor], positions: Tensor, masks: Tensor) -> Tensor:
     """Attention refocusing (MagiCapture, eq. 5): ``‖S(A) ⊙ (1 − M)‖²``, the mean over samples, layers, heads, places.
 
-    ``positions``: (B,) as in ``token_maps``, −1 where the prompt lacks the token: such samples do not count.
-    ``masks``: (B, side, side) with 1 where the token may look; inside it the map stays free.
+    ``positions``: (B,) as in ``token_maps``, −1 where the prompt lacks the token: such samples do not count, and
+    without any other the loss is 0. ``masks``: (B, side, side) with 1 where the token may look; inside it the map stays
+    free.
     """
     present = positions >= 0
+    if not present.any():
+        return maps[0].sum() * 0
     scaled = token_maps(maps, positions.clamp(min=0))[:, present]
     return (scaled * (1 - masks[present].flatten(1))[:, None, :]).square().mean()

@@ -20,6 +20,7 @@ class TrainConfig:
     token_steps: int = 80
     lora_steps: int = 240
     images_per_task: int = 2  # photos of each task in one batch: source, reference and, in phase 2, composed
+    one_task: bool = False  # a step takes one task, drawn at random, instead of all in one batch
 
     token_lr: float = 5e-3  # phase 1; AdamW without weight decay, so that a token does not drift
     token_lr_phase2: float = 1e-3
@@ -74,6 +75,7 @@ PAPER = replace(
     rank=4,
     identity_weight=1.0,
     identity_limit=0.8,
+    one_task=True,
     previews=8,
 )
 """The schedule as published."""

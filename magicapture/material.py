@@ -48,7 +48,7 @@ class Material:
     @classmethod
     def of(cls, base: Base, person: list[Reference], style: list[Reference]) -> Self:
         """Encode the references with the base's autoencoder."""
-        return cls(_prepare(base, person), _prepare(base, style))
+        return cls(prepare(base, person), prepare(base, style))
 
     def draw(self, tasks: list[str], images_per_task: int, generator: torch.Generator) -> Samples:
         """Draw ``images_per_task`` pictures for each of ``tasks``, each mirrored or not, with fresh latents."""
@@ -68,7 +68,7 @@ class Material:
 
 
 @torch.no_grad()
-def _prepare(base: Base, references: list[Reference]) -> Role:
+def prepare(base: Base, references: list[Reference]) -> Role:
     """Encode each reference and its mirror image, and shrink the masks to the sides of latents and attention maps."""
     images = (
         torch.from_numpy(np.stack([np.asarray(r.image) for r in references])).permute(0, 3, 1, 2).float() / 127.5 - 1

@@ -39,6 +39,8 @@ class Objective:
         """
         pipeline, config = self.base.pipeline, self.config
         tasks = [task for task in PHASE_TASKS[phase] if task != "composed" or config.uses("composed")]
+        if config.one_task:
+            tasks = [tasks[int(torch.randint(len(tasks), (), generator=generator))]]
         samples = self.material.draw(tasks, config.images_per_task, generator)
         noise = torch.randn(samples.latents.shape, generator=generator).to(self.base.device)
         alphas = pipeline.scheduler.alphas_cumprod

@@ -10,6 +10,7 @@ import torch
 
 from magicapture.bases import Base
 from magicapture.config import QUICK, TrainConfig
+from magicapture.material import Material, Samples
 from magicapture.training import Training
 
 SHORT = replace(QUICK, token_steps=3, lora_steps=4, previews=2, preview_images=1, preview_steps=2, rank=2)
@@ -174,3 +175,20 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+def test_one_task_a_step_as_published_takes_all_tasks_in_turn(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+    draw = Material.draw
+
+    def spy(material: Material, tasks: list[str], count: int, generator: torch.Generator) -> Samples:
+        drawn.append(tasks)
+        return draw(material, tasks, count, generator)
+
+    monkeypatch.setattr(Material, "draw", spy)
+    config = replace(SHORT, lora_steps=20, previews=0, one_task=True)
+    with training(base, config) as run:
+        losses = [event.losses for event in run]
+    assert all(len(tasks) == 1 for tasks in drawn)
+    assert {task for tasks in drawn for task in tasks} == {"source", "reference", "composed"}
+    assert all(value == value for terms in losses for value in terms.values())  # noqa: PLR0124  no NaN

@@ -9,16 +9,15 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 
 from magicapture.adapter import lora_layers
 from magicapture.bases import Base
 from magicapture.concepts import tokenize
 from magicapture.config import QUICK, GenerateConfig
+from magicapture.evaluation.baselines import plain_loss
 from magicapture.faces import FaceEngine
 from magicapture.generation import draw
-from magicapture.losses import add_noise
 from magicapture.references import Reference
 from magicapture.training import Training
 
@@ -54,9 +53,9 @@ def bench(base: Base, engine: FaceEngine) -> dict[str, float]:
 
 def dreambooth_lora_seconds(base: Base, batch: int, rank: int) -> list[float]:
     """Time steps of DreamBooth-LoRA (Ruiz et al., 2023): one prompt, plain noise prediction, the same LoRA."""
-    unet, alphas = base.pipeline.unet, base.pipeline.scheduler.alphas_cumprod.to(base.device)
+    unet, generator = base.pipeline.unet, torch.Generator().manual_seed(0)
     side = unet.config.sample_size
-    latents = torch.randn(batch, unet.config.in_channels, side, side, device=base.device)
+    latents = torch.randn(batch, unet.config.in_channels, side, side, generator=generator).to(base.device)
     ids = tokenize(base.pipeline, ["a photo of sks person"])
     text = base.pipeline.text_encoder(ids).last_hidden_state.detach().expand(batch, -1, -1)
     with lora_layers(unet, rank, base.spec.lora_targets) as parameters:
@@ -65,11 +64,7 @@ def dreambooth_lora_seconds(base: Base, batch: int, rank: int) -> list[float]:
         optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=True)
 
         def step() -> None:
-            noise = torch.randn_like(latents)
-            timesteps = torch.randint(len(alphas), (batch,), device=base.device)
-            with torch.autocast(base.device.type, torch.bfloat16, enabled=base.dtype == torch.bfloat16):
-                prediction = unet(add_noise(latents, noise, alphas[timesteps]), timesteps, text).sample
-            loss = F.mse_loss(prediction.float(), noise)
+            loss = plain_loss(base, latents, text, generator)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()

@@ -15,6 +15,7 @@ from magicapture.adapter import Adapter
 from magicapture.bases import Base, load_base
 from magicapture.config import PRESETS, GenerateConfig
 from magicapture.evaluation.judge import likeness
+from magicapture.evaluation.plan import photos_in, split
 from magicapture.faces import FaceEngine, load_engine
 from magicapture.generation import draw_untouched, generate
 from magicapture.photos import read_photo
@@ -37,12 +38,6 @@ def train_person(
         return training.adapter()
 
 
-def split(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Give the photos to judge on (the first half) and those to train on (the rest)."""
-    photos = sorted(folder.glob("*.jpg"))
-    return photos[: len(photos) // 2], photos[len(photos) // 2 :]
-
-
 def main() -> None:
     """Train, draw, judge, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -54,12 +49,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     base, engine = load_base(args.base), load_engine()
-    style = sorted(args.style.glob("*.jpg"))
+    style = photos_in(args.style)
     plain = draw_untouched(base, UNTOUCHED_PROMPT, args.count)
 
     photos, portraits = [], []
     for folder in args.people:
-        judged, trained = split(folder)
+        judged, trained = split(photos_in(folder))
         adapter = train_person(base, engine, trained, style, args.preset, args.seed)
         drawn = generate(base, engine, adapter, GenerateConfig(count=args.count))
         photos.append([read_photo(path)[0] for path in judged])

@@ -26,6 +26,8 @@ import psutil
 from gradio_client import Client, handle_file
 from gradio_client.utils import QueueError
 
+from magicapture.evaluation.plan import photos_in
+
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 600
 """How long the app may take to load its models."""
@@ -33,7 +35,6 @@ PROBE_SECONDS = 0.25
 """Between two requests for the page."""
 ASK_SECONDS = 1.0
 WARM_UP_STEPS = 2
-SUFFIXES = {".jpg", ".jpeg", ".png"}
 
 
 @dataclass(frozen=True)
@@ -126,10 +127,9 @@ def watch_page(address: str, tally: Tally, over: threading.Event) -> None:
                 client.get(address).raise_for_status()
 
 
-def rush(address: str, adapter: dict[str, str], args: argparse.Namespace) -> dict[str, Tally]:
-    """Let all visitors come at once, and draw with ``adapter``; gives what became of their requests, by kind."""
-    tallies = {name: Tally() for name in ("page", "check", "draw", "train")}
-    person, style = pictures(args.person), pictures(args.style)
+def rush(address: str, adapter: dict[str, str], args: argparse.Namespace, tallies: dict[str, Tally]) -> None:
+    """Let all visitors come at once, and draw with ``adapter``; ``tallies`` note what became of their requests."""
+    person, style = photos_in(args.person), photos_in(args.style)
     over = threading.Event()
     watcher = threading.Thread(target=watch_page, args=(address, tallies["page"], over))
     watcher.start()
@@ -140,12 +140,11 @@ def rush(address: str, adapter: dict[str, str], args: argparse.Namespace) -> dic
         train(clients[0], person, style, args.steps)
     over.set()
     watcher.join()
-    return tallies
 
 
-def pictures(folder: Path) -> list[Path]:
-    """List what lies in a folder of photos."""
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+def megabytes(process: psutil.Process) -> int:
+    """Give the memory that ``process`` holds."""
+    return round(process.memory_info().rss / 1e6)
 
 
 def table(tallies: dict[str, Tally]) -> str:
@@ -162,25 +161,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", default="mini")
     parser.add_argument("--visitors", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=1, help="how often they all come")
     parser.add_argument("--count", type=int, default=1, help="portraits that each visitor asks for")
     parser.add_argument("--steps", type=int, default=0, help="of the training; 0 for as many as the quick preset has")
     parser.add_argument("--person", type=Path, default=ROOT / "examples/person-1")
     parser.add_argument("--style", type=Path, default=ROOT / "examples/style-engraving")
     args = parser.parse_args()
     with TemporaryDirectory() as folder, serving(args.base, Path(folder)) as (address, process):
-        first, person = Client(address, verbose=False, download_files=False), pictures(args.person)
-        adapter = train(first, person, pictures(args.style), WARM_UP_STEPS)
+        first, person = Client(address, verbose=False, download_files=False), photos_in(args.person)
+        adapter = train(first, person, photos_in(args.style), WARM_UP_STEPS)
         visit(first, person, adapter, args.count, defaultdict(Tally))
-        before = process.memory_info().rss
-        tallies = rush(address, adapter, args)
-        after = process.memory_info().rss
+        tallies = {name: Tally() for name in ("page", "check", "draw", "train")}
+        memory = [megabytes(process)]
+        for _ in range(args.rounds):
+            rush(address, adapter, args, tallies)
+            memory.append(megabytes(process))
     print(table(tallies))
-    print(f"\nMemory of the server: {before / 1e6:.0f} MB before, {after / 1e6:.0f} MB after.")
+    print(f"\nMemory of the server in MB, before and after each round: {', '.join(map(str, memory))}.")
     for name, tally in tallies.items():
         for said in sorted(set(tally.busy + tally.failed)):
             print(f"{name}: {said}", file=sys.stderr)
     summaries = {name: tally.summary() for name, tally in tallies.items()}
-    print(json.dumps({"visitors": args.visitors, "memory_mb": [before / 1e6, after / 1e6], **summaries}))
+    print(json.dumps({"visitors": args.visitors, "memory_mb": memory, **summaries}))
     sys.exit(any(tally.failed for tally in tallies.values()))
 
 

@@ -1,0 +1,123 @@
+"""What people would use instead: DreamBooth-LoRA, Textual Inversion, Custom Diffusion, on the same base and photos.
+
+Each learns the person and the style side by side, from the same batches as MagiCapture's first phase, with the plain
+loss over the whole picture. Each is a context manager: the base carries what was learned while its block runs.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from magicapture.adapter import lora_layers
+from magicapture.bases import Base
+from magicapture.concepts import TOKENS, concept_tokens, draw_prompt, initial_rows, tokenize
+from magicapture.losses import add_noise
+from magicapture.material import Material
+
+KEYS_AND_VALUES = ("attn2.to_k.weight", "attn2.to_v.weight")
+"""What Custom Diffusion trains of the denoiser: how it reads the prompt."""
+
+
+@dataclass(frozen=True)
+class BaselineConfig:
+    """How a baseline is trained. The rates suit the embedded base; ``docs/findings.md`` says how they were found."""
+
+    steps: int = 320
+    seed: int = 0
+    images_per_task: int = 2
+    rank: int = 16  # of DreamBooth's LoRA
+    lora_lr: float = 1e-3
+    token_lr: float = 5e-3  # Textual Inversion
+    token_lr_joint: float = 1e-3  # Custom Diffusion, where the layers learn too
+    layer_lr: float = 3e-4
+    token_noise: float = 0.017  # as in ``TrainConfig``
+
+
+@contextmanager
+def dreambooth_lora(base: Base, material: Material, config: BaselineConfig) -> Iterator[None]:
+    """Bind the concepts to two words that mean nothing yet, by a LoRA on the denoiser (Ruiz et al., 2023).
+
+    The words stay as they are; without prior preservation, as in diffusers' script by default.
+    """
+    generator = torch.Generator().manual_seed(config.seed)
+    with concept_tokens(base.pipeline, rare_rows(base, generator)) as words, torch.random.fork_rng():
+        torch.manual_seed(config.seed)  # PEFT draws the LoRA's start from the global generator
+        words.rows.requires_grad_(False)
+        with lora_layers(base.pipeline.unet, config.rank, base.spec.lora_targets) as parameters:
+            for parameter in parameters:
+                parameter.data = parameter.data.float()
+            fit(base, material, [{"params": parameters, "lr": config.lora_lr}], config, generator)
+            yield
+
+
+@contextmanager
+def textual_inversion(base: Base, material: Material, config: BaselineConfig) -> Iterator[None]:
+    """Learn nothing but the embeddings of two words (Gal et al., 2023)."""
+    generator = torch.Generator().manual_seed(config.seed)
+    with concept_tokens(base.pipeline, initial_rows(base.pipeline, config.token_noise, generator)) as words:
+        fit(base, material, [{"params": [words.rows], "lr": config.token_lr, "weight_decay": 0.0}], config, generator)
+        yield
+
+
+@contextmanager
+def custom_diffusion(base: Base, material: Material, config: BaselineConfig) -> Iterator[None]:
+    """Learn two words and the keys and values of cross-attention (Kumari et al., 2023)."""
+    generator = torch.Generator().manual_seed(config.seed)
+    layers = [p for name, p in base.pipeline.unet.named_parameters() if name.endswith(KEYS_AND_VALUES)]
+    before = [parameter.data for parameter in layers]
+    with concept_tokens(base.pipeline, initial_rows(base.pipeline, config.token_noise, generator)) as words:
+        try:
+            for parameter in layers:
+                parameter.data = parameter.data.float().clone()
+                parameter.requires_grad_(True)
+            groups = [
+                {"params": [words.rows], "lr": config.token_lr_joint, "weight_decay": 0.0},
+                {"params": layers, "lr": config.layer_lr},
+            ]
+            fit(base, material, groups, config, generator)
+            yield
+        finally:
+            for parameter, data in zip(layers, before, strict=True):
+                parameter.requires_grad_(False)
+                parameter.grad, parameter.data = None, data
+
+
+def rare_rows(base: Base, generator: torch.Generator) -> Tensor:
+    """Draw embeddings (2, D) spread like those of the words that the base knows."""
+    known = base.pipeline.text_encoder.get_input_embeddings().weight.detach().float().cpu()
+    return known.mean(dim=0) + known.std(dim=0) * torch.randn(len(TOKENS), known.shape[1], generator=generator)
+
+
+def fit(base: Base, material: Material, groups: list[dict], config: BaselineConfig, generator: torch.Generator) -> None:
+    """Train the parameters in ``groups`` on photos of both roles; the rates fall linearly to a tenth."""
+    parameters = [parameter for group in groups for parameter in group["params"]]
+    optimizer = torch.optim.AdamW(groups, fused=True)
+    decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, config.steps)
+    for _ in range(config.steps):
+        samples = material.draw(["source", "reference"], config.images_per_task, generator)
+        ids = tokenize(base.pipeline, [draw_prompt(task, generator) for task in samples.tasks])
+        with torch.autocast(base.device.type, torch.bfloat16, enabled=base.dtype == torch.bfloat16):
+            text = base.pipeline.text_encoder(ids).last_hidden_state
+        plain_loss(base, samples.latents, text, generator).backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        decay.step()
+
+
+def plain_loss(base: Base, latents: Tensor, text: Tensor, generator: torch.Generator) -> Tensor:
+    """Predict the noise of random timesteps and give the mean squared error over whole pictures (DDPM, eq. 14).
+
+    ``latents``: (B, C, h, w) without noise; ``text``: (B, L, D).
+    """
+    unet, alphas = base.pipeline.unet, base.pipeline.scheduler.alphas_cumprod
+    noise = torch.randn(latents.shape, generator=generator).to(latents)
+    timesteps = torch.randint(len(alphas), (len(latents),), generator=generator)
+    noisy = add_noise(latents, noise, alphas[timesteps].to(latents))
+    with torch.autocast(base.device.type, torch.bfloat16, enabled=base.dtype == torch.bfloat16):
+        noise_pred = unet(noisy, timesteps.to(base.device), text).sample
+    return F.mse_loss(noise_pred.float(), noise)

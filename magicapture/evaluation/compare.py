@@ -1,0 +1,95 @@
+"""Carrying a plan out, cell by cell; what is finished stays on disk, so that a comparison can be broken off."""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+
+from PIL import Image
+from tqdm import tqdm
+
+from magicapture.bases import Base, load_base
+from magicapture.evaluation.methods import METHODS, Task
+from magicapture.evaluation.metrics import Yardstick, attention_leak, diversity, measure
+from magicapture.evaluation.plan import Cell, Plan, PlanError, photos_in, split
+from magicapture.faces import FaceEngine, load_engine
+from magicapture.photos import read_photo
+from magicapture.references import Reference, Role, check_photos
+
+
+class Comparison:
+    """A plan on the photos below ``data``, with its results below ``out``."""
+
+    def __init__(self, plan: Plan, data: Path, out: Path) -> None:
+        """Load the base. Raises ``PlanError`` for a method that is unknown, or when photos are missing."""
+        if unknown := {cell.method for cell in plan.cells()} - METHODS.keys():
+            raise PlanError(f"There is no method {', '.join(sorted(unknown))}: choose from {', '.join(METHODS)}.")
+        self.plan, self.out = plan, out
+        self.people, self.styles = plan.folders(data)
+        self.base: Base = load_base(plan.base)
+        self.engine: FaceEngine = load_engine()
+        self.yardstick = lru_cache(maxsize=4)(self._yardstick)
+
+    def run(self) -> Iterator[dict]:
+        """Give the result of every cell, computing those that are not there yet."""
+        for cell in tqdm(self.plan.cells(), unit="cell"):
+            path = self.out / "cells" / f"{cell.name}.json"
+            if not path.is_file():
+                result = self._compute(cell)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                part = path.with_suffix(".part")
+                part.write_text(json.dumps(result, indent=1))
+                part.replace(path)
+            yield json.loads(path.read_text())
+
+    def picture(self, cell: Cell, place: int) -> Path:
+        """Say where the portrait of ``cell`` with the seed ``place`` lies."""
+        return self.out / "portraits" / f"{cell.name}-{place}.png"
+
+    def references(self, cell: Cell) -> tuple[list[Reference], list[Reference]]:
+        """Give the references of a cell's person and style."""
+        _, photos = split(photos_in(self.people[cell.person]))
+        return self._checked(photos, "person"), self._checked(photos_in(self.styles[cell.style]), "style")
+
+    def _compute(self, cell: Cell) -> dict:
+        """Train, draw and measure one cell."""
+        method, yardstick = METHODS[cell.method], self.yardstick(cell.person, cell.style)
+        task = Task(
+            self.base, self.engine, yardstick.person, yardstick.style, self.plan.preset, self.plan.steps, cell.seed
+        )
+        started = time.monotonic()
+        with method.learn(task) as draw:
+            learned = time.monotonic()
+            images = draw(list(range(self.plan.images)))
+            drawn = time.monotonic()
+            leak = attention_leak(self.base, yardstick.style) if method.speaks else None
+        self._keep(cell, images)
+        return {
+            **asdict(cell),
+            "training_seconds": learned - started,
+            "drawing_seconds": drawn - learned,
+            "leak": leak,
+            "diversity": diversity(images),
+            "real_likeness": yardstick.real_likeness,
+            "photo_style": yardstick.photo_style,
+            "portraits": [measure(image, yardstick, self.engine) for image in images],
+        }
+
+    def _keep(self, cell: Cell, images: list[Image.Image]) -> None:
+        for place, image in enumerate(images):
+            path = self.picture(cell, place)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            image.save(path)
+
+    def _yardstick(self, person: int, style: int) -> Yardstick:
+        unseen, _ = split(photos_in(self.people[person]))
+        references = self.references(Cell("", person, style, 0))
+        return Yardstick.of([read_photo(path)[0] for path in unseen], *references, self.engine)
+
+    def _checked(self, photos: list[Path], role: Role) -> list[Reference]:
+        found = check_photos(photos, role, self.engine, self.base.resolution)
+        if not found.references:
+            raise PlanError(f"None of the photos in {photos[0].parent.name} can be used: {found.problem}")
+        return found.references

@@ -1,0 +1,97 @@
+"""The methods that are compared: each puts what it learned on the base and draws portraits for given seeds."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+
+from PIL import Image
+
+from magicapture.adapter import applied
+from magicapture.bases import Base
+from magicapture.config import PRESETS, GenerateConfig, Term
+from magicapture.evaluation import baselines
+from magicapture.evaluation.baselines import BaselineConfig
+from magicapture.faces import FaceEngine
+from magicapture.generation import draw, draw_untouched
+from magicapture.material import Material
+from magicapture.references import Reference
+from magicapture.training import Training
+
+UNTOUCHED_PROMPT = "a portrait of a person"
+
+Draw = Callable[[list[int]], list[Image.Image]]
+"""Gives one portrait per seed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What a method is given: the references of a pair, how many steps (0: its own number), and the seed."""
+
+    base: Base
+    engine: FaceEngine
+    person: list[Reference]
+    style: list[Reference]
+    preset: str = "quick"
+    steps: int = 0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Method:
+    """``learn``: a context manager that trains, and gives what draws; ``speaks``: whether it uses the two words."""
+
+    title: str
+    learn: Callable[[Task], AbstractContextManager[Draw]]
+    speaks: bool = True
+
+
+def _magicapture(*off: Term, preset: str | None = None) -> Callable[[Task], AbstractContextManager[Draw]]:
+    @contextmanager
+    def learn(task: Task) -> Iterator[Draw]:
+        config = replace(PRESETS[preset or task.preset], seed=task.seed, off=frozenset(off))
+        config = config.with_steps(task.steps) if task.steps else config
+        with Training(task.base, task.engine, task.person, task.style, config) as training:
+            for _ in training:
+                pass
+            adapter = training.adapter()
+        with applied(task.base, adapter):
+            yield lambda seeds: list(draw(task.base, seeds, GenerateConfig()))
+
+    return learn
+
+
+def _baseline(
+    learned: Callable[[Base, Material, BaselineConfig], AbstractContextManager[None]],
+) -> Callable[[Task], AbstractContextManager[Draw]]:
+    @contextmanager
+    def learn(task: Task) -> Iterator[Draw]:
+        config = BaselineConfig(steps=task.steps or PRESETS[task.preset].steps, seed=task.seed)
+        with learned(task.base, Material.of(task.base, task.person, task.style), config):
+            yield lambda seeds: list(draw(task.base, seeds, GenerateConfig()))
+
+    return learn
+
+
+@contextmanager
+def _untouched(task: Task) -> Iterator[Draw]:
+    yield lambda seeds: draw_untouched(task.base, UNTOUCHED_PROMPT, len(seeds))
+
+
+@contextmanager
+def _copy(task: Task) -> Iterator[Draw]:
+    yield lambda seeds: [task.person[seed % len(task.person)].image for seed in seeds]
+
+
+METHODS = {
+    "untouched": Method("The untouched base", _untouched, speaks=False),
+    "copy": Method("Copy a photo of the person", _copy, speaks=False),
+    "magicapture": Method("MagiCapture (ours)", _magicapture()),
+    "published": Method("MagiCapture as published", _magicapture(preset="paper")),
+    "no_identity": Method("ours, without identity", _magicapture("identity")),
+    "no_attention": Method("ours, without refocusing", _magicapture("attention")),
+    "no_composed": Method("ours, without composed prompts", _magicapture("composed")),
+    "no_attention_no_composed": Method("ours, without both", _magicapture("attention", "composed")),
+    "dreambooth_lora": Method("DreamBooth-LoRA", _baseline(baselines.dreambooth_lora)),
+    "textual_inversion": Method("Textual Inversion", _baseline(baselines.textual_inversion)),
+    "custom_diffusion": Method("Custom Diffusion", _baseline(baselines.custom_diffusion)),
+}

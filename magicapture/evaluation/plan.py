@@ -1,0 +1,112 @@
+"""What is to be compared: tables of methods on people and styles, read from a TOML file."""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+PLANS = Path(__file__).parent / "plans"
+SUFFIXES = {".jpg", ".jpeg", ".png"}
+
+
+class PlanError(ValueError):
+    """A plan that cannot be carried out; the text says what to change."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One method on one person in one style with one seed. People and styles are counted from 0."""
+
+    method: str
+    person: int
+    style: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """What its files are called."""
+        return f"{self.method}-person{self.person + 1}-style{self.style + 1}-seed{self.seed}"
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of the report: ``methods`` on the first ``people`` and ``styles``, with ``seeds`` trainings of each."""
+
+    title: str
+    methods: list[str]
+    people: int
+    styles: int
+    seeds: int = 1
+
+    def cells(self) -> list[Cell]:
+        """List its cells, all methods of one pair before the next pair: what is there early can be compared."""
+        pairs = [(s, p, i) for s in range(self.seeds) for p in range(self.people) for i in range(self.styles)]
+        return [Cell(method, person, style, seed) for seed, person, style in pairs for method in self.methods]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A whole comparison.
+
+    ``people`` and ``styles``: patterns of folders; ``images``: portraits of each cell; ``steps``: of every training, 0
+    for the number that a method has by itself.
+    """
+
+    people: str
+    styles: str
+    images: int
+    tables: list[Table]
+    base: str = "mini"
+    preset: str = "quick"
+    steps: int = 0
+
+    def cells(self) -> list[Cell]:
+        """List the cells of all tables, each once."""
+        return list(dict.fromkeys(cell for table in self.tables for cell in table.cells()))
+
+    def folders(self, data: Path) -> tuple[list[Path], list[Path]]:
+        """Find the folders of people and styles below ``data``. Raises ``PlanError`` when there are too few."""
+        found = tuple(
+            sorted(path for path in data.glob(pattern) if path.is_dir()) for pattern in (self.people, self.styles)
+        )
+        wanted = max(table.people for table in self.tables), max(table.styles for table in self.tables)
+        for folders, pattern, count in zip(found, (self.people, self.styles), wanted, strict=True):
+            if len(folders) < count:
+                raise PlanError(f"The plan wants {count} folders {pattern} below {data}; {len(folders)} are there.")
+        return found
+
+
+def _folders(data: Path, pattern: str, wanted: int) -> list[Path]:
+    found = sorted(path for path in data.glob(pattern) if path.is_dir())
+    if len(found) < wanted:
+        raise PlanError(f"The plan wants {wanted} folders {pattern} below {data}; {len(found)} are there.")
+    return found[:wanted]
+
+
+def load_plan(name: str) -> Plan:
+    """Read the plan that comes under ``name`` ("default", "tiny", "paper"), or a file.
+
+    Raises ``PlanError`` when there is none or it cannot be read.
+    """
+    path = Path(name) if name.endswith(".toml") else PLANS / f"{name}.toml"
+    try:
+        values = tomllib.loads(path.read_text())
+        return Plan(**{**values, "tables": [Table(**table) for table in values.pop("tables")]})
+    except FileNotFoundError as error:
+        raise PlanError(f"There is no plan {name}: name a .toml file, or one of {', '.join(plan_names())}.") from error
+    except (tomllib.TOMLDecodeError, TypeError, KeyError) as error:
+        raise PlanError(f"The plan {name} cannot be read: {error}.") from error
+
+
+def plan_names() -> list[str]:
+    """List the plans that come with the package."""
+    return sorted(path.stem for path in PLANS.glob("*.toml"))
+
+
+def photos_in(folder: Path) -> list[Path]:
+    """List what lies in a folder of photos."""
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+
+
+def split(photos: list[Path]) -> tuple[list[Path], list[Path]]:
+    """Give the photos to judge on (the first half) and those to train on (the rest)."""
+    return photos[: len(photos) // 2], photos[len(photos) // 2 :]

@@ -1,0 +1,163 @@
+"""The report of a comparison: Markdown with tables, a scatter plot, a contact sheet with the same seeds, and a CSV."""
+
+import csv
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+from magicapture.evaluation.compare import Comparison
+from magicapture.evaluation.methods import METHODS
+from magicapture.evaluation.plan import Table
+from magicapture.evaluation.summary import Estimate, Summary, by_person, summarise
+
+COLUMNS = {
+    "likeness": "likeness ↑",
+    "way": "of the way ↑",
+    "style": "style ↑",
+    "faceless": "no face ↓",
+    "copied": "copied ↓",
+    "person_only": "only the person ↓",
+    "style_only": "only the style ↓",
+    "leak": "leak ↓",
+    "diversity": "diversity ↑",
+    "sharpness": "sharpness ↑",
+    "seconds": "training (s)",
+}
+WITH_INTERVAL = ("likeness", "style")
+IN_PERCENT = ("way", "faceless", "copied", "person_only", "style_only")
+LEGEND = """\
+**Likeness**: 1 − dlib distance to photos that training did not see, with a recogniser that no loss and no choice of
+a state looks at; two photos of one person have about 0.6, strangers about 0.2; a portrait without a face counts 0.
+**Of the way**: the same, from the untouched base (0 %) to real photos of the person (100 %). **Style**: cosine of
+ImageNet features to the style's pictures, faces masked out. **Copied**: portraits that repeat one photo of the
+training. **Only the person**: no more style than the person's own photos; **only the style**: no more likeness than
+the untouched base has. **Leak**: share of the person's attention outside the face. **Diversity**: mean 1 − cos
+between portraits. **Sharpness**: Laplacian over contrast of the face. In brackets: bootstrap 95 % intervals over
+pairs of person and style."""
+PLOT = 420
+"""Side of the scatter plot, in its own units."""
+SIDE, CAPTION = 96, 190
+"""Of the contact sheet's pictures and of the methods' names beside them, in pixels."""
+SHOWN = 4
+
+
+def write_report(comparison: Comparison, results: list[dict], command: list[str]) -> Path:
+    """Write ``report.md`` and what it shows below the comparison's folder; gives its path."""
+    out, plan = comparison.out, comparison.plan
+    out.mkdir(parents=True, exist_ok=True)
+    write_csv(results, out / "portraits.csv")
+    sections = []
+    for number, table in enumerate(plan.tables, start=1):
+        summaries = summarise(results, table)
+        scatter = out / f"scatter-{number}.svg"
+        scatter.write_text(scatter_plot(summaries))
+        sections.append(section(table, summaries, by_person(results, table), scatter.name))
+    sheet = contact_sheet(comparison, plan.tables[0])
+    sheet.save(out / "sheet.png", optimize=True)
+    steps = f"{plan.steps} steps" if plan.steps else f"as many steps as the preset {plan.preset} has"
+    head = (
+        f"# Comparison\n\nBase: {plan.base}, {steps}, {plan.images} portraits of each pair.\n\n"
+        f"```bash\n{shlex.join(['python', '-m', 'magicapture', *command])}\n```\n\n{machine()}\n\n{LEGEND}\n"
+    )
+    foot = "\n## The same seeds side by side\n\n![portraits by method](sheet.png)\n"
+    (out / "report.md").write_text("\n".join([head, *sections, foot]))
+    return out / "report.md"
+
+
+def section(table: Table, summaries: dict[str, Summary], people: dict[str, list[float]], scatter: str) -> str:
+    """Write one table of the report, the likeness by person, and its plot."""
+    counts = f"{table.people} people × {table.styles} styles" + (f" × {table.seeds} seeds" if table.seeds > 1 else "")
+    rows = [["method", *COLUMNS.values()]]
+    rows += [[METHODS[name].title, *(_cell(key, summary) for key in COLUMNS)] for name, summary in summaries.items()]
+    by_name = [["likeness to", *(f"person {i + 1}" for i in range(table.people))]]
+    by_name += [[METHODS[name].title, *(f"{value:.2f}" for value in values)] for name, values in people.items()]
+    plot = f"![likeness against style]({scatter})"
+    return f"## {table.title}\n\n{counts}.\n\n{_markdown(rows)}\n\n{_markdown(by_name)}\n\n{plot}\n"
+
+
+def _cell(key: str, summary: Summary) -> str:
+    found: Estimate = getattr(summary, key)
+    if found.mean is None:
+        return "–"
+    if key in IN_PERCENT:
+        return f"{found.mean:.0%}"
+    digits = 0 if key == "seconds" else 2
+    interval = f" [{found.low:.{digits}f}, {found.high:.{digits}f}]" if key in WITH_INTERVAL else ""
+    return f"{found.mean:.{digits}f}{interval}"
+
+
+def _markdown(rows: list[list[str]]) -> str:
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
+
+
+def write_csv(results: list[dict], path: Path) -> None:
+    """Write one line per portrait."""
+    with path.open("w", newline="") as file:
+        names = ["method", "person", "style", "seed", "place", *results[0]["portraits"][0]]
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        for cell in results:
+            facts = {name: cell[name] for name in ("method", "person", "style", "seed")}
+            for place, portrait in enumerate(cell["portraits"]):
+                writer.writerow({**facts, "place": place, **portrait})
+
+
+def scatter_plot(summaries: dict[str, Summary]) -> str:
+    """Draw likeness (across) against style (up) with their intervals, one point per method, as SVG."""
+    drawn = {METHODS[name].title: (s.likeness, s.style) for name, s in summaries.items()}
+    across, up = zip(*drawn.values(), strict=True)
+    x, y = _scale(across, 40, PLOT - 20), _scale(up, PLOT - 40, 20)
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {PLOT + 160} {PLOT}" font-family="sans-serif">']
+    parts.append(f'<rect width="{PLOT + 160}" height="{PLOT}" fill="white"/>')
+    parts.append(f'<text x="{PLOT / 2}" y="{PLOT - 8}" font-size="13" text-anchor="middle">likeness →</text>')
+    parts.append(f'<text x="14" y="{PLOT / 2}" font-size="13" transform="rotate(-90 14 {PLOT / 2})">style →</text>')
+    for title, (likeness, style) in drawn.items():
+        parts.append(f'<path stroke="#999" d="M{x(likeness.low)} {y(style.mean)} H{x(likeness.high)}"/>')
+        parts.append(f'<path stroke="#999" d="M{x(likeness.mean)} {y(style.low)} V{y(style.high)}"/>')
+        parts.append(f'<circle cx="{x(likeness.mean)}" cy="{y(style.mean)}" r="4" fill="#bd6446"/>')
+        parts.append(
+            f'<text x="{x(likeness.mean) + 7}" y="{y(style.mean) - 6}" font-size="12">{title}: '
+            f"{likeness.mean:.2f}, {style.mean:.2f}</text>"
+        )
+    return "\n".join([*parts, "</svg>\n"])
+
+
+def _scale(estimates: Sequence[Estimate], start: float, end: float) -> Callable[[float], float]:
+    low, high = min(e.low for e in estimates), max(e.high for e in estimates)
+    span = max(high - low, 1e-6)
+    return lambda value: round(start + (value - low) / span * (end - start), 1)
+
+
+def contact_sheet(comparison: Comparison, table: Table) -> Image.Image:
+    """Lay out the methods of ``table`` on the first pair, below the references; the same seeds stand side by side."""
+    first = [cell for cell in table.cells() if (cell.person, cell.style, cell.seed) == (0, 0, 0)]
+    person, style = comparison.references(first[0])
+    shown = min(SHOWN, comparison.plan.images)
+    rows = [("the person", [r.image for r in person]), ("the style", [r.image for r in style])]
+    for cell in first:
+        pictures = [Image.open(comparison.picture(cell, place)).convert("RGB") for place in range(shown)]
+        rows.append((METHODS[cell.method].title, pictures))
+    sheet = Image.new("RGB", (CAPTION + SIDE * SHOWN, SIDE * len(rows)), "white")
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
+    for row, (title, pictures) in enumerate(rows):
+        pen.text((6, row * SIDE + SIDE / 2), title, "black", font, anchor="lm")
+        for place, picture in enumerate(pictures[:SHOWN]):
+            small = picture.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+            sheet.paste(small, (CAPTION + place * SIDE, row * SIDE))
+    return sheet
+
+
+def machine() -> str:
+    """Say when and on what the figures were made."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores"
+    libraries = ", ".join(f"{name} {version(name)}" for name in ("torch", "diffusers", "transformers", "peft"))
+    return f"{datetime.now(UTC):%Y-%m-%d}, {device}, Python {platform.python_version()}, {libraries} on {sys.platform}."

@@ -1,0 +1,121 @@
+"""From the figures of single portraits to those of methods: means, intervals, shares."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from magicapture.evaluation.plan import Table
+
+RESAMPLES, INTERVAL = 2000, (2.5, 97.5)
+"""Of the bootstrap: how often cells are drawn anew, and the percentiles that are given."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over cells with its bootstrap 95 % interval; all None where nothing was measured."""
+
+    mean: float | None
+    low: float | None
+    high: float | None
+
+    @classmethod
+    def of(cls, values: list[float | None]) -> "Estimate":
+        """Resample the cells' ``values``, each a mean over its portraits."""
+        known = np.array([value for value in values if value is not None])
+        if not len(known):
+            return cls(None, None, None)
+        draws = np.random.default_rng(0).choice(known, (RESAMPLES, len(known))).mean(axis=1)
+        low, high = np.percentile(draws, INTERVAL)
+        return cls(float(known.mean()), float(low), float(high))
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One method in one table. Shares are of portraits, in [0, 1].
+
+    ``likeness``: 1 − dlib distance to unseen photos, 0 without a face; ``way``: the same as a share of the way from the
+    untouched base (0) to the person's real photos (1); ``style``: cosine; ``faceless``, ``copied``: shares;
+    ``person_only``, ``style_only``: shares of portraits with no more style than the person's photos have, and with no
+    more likeness than the untouched base; ``leak``: of the person's attention outside the face; ``seconds``: of the
+    training.
+    """
+
+    likeness: Estimate
+    way: Estimate
+    style: Estimate
+    faceless: Estimate
+    copied: Estimate
+    person_only: Estimate
+    style_only: Estimate
+    leak: Estimate
+    diversity: Estimate
+    sharpness: Estimate
+    seconds: Estimate
+
+
+def summarise(results: list[dict], table: Table) -> dict[str, Summary]:
+    """Give the methods of ``table`` in its order; ``results``: the cells as ``Comparison.run`` gives them."""
+    wanted = {(cell.method, cell.person, cell.style, cell.seed) for cell in table.cells()}
+    cells = [cell for cell in results if _key(cell) in wanted]
+    untouched = {_key(cell)[1:]: likeness(cell) for cell in cells if cell["method"] == "untouched"}
+    return {
+        method: _summary([(cell, untouched.get(_key(cell)[1:])) for cell in cells if cell["method"] == method])
+        for method in table.methods
+    }
+
+
+def _summary(cells: list[tuple[dict, float | None]]) -> Summary:
+    return Summary(**{name: Estimate.of([figure(*cell) for cell in cells]) for name, figure in FIGURES.items()})
+
+
+def by_person(results: list[dict], table: Table) -> dict[str, list[float]]:
+    """Give each method's mean likeness to each person of ``table``."""
+    rows = {}
+    for method in table.methods:
+        cells = [cell for cell in results if cell["method"] == method and cell["style"] < table.styles]
+        rows[method] = [
+            float(np.mean([likeness(cell) for cell in cells if cell["person"] == person]))
+            for person in range(table.people)
+        ]
+    return rows
+
+
+def likeness(cell: dict) -> float:
+    """Give the mean likeness of a cell's portraits; one without a face counts 0."""
+    return _mean(cell, lambda portrait: portrait["likeness"] or 0.0)
+
+
+def _key(cell: dict) -> tuple:
+    return cell["method"], cell["person"], cell["style"], cell["seed"]
+
+
+def _mean(cell: dict, value: Callable[[dict], float | None]) -> float | None:
+    known = [found for found in map(value, cell["portraits"]) if found is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _way(cell: dict, untouched: float | None) -> float | None:
+    if untouched is None or cell["real_likeness"] <= untouched:
+        return None
+    return (likeness(cell) - untouched) / (cell["real_likeness"] - untouched)
+
+
+def _style_only(cell: dict, untouched: float | None) -> float | None:
+    return None if untouched is None else _mean(cell, lambda portrait: (portrait["likeness"] or 0.0) <= untouched)
+
+
+FIGURES: dict[str, Callable[[dict, float | None], float | None]] = {
+    "likeness": lambda cell, _: likeness(cell),
+    "way": _way,
+    "style": lambda cell, _: _mean(cell, lambda portrait: portrait["style"]),
+    "faceless": lambda cell, _: _mean(cell, lambda portrait: portrait["likeness"] is None),
+    "copied": lambda cell, _: _mean(cell, lambda portrait: portrait["copied"]),
+    "person_only": lambda cell, _: _mean(cell, lambda portrait: portrait["style"] <= cell["photo_style"]),
+    "style_only": _style_only,
+    "leak": lambda cell, _: cell["leak"],
+    "diversity": lambda cell, _: cell["diversity"],
+    "sharpness": lambda cell, _: _mean(cell, lambda portrait: portrait["sharpness"]),
+    "seconds": lambda cell, _: cell["training_seconds"],
+}
+"""How each figure of a cell comes about; the second argument is the untouched base's likeness to the same person."""

@@ -1,0 +1,85 @@
+"""A comparison is only fair when the baselines really learn, and honest when they leave the base as it was."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import stand_in
+import tiny
+import torch
+
+from magicapture.bases import Base
+from magicapture.evaluation.baselines import (
+    KEYS_AND_VALUES,
+    BaselineConfig,
+    custom_diffusion,
+    dreambooth_lora,
+    plain_loss,
+    textual_inversion,
+)
+from magicapture.generation import embed
+from magicapture.material import Material
+
+CONFIG = BaselineConfig(steps=3, rank=2)
+ALL = pytest.mark.parametrize("learn", [dreambooth_lora, textual_inversion, custom_diffusion])
+
+
+@pytest.fixture(scope="module")
+def base() -> Base:
+    return tiny.base(sample_size=16)
+
+
+@pytest.fixture(scope="module")
+def material(base: Base) -> Material:
+    return Material.of(base, stand_in.references(base.resolution), stand_in.references(base.resolution))
+
+
+@torch.no_grad()
+def loss(base: Base, material: Material, learn: Callable, steps: int) -> float:
+    """Give the loss on photos of the person, always with the same noise, after ``steps`` steps."""
+    latents = material.person.mean[:, 0].repeat(8, 1, 1, 1)
+    with torch.enable_grad():
+        learned = learn(base, material, replace(CONFIG, steps=steps))
+        learned.__enter__()
+    text = embed(base, "a photo of <magi-person> person").expand(len(latents), -1, -1)
+    found = plain_loss(base, latents, text, torch.Generator().manual_seed(1)).item()
+    learned.__exit__(None, None, None)
+    return found
+
+
+@ALL
+def test_a_baseline_learns(base: Base, material: Material, learn: Callable) -> None:
+    assert loss(base, material, learn, 12) < loss(base, material, learn, 1)
+
+
+@ALL
+def test_a_baseline_leaves_nothing_on_the_base(base: Base, material: Material, learn: Callable) -> None:
+    before = tiny.fingerprint(base)
+    with learn(base, material, CONFIG):
+        assert tiny.fingerprint(base) != before
+    assert tiny.fingerprint(base) == before
+    with pytest.raises(RuntimeError, match="broken"), learn(base, material, CONFIG):
+        raise RuntimeError("broken")
+    assert tiny.fingerprint(base) == before
+
+
+def test_custom_diffusion_trains_keys_and_values_and_nothing_else_of_the_denoiser(
+    base: Base, material: Material
+) -> None:
+    before = {name: value.clone() for name, value in base.pipeline.unet.state_dict().items()}
+    with custom_diffusion(base, material, CONFIG):
+        changed = {n for n, value in base.pipeline.unet.state_dict().items() if not torch.equal(value, before[n])}
+    assert changed == {name for name in before if name.endswith(KEYS_AND_VALUES)}
+
+
+def test_textual_inversion_leaves_the_denoiser_alone(base: Base, material: Material) -> None:
+    before = tiny.fingerprint(base)
+    with textual_inversion(base, material, CONFIG):
+        after = tiny.fingerprint(base)
+    assert {k: v for k, v in after.items() if k.startswith("unet")} == {
+        k: v for k, v in before.items() if k.startswith("unet")
+    }
+
+
+def test_the_same_seed_gives_the_same_baseline(base: Base, material: Material) -> None:
+    assert loss(base, material, dreambooth_lora, 3) == loss(base, material, dreambooth_lora, 3)

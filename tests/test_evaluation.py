@@ -1,0 +1,150 @@
+"""Figures that decide which method visitors get: computed by hand here, and from real pictures."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from PIL import Image
+from running import ROOT
+
+from magicapture.concepts import concept_tokens, initial_rows
+from magicapture.evaluation.compare import Comparison
+from magicapture.evaluation.judge import closeness
+from magicapture.evaluation.metrics import Yardstick, attention_leak, diversity, measure, pixel_distance
+from magicapture.evaluation.plan import Cell, Plan, PlanError, Table, load_plan, plan_names, split
+from magicapture.evaluation.summary import Estimate, by_person, summarise
+from magicapture.faces import FaceEngine
+from magicapture.references import CheckedSet, check_photos
+
+TABLE = Table("t", ["untouched", "magicapture"], people=1, styles=1)
+
+
+def portrait(likeness: float | None, style: float, *, copied: bool = False) -> dict:
+    return {"likeness": likeness, "style": style, "sharpness": None if likeness is None else 0.5, "copied": copied}
+
+
+def cell(method: str, *portraits: dict) -> dict:
+    anchors = {"leak": None, "diversity": 0.1, "real_likeness": 0.6, "photo_style": 0.3, "training_seconds": 5.0}
+    return {"method": method, "person": 0, "style": 0, "seed": 0, "portraits": list(portraits), **anchors}
+
+
+RESULTS = [
+    cell("untouched", portrait(0.1, 0.2), portrait(0.3, 0.2)),
+    cell("magicapture", portrait(0.6, 0.7), portrait(None, 0.7), portrait(0.6, 0.1, copied=True), portrait(0.2, 0.5)),
+]
+
+
+def test_shares_are_of_portraits_and_a_missing_face_counts_as_no_likeness() -> None:
+    ours = summarise(RESULTS, TABLE)["magicapture"]
+    assert ours.likeness.mean == pytest.approx((0.6 + 0 + 0.6 + 0.2) / 4)
+    assert ours.way.mean == pytest.approx((0.35 - 0.2) / (0.6 - 0.2))
+    assert (ours.faceless.mean, ours.copied.mean) == (0.25, 0.25)
+    assert ours.person_only.mean == 0.25  # the one with style 0.1, below the photos' own 0.3
+    assert ours.style_only.mean == 0.5  # the one without a face and the one no closer than the untouched base's mean
+    assert ours.sharpness.mean == 0.5
+    assert by_person(RESULTS, TABLE)["untouched"] == [pytest.approx(0.2)]
+
+
+def test_what_was_not_measured_is_no_zero() -> None:
+    ours = summarise([RESULTS[1]], TABLE)["magicapture"]  # without the untouched base
+    assert (ours.way.mean, ours.style_only.mean, ours.leak.mean) == (None, None, None)
+
+
+def test_an_interval_holds_its_mean_and_is_a_point_for_one_value() -> None:
+    spread = Estimate.of([0.0, 1.0, 0.0, 1.0])
+    assert 0 <= spread.low < spread.mean == 0.5 < spread.high <= 1
+    assert Estimate.of([0.4]) == Estimate(0.4, 0.4, 0.4)
+
+
+def test_closeness_is_one_minus_the_mean_distance() -> None:
+    assert closeness(np.zeros(2), np.array([[0.6, 0.8], [0.0, 0.5]])) == pytest.approx(1 - 0.75)
+
+
+@pytest.fixture(scope="module")
+def sets(examples: Path, builtin: FaceEngine) -> tuple[CheckedSet, CheckedSet]:
+    folders = (examples / "person-someone", examples / "style-grey")
+    person, style = (sorted(folder.iterdir())[:2] for folder in folders)
+    return check_photos(person, "person", builtin, 128), check_photos(style, "style", builtin, 128)
+
+
+def test_a_copied_photo_is_told_from_a_portrait(
+    sets: tuple[CheckedSet, CheckedSet], portrait: Image.Image, builtin: FaceEngine
+) -> None:
+    person, style = (checked.references for checked in sets)
+    yardstick = Yardstick.of([portrait], person, style, builtin)
+    copy = measure(person[0].image, yardstick, builtin)
+    assert copy["copied"]
+    assert copy["likeness"] > 0.6
+    assert copy["style"] < 1
+    nobody = measure(Image.linear_gradient("L").convert("RGB"), yardstick, builtin)
+    assert nobody == {"likeness": None, "style": nobody["style"], "sharpness": None, "copied": False}
+    assert yardstick.real_likeness == pytest.approx(copy["likeness"], abs=0.1)
+    assert nobody["style"] < copy["style"]
+
+
+def test_photos_without_a_face_cannot_judge(sets: tuple[CheckedSet, CheckedSet], builtin: FaceEngine) -> None:
+    with pytest.raises(ValueError, match="No face is found"):
+        Yardstick.of([Image.new("RGB", (64, 64))], sets[0].references, sets[1].references, builtin)
+
+
+def test_pictures_differ_by_their_pixels_and_features(portrait: Image.Image) -> None:
+    dark, light = (Image.new("RGB", (64, 64), (v, v, v)) for v in (10, 30))
+    assert pixel_distance(dark, light) == 20
+    assert diversity([dark, dark]) == pytest.approx(0, abs=1e-6)
+    assert diversity([dark, portrait]) > 0.05
+
+
+def test_a_plan_lists_each_cell_once_and_one_pair_after_the_other() -> None:
+    both = Table("u", ["magicapture", "copy"], people=1, styles=2)
+    cells = Plan("p*", "s*", 1, [TABLE, both]).cells()
+    assert len(cells) == len(set(cells)) == 5
+    assert cells[:2] == [Cell("untouched", 0, 0, 0), Cell("magicapture", 0, 0, 0)]
+
+
+def test_plans_that_come_along_can_be_read_and_wrong_ones_say_why(tmp_path: Path) -> None:
+    assert {"default", "paper", "tiny"} <= set(plan_names())
+    assert all(load_plan(name).cells() for name in plan_names())
+    (tmp_path / "odd.toml").write_text('people = "p*"\n')
+    for name, complaint in (("nothing", "There is no plan nothing"), (str(tmp_path / "odd.toml"), "cannot be read")):
+        with pytest.raises(PlanError, match=complaint):
+            load_plan(name)
+    with pytest.raises(PlanError, match="no method magic"):
+        Comparison(Plan("*", "*", 1, [Table("t", ["magic"], 1, 1)]), tmp_path, tmp_path)
+    with pytest.raises(PlanError, match="wants 1 folders"):
+        Comparison(Plan("x*", "x*", 1, [TABLE]), tmp_path, tmp_path)
+
+
+def test_judged_photos_are_never_trained_on() -> None:
+    photos = [Path(f"{i}.jpg") for i in range(5)]
+    judged, trained = split(photos)
+    assert judged
+    assert len(trained) >= len(judged)
+    assert [*judged, *trained] == photos
+
+
+def test_the_tiny_plan_ends_in_a_report_and_finished_cells_are_kept(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "magicapture", "evaluate", "--plan", "tiny", "--data", "examples"]
+    run = subprocess.run([*command, "--out", tmp_path], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert json.loads(run.stdout.splitlines()[-1])["cells"] == 3
+    report = (tmp_path / "report.md").read_text()
+    assert "| MagiCapture (ours) | " in report
+    assert Image.open(tmp_path / "sheet.png").height == 5 * 96
+    with (tmp_path / "portraits.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 6
+    cells = {path: path.stat().st_mtime_ns for path in (tmp_path / "cells").iterdir()}
+    subprocess.run([*command, "--out", tmp_path], cwd=ROOT, check=True)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cells").iterdir()} == cells
+
+
+def test_attention_that_leaks_is_seen(sets: tuple[CheckedSet, CheckedSet]) -> None:
+    base = tiny.base(sample_size=16)
+    with concept_tokens(base.pipeline, initial_rows(base.pipeline, 0.1, torch.Generator().manual_seed(0))):
+        leak = attention_leak(base, sets[1].references)
+    covered = np.mean([reference.mask.mean() for reference in sets[1].references])
+    assert leak == pytest.approx(1 - covered, abs=0.25)  # random attention looks everywhere alike
