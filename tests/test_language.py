@@ -26,15 +26,15 @@ from magicapture.settings import Settings
 from magicapture.ui import live, wall, words
 from magicapture.ui.language import CATALOGUES, complaint, hand_to_browser, say, translate
 from magicapture.ui.page import build_page
+from magicapture.ui.readiness import what_is_missing
 from magicapture.ui.session import House
-from magicapture.ui.train import what_is_missing
 
 PACKAGE = Path(__file__).parents[1] / "magicapture"
 SPEAKING = (
     *("adapter", "bases", "gpu", "hub", "jobs", "photos", "quality", "references"),
     *("workspace.folder", "workspace.shelf", "workspace.uploads", "workspace.visitor"),
-    *("ui.adapters", "ui.consent", "ui.installation", "ui.live", "ui.page", "ui.portraits", "ui.references", "ui.wall"),
-    *("ui.session", "ui.train", "ui.words"),
+    *("ui.adapters", "ui.consent", "ui.installation", "ui.live", "ui.page", "ui.portraits", "ui.readiness"),
+    *("ui.references", "ui.session", "ui.train", "ui.wall", "ui.words"),
 )
 """The modules whose sentences visitors read."""
 SAMPLE = "7"

@@ -11,13 +11,14 @@ import gradio as gr
 from magicapture.adapter import AdapterError
 from magicapture.bases import SPECS, BaseUnavailableError, load_base
 from magicapture.config import PRESETS, TERMS, TrainConfig
-from magicapture.gpu import ZERO_GPU, training_seconds
+from magicapture.gpu import ZERO_GPU
 from magicapture.jobs import Job, JobError, Plan
 from magicapture.references import CheckedSet
 from magicapture.ui.language import complaint, say
 from magicapture.ui.live import loss_plot, previews, progress_bar, summary
+from magicapture.ui.readiness import readiness, what_is_missing
 from magicapture.ui.session import House, Session, require_visitor
-from magicapture.ui.words import duration, note, section
+from magicapture.ui.words import note, section
 from magicapture.workspace import Workspace
 
 PURPOSES = {
@@ -33,9 +34,6 @@ TERM_NAMES = {
 }
 MAX_STEPS = 10_000
 TICK_SECONDS = 1.0
-QUOTA_SECONDS = {"without an account": 120, "with a free account": 300}
-"""A visitor's GPU time on ZeroGPU per day; half a card counts at one and a half times what a function declares."""
-QUOTA_FACTOR = 1.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +66,7 @@ def build(base: str) -> Trainer:
             choices = [(sentence, name) for name, sentence in PURPOSES.items()]
             preset = gr.Radio(choices, value="quick", label="Preset", elem_id="preset")
             advanced = _build_advanced(base)
-            ready = gr.HTML(_ready(None, None, base, PRESETS["quick"]), elem_id="ready", min_height=60)
+            ready = gr.HTML(readiness(None, None, base, PRESETS["quick"]), elem_id="ready", min_height=60)
             with gr.Row():
                 start = gr.Button("Start training", variant="primary", elem_id="start-training")
                 stop = gr.Button("Stop and keep", interactive=False, elem_id="stop-training")
@@ -81,7 +79,7 @@ def build(base: str) -> Trainer:
         label="Previews",
         show_label=False,
         columns=4,
-        height=290,
+        height="auto",
         object_fit="contain",
         fit_columns=False,
         buttons=["fullscreen"],
@@ -149,36 +147,17 @@ def connect(
 
 
 def show_ready(
-    person: CheckedSet | None, style: CheckedSet | None, base: str, preset: str, seed: int, steps: int, off: list[str]
+    person: CheckedSet | None,
+    style: CheckedSet | None,
+    base: str,
+    preset: str,
+    seed: int,
+    steps: int,
+    off: list[str],
+    profile: gr.OAuthProfile | None = None,
 ) -> str:
     """Say what is missing, or how long it will take."""
-    return _ready(person, style, base, _config(preset, seed, steps, off))
-
-
-def _ready(person: CheckedSet | None, style: CheckedSet | None, base: str, config: TrainConfig) -> str:
-    if missing := what_is_missing(person, style):
-        return note(missing, "warn")
-    counts = f"{len(person.references)} photos of the person, {len(style.references)} of the style"
-    seconds = training_seconds(base, config)
-    return note(f"Ready: {counts}. {config.steps} steps, about {duration(seconds)}.{_quota_share(seconds)}", "good")
-
-
-def _quota_share(seconds: float) -> str:
-    """Say how much of a visitor's daily GPU time that is, where it is counted."""
-    if not ZERO_GPU:
-        return ""
-    shares = (f"{seconds * QUOTA_FACTOR / quota:.0%} {whose}" for whose, quota in QUOTA_SECONDS.items())
-    return f" Of today's GPU quota that is {', '.join(shares)}."
-
-
-def what_is_missing(person: CheckedSet | None, style: CheckedSet | None) -> str:
-    """Say why training cannot start, or give an empty text."""
-    for checked, whose in ((person, "of the person"), (style, "of the style")):
-        if checked is None:
-            return f"There are no photos {whose} yet: add them in the tab References."
-        if checked.problem:
-            return f"The photos {whose} cannot be used. {checked.problem} See the tab References."
-    return ""
+    return readiness(person, style, base, _config(preset, seed, steps, off), profile)
 
 
 def _config(preset: str, seed: int | None, steps: int | None, off: list[str]) -> TrainConfig:
