@@ -1,4 +1,4 @@
-"""Command line: ``python -m magicapture check | train | generate | score | evaluate | bench``.
+"""Command line: ``python -m magicapture check | train | generate | score | evaluate | study | bench``.
 
 Progress goes to standard error; the last line of standard output is one JSON object.
 """
@@ -187,6 +187,15 @@ def run_evaluate(args: argparse.Namespace) -> tuple[dict, int]:
     return {"report": str(report.write_report(comparison, results, command)), "cells": len(results)}, 0
 
 
+def run_study(args: argparse.Namespace) -> tuple[dict, int]:
+    """Serve the blind study on what ``evaluate`` drew, until it is interrupted."""
+    from magicapture.evaluation import plan, study  # noqa: PLC0415  as above
+
+    page = study.build_study(plan.load_plan(args.plan), args.data, args.out)
+    page.launch(allowed_paths=[str(args.data.resolve()), str(args.out.resolve())])
+    return {"answers": str(args.out / study.ANSWERS)}, 0
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Describe the commands."""
     parser = argparse.ArgumentParser(prog="python -m magicapture", description=__doc__)
@@ -229,11 +238,15 @@ def build_parser() -> argparse.ArgumentParser:
     score_.add_argument("--style", type=Path)
     score_.set_defaults(run=run_score)
 
-    evaluate_ = commands.add_parser("evaluate", help="compare methods; writes a report")
-    evaluate_.add_argument("--plan", default="default", help="default, tiny, paper, or a .toml file")
-    evaluate_.add_argument("--data", type=Path, required=True, help="folder that the plan's patterns start from")
-    evaluate_.add_argument("--out", type=Path, required=True, help="what is finished there is not computed again")
-    evaluate_.set_defaults(run=run_evaluate)
+    for name, run, what in (
+        ("evaluate", run_evaluate, "compare methods; writes a report"),
+        ("study", run_study, "serve a blind comparison of what evaluate drew"),
+    ):
+        comparing = commands.add_parser(name, help=what)
+        comparing.add_argument("--plan", default="default", help="default, tiny, paper, or a .toml file")
+        comparing.add_argument("--data", type=Path, required=True, help="folder that the plan's patterns start from")
+        comparing.add_argument("--out", type=Path, required=True, help="what is finished there is not computed again")
+        comparing.set_defaults(run=run)
 
     bench_ = commands.add_parser("bench", help="what a step and a portrait cost")
     bench_.add_argument("--base", default="mini")

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from magicapture.bases import Base, load_base
 from magicapture.evaluation.methods import METHODS, Task
 from magicapture.evaluation.metrics import Yardstick, attention_leak, diversity, measure
-from magicapture.evaluation.plan import Cell, Plan, PlanError, photos_in, split
+from magicapture.evaluation.plan import Cell, Plan, PlanError, photos_in, picture_of, split
 from magicapture.faces import FaceEngine, load_engine
 from magicapture.photos import read_photo
 from magicapture.references import Reference, Role, check_photos
@@ -43,10 +43,6 @@ class Comparison:
                 part.write_text(json.dumps(result, indent=1))
                 part.replace(path)
             yield json.loads(path.read_text())
-
-    def picture(self, cell: Cell, place: int) -> Path:
-        """Say where the portrait of ``cell`` with the seed ``place`` lies."""
-        return self.out / "portraits" / f"{cell.name}-{place}.png"
 
     def references(self, cell: Cell) -> tuple[list[Reference], list[Reference]]:
         """Give the references of a cell's person and style."""
@@ -79,7 +75,7 @@ class Comparison:
 
     def _keep(self, cell: Cell, images: list[Image.Image]) -> None:
         for place, image in enumerate(images):
-            path = self.picture(cell, place)
+            path = picture_of(self.out, cell, place)
             path.parent.mkdir(parents=True, exist_ok=True)
             image.save(path)
 

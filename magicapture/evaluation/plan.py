@@ -107,6 +107,11 @@ def photos_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
 
 
+def picture_of(out: Path, cell: Cell, place: int) -> Path:
+    """Say where below ``out`` the portrait of ``cell`` with the seed ``place`` lies."""
+    return out / "portraits" / f"{cell.name}-{place}.png"
+
+
 def split(photos: list[Path]) -> tuple[list[Path], list[Path]]:
     """Give the photos to judge on (the first half) and those to train on (the rest)."""
     return photos[: len(photos) // 2], photos[len(photos) // 2 :]

@@ -15,7 +15,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from magicapture.evaluation.compare import Comparison
 from magicapture.evaluation.methods import METHODS
-from magicapture.evaluation.plan import Table
+from magicapture.evaluation.plan import Table, picture_of
+from magicapture.evaluation.study import QUESTIONS, count_answers
 from magicapture.evaluation.summary import Estimate, Summary, by_person, summarise
 
 COLUMNS = {
@@ -68,19 +69,31 @@ def write_report(comparison: Comparison, results: list[dict], command: list[str]
         f"```bash\n{shlex.join(['python', '-m', 'magicapture', *command])}\n```\n\n{machine()}\n\n{LEGEND}\n"
     )
     foot = "\n## The same seeds side by side\n\n![portraits by method](sheet.png)\n"
+    if answers := count_answers(out):
+        sections.append(study_section(answers))
     (out / "report.md").write_text("\n".join([head, *sections, foot]))
     return out / "report.md"
 
 
 def section(table: Table, summaries: dict[str, Summary], people: dict[str, list[float]], scatter: str) -> str:
     """Write one table of the report, the likeness by person, and its plot."""
-    counts = f"{table.people} people × {table.styles} styles" + (f" × {table.seeds} seeds" if table.seeds > 1 else "")
+    counts = f"People: {table.people}, styles: {table.styles}, trainings of each pair: {table.seeds}"
     rows = [["method", *COLUMNS.values()]]
     rows += [[METHODS[name].title, *(_cell(key, summary) for key in COLUMNS)] for name, summary in summaries.items()]
     by_name = [["likeness to", *(f"person {i + 1}" for i in range(table.people))]]
     by_name += [[METHODS[name].title, *(f"{value:.2f}" for value in values)] for name, values in people.items()]
     plot = f"![likeness against style]({scatter})"
     return f"## {table.title}\n\n{counts}.\n\n{_markdown(rows)}\n\n{_markdown(by_name)}\n\n{plot}\n"
+
+
+def study_section(answers: dict[str, dict[str, float]]) -> str:
+    """Write what people said in the blind study."""
+    rows = [["method", "pairs", *QUESTIONS.values()]]
+    for method, shares in answers.items():
+        rows.append(
+            [METHODS[method].title, str(shares["pairs"]), *(f"{shares[question]:.0%}" for question in QUESTIONS)]
+        )
+    return f"## By eye\n\nShare of blind pairs that each method won.\n\n{_markdown(rows)}\n"
 
 
 def _cell(key: str, summary: Summary) -> str:
@@ -144,7 +157,7 @@ def contact_sheet(comparison: Comparison, table: Table) -> Image.Image:
     shown = min(SHOWN, comparison.plan.images)
     rows = [("the person", [r.image for r in person]), ("the style", [r.image for r in style])]
     for cell in first:
-        pictures = [Image.open(comparison.picture(cell, place)).convert("RGB") for place in range(shown)]
+        pictures = [Image.open(picture_of(comparison.out, cell, place)).convert("RGB") for place in range(shown)]
         rows.append((METHODS[cell.method].title, pictures))
     sheet = Image.new("RGB", (CAPTION + SIDE * SHOWN, SIDE * len(rows)), "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
