@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, sync_playwright
 from running import CHROMIUM, SWITCHES
 
 from magicapture.faces import FaceEngine, load_engine
+from magicapture.workspace import Workspace, new_key
 
 
 @pytest.fixture(scope="session")
@@ -50,6 +51,24 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
             crop = portrait.crop((12 * i, 6 * i, 300 + 12 * i, 300 + 6 * i))
             (crop.convert("L") if grey else crop).save(folder / name / f"{i + 1}.png")
     return folder
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Give the folder of an installation's files; nothing lies there yet."""
+    return tmp_path / "root"
+
+
+@pytest.fixture
+def mine(root: Path) -> Workspace:
+    """Give the workspace of a visitor below ``root``."""
+    return Workspace.of(new_key(), root)
+
+
+@pytest.fixture
+def other(root: Path) -> Workspace:
+    """Give the workspace of another visitor."""
+    return Workspace.of(new_key(), root)
 
 
 @pytest.fixture(scope="module")

@@ -9,22 +9,7 @@ from PIL import Image
 from visitor import files, portrait, uploaded
 
 from magicapture.portrait import read_facts
-from magicapture.workspace import TooLittleLikenessError, Workspace, WorkspaceError, new_key
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "root"
-
-
-@pytest.fixture
-def mine(root: Path) -> Workspace:
-    return Workspace.of(new_key(), root)
-
-
-@pytest.fixture
-def other(root: Path) -> Workspace:
-    return Workspace.of(new_key(), root)
+from magicapture.workspace import TooLittleLikenessError, Workspace, WorkspaceError
 
 
 def test_portraits_say_how_they_were_drawn_and_the_best_comes_first(mine: Workspace) -> None:

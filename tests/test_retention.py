@@ -7,23 +7,8 @@ import pytest
 from visitor import HOUR, files, make_old, portrait, small_adapter, uploaded
 
 from magicapture.adapter import Adapter
-from magicapture.workspace import Workspace, new_key
+from magicapture.workspace import Workspace
 from magicapture.workspace.retention import sweep
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "root"
-
-
-@pytest.fixture
-def mine(root: Path) -> Workspace:
-    return Workspace.of(new_key(), root)
-
-
-@pytest.fixture
-def other(root: Path) -> Workspace:
-    return Workspace.of(new_key(), root)
 
 
 @pytest.fixture

@@ -10,22 +10,7 @@ from visitor import files, make_old, portrait, small_adapter, uploaded
 
 from magicapture.adapter import Adapter, AdapterError
 from magicapture.portrait import Portrait
-from magicapture.workspace import Workspace, new_key
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "root"
-
-
-@pytest.fixture
-def mine(root: Path) -> Workspace:
-    return Workspace.of(new_key(), root)
-
-
-@pytest.fixture
-def other(root: Path) -> Workspace:
-    return Workspace.of(new_key(), root)
+from magicapture.workspace import Workspace
 
 
 @pytest.fixture

@@ -17,21 +17,6 @@ GPS = 0x8825
 ORIENTATION = 0x0112
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "root"
-
-
-@pytest.fixture
-def mine(root: Path) -> Workspace:
-    return Workspace.of(new_key(), root)
-
-
-@pytest.fixture
-def other(root: Path) -> Workspace:
-    return Workspace.of(new_key(), root)
-
-
 def test_only_who_knows_the_key_finds_the_folder(root: Path) -> None:
     key = new_key()
     assert key != new_key()
