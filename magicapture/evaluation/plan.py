@@ -39,7 +39,7 @@ class Table:
 
     def cells(self) -> list[Cell]:
         """List its cells, all methods of one pair before the next pair: what is there early can be compared."""
-        pairs = [(s, p, i) for s in range(self.seeds) for p in range(self.people) for i in range(self.styles)]
+        pairs = [(s, p, i) for s in range(self.seeds) for i in range(self.styles) for p in range(self.people)]
         return [Cell(method, person, style, seed) for seed, person, style in pairs for method in self.methods]
 
 
@@ -48,7 +48,8 @@ class Plan:
     """A whole comparison.
 
     ``people`` and ``styles``: patterns of folders; ``images``: portraits of each cell; ``steps``: of every training, 0
-    for the number that a method has by itself.
+    for the number that a method has by itself; ``pictures``: whether the report shows portraits, which those of real
+    people who have not agreed to it must not.
     """
 
     people: str
@@ -58,6 +59,7 @@ class Plan:
     base: str = "mini"
     preset: str = "quick"
     steps: int = 0
+    pictures: bool = True
 
     def cells(self) -> list[Cell]:
         """List the cells of all tables, each once."""

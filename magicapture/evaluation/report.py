@@ -61,17 +61,17 @@ def write_report(comparison: Comparison, results: list[dict], command: list[str]
         scatter = out / f"scatter-{number}.svg"
         scatter.write_text(scatter_plot(summaries))
         sections.append(section(table, summaries, by_person(results, table), scatter.name))
-    sheet = contact_sheet(comparison, plan.tables[0])
-    sheet.save(out / "sheet.png", optimize=True)
     steps = f"{plan.steps} steps" if plan.steps else f"as many steps as the preset {plan.preset} has"
     head = (
         f"# Comparison\n\nBase: {plan.base}, {steps}, {plan.images} portraits of each pair.\n\n"
         f"```bash\n{shlex.join(['python', '-m', 'magicapture', *command])}\n```\n\n{machine()}\n\n{LEGEND}\n"
     )
-    foot = "\n## The same seeds side by side\n\n![portraits by method](sheet.png)\n"
+    if plan.pictures:
+        contact_sheet(comparison, plan.tables[0]).save(out / "sheet.png", optimize=True)
+        sections.append("## The same seeds side by side\n\n![portraits by method](sheet.png)\n")
     if answers := count_answers(out):
         sections.append(study_section(answers))
-    (out / "report.md").write_text("\n".join([head, *sections, foot]))
+    (out / "report.md").write_text("\n".join([head, *sections]))
     return out / "report.md"
 
 
