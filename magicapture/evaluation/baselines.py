@@ -30,10 +30,10 @@ class BaselineConfig:
     seed: int = 0
     images_per_task: int = 2
     rank: int = 16  # of DreamBooth's LoRA
-    lora_lr: float = 1e-3
-    token_lr: float = 5e-3  # Textual Inversion
+    lora_lr: float = 2e-3
+    token_lr: float = 2e-2  # Textual Inversion
     token_lr_joint: float = 1e-3  # Custom Diffusion, where the layers learn too
-    layer_lr: float = 3e-4
+    layer_lr: float = 1e-3
     token_noise: float = 0.017  # as in ``TrainConfig``
 
 
