@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 from urllib.parse import unquote, urlsplit
 
 WRITER, READER = "hf_writer", "hf_reader"
@@ -46,6 +46,8 @@ class Hub(ThreadingHTTPServer):
         self.requests: list[tuple[str, str, str]] = []  # method, path, token
         self.hidden: set[str] = set()  # repositories that are there, and outside the token's scope
         self.cut_uploads = False  # in the middle of each file
+        self.hold_uploads = False  # there, too, until the client is gone
+        self.held = Event()
         self.lose_commits = False  # accept them, and break off before the answer
         self.url = f"http://127.0.0.1:{self.server_port}"
 
@@ -149,8 +151,11 @@ class Handler(BaseHTTPRequestHandler):
         return {"oid": oid, "size": size} | ({} if oid in self.server.blobs else upload)
 
     def _put_blob(self, oid: str) -> None:
-        if self.server.cut_uploads:
+        if self.server.cut_uploads or self.server.hold_uploads:
             self.rfile.read(self.length // 2)
+            if self.server.hold_uploads:
+                self.server.held.set()
+                self.rfile.read(self.length)  # more than is still to come
             return self._cut()
         data = self.rfile.read(self.length)
         if hashlib.sha256(data).hexdigest() != oid:

@@ -47,7 +47,7 @@ class PageSession:
             event
             for event in self.config["dependencies"]
             for part, name in event["targets"]
-            if name == trigger and (not element or self._name(part) == element)
+            if name == trigger and event["backend_fn"] and (not element or self._name(part) == element)
         )
         data = [values.get(self._name(part), self._parts[part]["props"].get("value")) for part in event["inputs"]]
         body = {"fn_index": event["id"], "data": data, "session_hash": self.session_hash, "event_data": event_data}

@@ -34,6 +34,13 @@ def running_app(folder: Path, examples: Path, **environment: str) -> Iterator[st
 
     Gives its address; ``environment`` adds to the variables that it starts with.
     """
+    with running_process(folder, examples, **environment) as (address, _):
+        yield address
+
+
+@contextmanager
+def running_process(folder: Path, examples: Path, **environment: str) -> Iterator[tuple[str, subprocess.Popen]]:
+    """Start the app as ``running_app`` does; gives its process, too, for what it may not survive."""
     tiny.base(sample_size=16).pipeline.save_pretrained(folder / "base")
     inherited = {name: value for name, value in os.environ.items() if name != "GRADIO_SERVER_PORT"}
     variables = {
@@ -48,7 +55,7 @@ def running_app(folder: Path, examples: Path, **environment: str) -> Iterator[st
         command = [sys.executable, "app.py"]
         app = subprocess.Popen(command, cwd=ROOT, env={**inherited, **variables}, stdout=log, stderr=log)
         try:
-            yield wait_for_address(app, folder / "log.txt")
+            yield wait_for_address(app, folder / "log.txt"), app
         finally:
             app.terminate()
             app.wait(timeout=30)

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 import running
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AuthenticationError
 from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect
 from running import PATIENCE, ROOT, running_app
 from visiting import load_examples, open_tab, start_training
@@ -182,6 +184,16 @@ def test_browsers_are_told_to_load_nothing_from_elsewhere(address: str) -> None:
     policy = httpx.get(address, timeout=PATIENCE).headers["content-security-policy"]
     assert policy.startswith("default-src 'self'")
     assert "http" not in policy
+
+
+def test_programs_get_in_with_a_name_and_password_and_not_without(address: str, examples: Path) -> None:
+    photos = [handle_file(path) for path in sorted((examples / "person-someone").glob("*.png"))]
+    client = Client(address, auth=("anna", USERS["anna"]), verbose=False)
+    assert client.predict(photos, api_name="/check_photos")["usable"]
+    with pytest.raises(AuthenticationError):
+        Client(address, verbose=False)
+    with pytest.raises(ValueError, match="Could not login"):
+        Client(address, auth=("anna", "guess"), verbose=False)
 
 
 @pytest.mark.parametrize("path", ["mcp", "mcp/", "mcp/sse", "mcp/schema"])

@@ -53,23 +53,15 @@ def build(
         with gr.Column(min_width=300):
             upload = gr.UploadButton("Upload an adapter (zip)", file_types=[".zip"], elem_id="upload-adapter")
             if not house.settings.private:
-                _build_hub(house, session, shelf, wall)
+                arrivals = [*arrivals, _build_hub(house, session, shelf, wall)]
             _build_farewell(house, session)
     hidden = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
     queued = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
+    shown = [shelf.menu, shelf.facts, shelf.title, shelf.use, shelf.rename, shelf.download, shelf.delete]
     listing = {
         "fn": refresh_list,
         "inputs": [session.visitor, shelf.chosen],
-        "outputs": [
-            shelf.chosen,
-            shelf.menu,
-            shelf.facts,
-            shelf.title,
-            shelf.use,
-            shelf.rename,
-            shelf.download,
-            shelf.delete,
-        ],
+        "outputs": [shelf.chosen, *shown],
         **hidden,
     }
     for arrival in arrivals:
@@ -98,8 +90,8 @@ def _build_shelf() -> Shelf:
     return Shelf(gr.State(), menu, facts, use_button, title, rename_button, download, delete_button, said)
 
 
-def _build_hub(house: House, session: Session, shelf: Shelf, wall: gr.State) -> None:
-    """Offer what needs the Hugging Face Hub."""
+def _build_hub(house: House, session: Session, shelf: Shelf, wall: gr.State) -> gr.events.Dependency:
+    """Offer what needs the Hugging Face Hub; gives the event after which there may be another adapter."""
     queued = {"concurrency_limit": 4, "api_visibility": "private", "show_progress_on": shelf.said}
     gr.HTML(section("Hugging Face Hub", CARE))
     if os.environ.get("OAUTH_CLIENT_ID"):  # elsewhere the button would keep the app from starting
@@ -113,12 +105,12 @@ def _build_hub(house: House, session: Session, shelf: Shelf, wall: gr.State) -> 
         private = gr.Checkbox(True, label="Private: only I can see it", elem_id="hub-private")
         pictures = gr.CheckboxGroup([], label="Portraits for its card (kept ones)", elem_id="hub-pictures")
         push_button = gr.Button("Push", variant="primary", elem_id="push-to-hub")
-    load.click(load_from_hub, [session.visitor, repository], [shelf.chosen, shelf.said], **queued)
     opened.expand(describe_push, session.visitor, [account, pictures], queue=False, api_visibility="private")
     wall.change(kept_choices, session.visitor, pictures, queue=False, api_visibility="private")
     push_button.click(
         MethodType(push, house), [session.visitor, shelf.chosen, name, pictures, private], shelf.said, **queued
     )
+    return load.click(load_from_hub, [session.visitor, repository], [shelf.chosen, shelf.said], **queued)
 
 
 def _build_farewell(house: House, session: Session) -> None:

@@ -1,6 +1,7 @@
 """The whole page: a head, a tab per step, and what it runs on."""
 
 from html import escape
+from pathlib import Path
 
 import gradio as gr
 
@@ -13,6 +14,8 @@ HEAD = """<div class="magi-head"><h1>MagiCapture</h1>
 <p>A few photos of a person, a few pictures of a look: the model learns both, and draws that person in that look.</p>
 </div>"""
 
+SCRIPT = (Path(__file__).parent / "page.js").read_text()
+
 
 def build_page(house: House) -> gr.Blocks:
     """Compose the page for what the process has loaded."""
@@ -20,7 +23,8 @@ def build_page(house: House) -> gr.Blocks:
         session = new_session(house.settings)
         gr.HTML(HEAD)
         entered = page.load(enter, session.key, [session.key, session.visitor], queue=False, api_visibility="private")
-        with gr.Tabs() as tabs:
+        page.load(None, js=SCRIPT, api_visibility="private")
+        with gr.Tabs(overflow_behavior="wrap") as tabs:
             with gr.Tab("References", id="references"):
                 photos = references.build(house)
             with gr.Tab("Train", id="train"):

@@ -78,7 +78,7 @@ def _build_role(role: Role) -> RolePart:
         type="filepath",
         interactive=True,
         columns=4,
-        height=260,
+        height=290,
         object_fit="cover",
         fit_columns=False,
         buttons=["fullscreen"],
