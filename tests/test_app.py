@@ -13,7 +13,7 @@ import running
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 from running import PATIENCE, running_app
-from visiting import consent, load_examples, open_tab, start_training
+from visiting import choose_count, consent, load_examples, open_tab, start_training
 
 pytestmark = running.needs_browser
 
@@ -62,8 +62,7 @@ def test_from_photos_through_a_refresh_to_kept_portraits(page: Page, tmp_path: P
 
     page.locator("#to-portraits").click()
     expect(page.locator("#adapter-status")).to_contain_text("8 steps")
-    page.locator("#count input[type=number]").fill("3")
-    page.locator("#count input[type=number]").blur()
+    choose_count(page, 3)
     page.get_by_label("with glasses").check()
     page.get_by_label("2×").check()
     page.locator("#draw").click()

@@ -15,6 +15,7 @@ from gradio.context import LocalContext
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 from running import PATIENCE, running_app
+from visiting import choose_count
 
 from magicapture import hub
 from magicapture.faces import FaceEngine
@@ -242,8 +243,7 @@ def test_a_japanese_visitor_reads_japanese_from_the_first_photo_to_the_portrait(
 
     page.get_by_role("button", name="ポートレートを作る").first.click()
     expect(page.locator("#adapter-status")).to_contain_text("使用中: クイック")
-    page.locator("#count input[type=number]").fill("1")
-    page.locator("#count input[type=number]").blur()
+    choose_count(page, 1)
     page.locator("#draw").click()
     expect(page.locator("#portraits-said")).to_contain_text("ポートレートが1枚できました。")
     assert english_on(page) == []

@@ -15,7 +15,7 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AuthenticationError
 from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect
 from running import PATIENCE, ROOT, running_app
-from visiting import load_examples, open_tab, start_training
+from visiting import choose_count, load_examples, open_tab, start_training
 
 from magicapture.faces import EngineUnavailableError, load_engine
 from magicapture.settings import settings
@@ -104,8 +104,7 @@ def test_nothing_leaves_the_machine_from_sign_in_to_portraits(
     start_training(page, steps=4)
     expect(page.locator("#training-result")).to_contain_text("Your adapter is ready: 4 steps")
     page.locator("#to-portraits").click()
-    page.locator("#count input[type=number]").fill("1")
-    page.locator("#count input[type=number]").blur()
+    choose_count(page, 1)
     page.locator("#draw").click()
     expect(page.locator("#portraits-said")).to_contain_text("portraits of 128 × 128 pixels")
     page.locator("#portraits .grid-container button").first.click()

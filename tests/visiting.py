@@ -29,3 +29,10 @@ def start_training(page: Page, steps: int | None = None) -> None:
         expect(page.locator("#ready")).to_contain_text(f"{steps} steps")
     page.locator("#start-training").click()
     expect(page.locator("#progress")).to_contain_text("step")
+
+
+def choose_count(page: Page, count: int) -> None:
+    field = page.locator("#count input[type=number]")
+    field.fill(str(count))
+    field.blur()
+    expect(page.locator("#count input[type=range]")).to_have_value(str(count))  # until then the old one is sent

@@ -27,7 +27,7 @@ GAPS = {
 }
 """Texts of Gradio's own that it lacks, by its keys."""
 SPEAKING = {"html", "button"}
-"""Components whose value is a text. Not the one to sign in with: it tells by its caption whether somebody is."""
+"""Components whose value is a text. The button to sign in tells by its own whether somebody is: no catalogue has it."""
 
 
 def visitors_language() -> str:
