@@ -69,7 +69,6 @@ class Comparison:
             "leak": leak,
             "diversity": diversity(images),
             "real_likeness": yardstick.real_likeness,
-            "photo_style": yardstick.photo_style,
             "portraits": [measure(image, yardstick, self.engine) for image in images],
         }
 

@@ -33,14 +33,13 @@ class Yardstick:
 
     ``photos``: photos of the person that training did not see, as the judge's descriptors (N, 128); ``person`` and
     ``style``: the references of the training. ``real_likeness``: that of the person's photos in the training, which
-    nothing honest exceeds by much; ``photo_style``: their style score, which is that of showing only the person.
+    nothing honest exceeds by much.
     """
 
     photos: np.ndarray
     person: list[Reference]
     style: list[Reference]
     real_likeness: float
-    photo_style: float
 
     @classmethod
     def of(
@@ -52,8 +51,7 @@ class Yardstick:
             raise ValueError("No face is found in the photos to judge on: choose others.")
         photos = np.stack(known)
         real = [likeness_to(photos, reference.image, engine) or 0.0 for reference in person]
-        styles = [style_score(style, reference.image, reference.mask) for reference in person]
-        return cls(photos, person, style, float(np.mean(real)), float(np.mean(styles)))
+        return cls(photos, person, style, float(np.mean(real)))
 
 
 def likeness_to(photos: np.ndarray, image: Image.Image, engine: FaceEngine) -> float | None:
@@ -62,16 +60,17 @@ def likeness_to(photos: np.ndarray, image: Image.Image, engine: FaceEngine) -> f
     return None if found is None else closeness(found, photos)
 
 
-def style_score(style: list[Reference], image: Image.Image, mask: np.ndarray | None) -> float:
-    """Give the mean cosine to the pictures of ``style``, in [-1, 1]; ``mask`` leaves the face of ``image`` out."""
+def style_score(references: list[Reference], image: Image.Image, mask: np.ndarray | None) -> float:
+    """Give the mean cosine to the look of ``references``, in [-1, 1]; ``mask`` leaves the face of ``image`` out."""
     features = style_features(image, mask)
-    return float(np.mean([float(features @ style_features(r.image, r.mask)) for r in style]))
+    return float(np.mean([float(features @ style_features(r.image, r.mask)) for r in references]))
 
 
 def measure(image: Image.Image, yardstick: Yardstick, engine: FaceEngine) -> dict[str, float | bool | None]:
     """Measure one portrait.
 
-    ``likeness`` is None without a face; ``sharpness`` (Laplacian over contrast of the face) too; ``copied`` tells
+    ``likeness`` is None without a face; ``sharpness`` (Laplacian over contrast of the face) too. ``style`` and
+    ``photo_style``: cosines to the look of the style's pictures, and to that of the person's photos. ``copied`` tells
     whether it repeats one photo of the training, by its embedding or its pixels.
     """
     faces = engine.detect(image)
@@ -81,6 +80,7 @@ def measure(image: Image.Image, yardstick: Yardstick, engine: FaceEngine) -> dic
     return {
         "likeness": likeness_to(yardstick.photos, image, engine),
         "style": style_score(yardstick.style, image, mask),
+        "photo_style": style_score(yardstick.person, image, mask),
         "sharpness": face_sharpness(image, faces[0]) if faces else None,
         "copied": nearest >= COPY_COSINE or min(pixel_distance(image, r.image) for r in references) < COPY_PIXELS,
     }

@@ -39,10 +39,10 @@ LEGEND = """\
 a state looks at; two photos of one person have about 0.6, strangers about 0.2; a portrait without a face counts 0.
 **Of the way**: the same, from the untouched base (0 %) to real photos of the person (100 %). **Style**: cosine of
 ImageNet features to the style's pictures, faces masked out. **Copied**: portraits that repeat one photo of the
-training. **Only the person**: no more style than the person's own photos; **only the style**: no more likeness than
-the untouched base has. **Leak**: share of the person's attention outside the face. **Diversity**: mean 1 − cos
-between portraits. **Sharpness**: Laplacian over contrast of the face. In brackets: bootstrap 95 % intervals over
-pairs of person and style."""
+training. **Only the person**: a look nearer to the person's photos than to the style; **only the style**: no more
+likeness than the untouched base has. **Leak**: share of the person's attention outside the face. **Diversity**:
+mean 1 − cos between portraits. **Sharpness**: Laplacian over contrast of the face. In brackets: bootstrap 95 %
+intervals over pairs of person and style."""
 PLOT = 420
 """Side of the scatter plot, in its own units."""
 SIDE, CAPTION = 96, 190

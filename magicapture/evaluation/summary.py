@@ -36,9 +36,9 @@ class Summary:
 
     ``likeness``: 1 − dlib distance to unseen photos, 0 without a face; ``way``: the same as a share of the way from the
     untouched base (0) to the person's real photos (1); ``style``: cosine; ``faceless``, ``copied``: shares;
-    ``person_only``, ``style_only``: shares of portraits with no more style than the person's photos have, and with no
-    more likeness than the untouched base; ``leak``: of the person's attention outside the face; ``seconds``: of the
-    training.
+    ``person_only``, ``style_only``: shares of portraits whose look is nearer to the person's photos than to the style,
+    and with no more likeness than the untouched base; ``leak``: of the person's attention outside the face;
+    ``seconds``: of the training.
     """
 
     likeness: Estimate
@@ -111,7 +111,7 @@ FIGURES: dict[str, Callable[[dict, float | None], float | None]] = {
     "style": lambda cell, _: _mean(cell, lambda portrait: portrait["style"]),
     "faceless": lambda cell, _: _mean(cell, lambda portrait: portrait["likeness"] is None),
     "copied": lambda cell, _: _mean(cell, lambda portrait: portrait["copied"]),
-    "person_only": lambda cell, _: _mean(cell, lambda portrait: portrait["style"] <= cell["photo_style"]),
+    "person_only": lambda cell, _: _mean(cell, lambda portrait: portrait["photo_style"] >= portrait["style"]),
     "style_only": _style_only,
     "leak": lambda cell, _: cell["leak"],
     "diversity": lambda cell, _: cell["diversity"],
