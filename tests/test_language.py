@@ -214,7 +214,7 @@ def english_on(page: Page) -> list[str]:
 def test_a_japanese_visitor_reads_japanese_from_the_first_photo_to_the_portrait(page: Page, tmp_path: Path) -> None:
     expect(page.get_by_role("tab", name="参考写真")).to_be_visible()
     assert page.locator("html").get_attribute("lang") == "ja"
-    page.get_by_label("私はこれらの写真を使用できます").check()
+    page.get_by_label("これらの写真を使う許可があります").check()
     Image.new("RGB", (300, 300), "white").save(tmp_path / "wall.png")
     page.locator("#person-photos input[type=file]").first.set_input_files(tmp_path / "wall.png")
     expect(page.locator("#person-verdicts")).to_contain_text("顔が見つかりませんでした。")

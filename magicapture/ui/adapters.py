@@ -81,9 +81,11 @@ def _build_shelf() -> Shelf:
     menu = gr.Dropdown([], label="My adapters", elem_id="adapters-menu")
     facts = gr.HTML(note(NOTHING), elem_id="adapter-facts", min_height=60)
     with gr.Row():
-        use_button = gr.Button("Make portraits", variant="primary", interactive=False, elem_id="use-adapter")
-        download = gr.DownloadButton("Download (zip)", interactive=False, elem_id="download-chosen")
-        delete_button = gr.Button("Delete", interactive=False, elem_id="delete-adapter")
+        use_button = gr.Button(
+            "Make portraits", variant="primary", interactive=False, min_width=110, elem_id="use-adapter"
+        )
+        download = gr.DownloadButton("Download (zip)", interactive=False, min_width=110, elem_id="download-chosen")
+        delete_button = gr.Button("Delete", interactive=False, min_width=110, elem_id="delete-adapter")
     title = gr.Textbox(label="Title", max_length=60, interactive=False, elem_id="adapter-title")
     rename_button = gr.Button("Rename", interactive=False, size="sm", elem_id="rename-adapter")
     said = gr.HTML("", elem_id="adapters-said", min_height=32)

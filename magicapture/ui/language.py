@@ -23,6 +23,7 @@ VISIBLE = re.compile(r'(>|(?:alt|aria-label)=")\s*([^<>"]*[^<>"\s])\s*(?=[<"])')
 GAPS = {
     "common.complete": "Complete",
     "common.progress": "Progress",
+    "common.webcam": "Take a photo",
     "status.queue_position": "In queue: {position} of {size}",
 }
 """Texts of Gradio's own that it lacks, by its keys."""
