@@ -101,7 +101,7 @@ def _cell(key: str, summary: Summary) -> str:
     if found.mean is None:
         return "–"
     if key in IN_PERCENT:
-        return f"{found.mean:.0%}"
+        return f"{round(found.mean, 2) + 0:.0%}"  # + 0: no "-0%"
     digits = 0 if key == "seconds" else 2
     interval = f" [{found.low:.{digits}f}, {found.high:.{digits}f}]" if key in WITH_INTERVAL else ""
     return f"{found.mean:.{digits}f}{interval}"
