@@ -43,8 +43,8 @@ training. **Only the person**: a look nearer to the person's photos than to the 
 likeness than the untouched base has. **Leak**: share of the person's attention outside the face. **Diversity**:
 mean 1 − cos between portraits. **Sharpness**: Laplacian over contrast of the face. In brackets: bootstrap 95 %
 intervals over pairs of person and style."""
-PLOT = 420
-"""Side of the scatter plot, in its own units."""
+PLOT, KEY = 420, 280
+"""Side of the scatter plot and width of its key, in its own units."""
 SIDE, CAPTION = 96, 190
 """Of the contact sheet's pictures and of the methods' names beside them, in pixels."""
 SHOWN = 4
@@ -129,18 +129,17 @@ def scatter_plot(summaries: dict[str, Summary]) -> str:
     drawn = {METHODS[name].title: (s.likeness, s.style) for name, s in summaries.items()}
     across, up = zip(*drawn.values(), strict=True)
     x, y = _scale(across, 40, PLOT - 20), _scale(up, PLOT - 40, 20)
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {PLOT + 160} {PLOT}" font-family="sans-serif">']
-    parts.append(f'<rect width="{PLOT + 160}" height="{PLOT}" fill="white"/>')
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {PLOT + KEY} {PLOT}" font-family="sans-serif">']
+    parts.append(f'<rect width="{PLOT + KEY}" height="{PLOT}" fill="white"/>')
     parts.append(f'<text x="{PLOT / 2}" y="{PLOT - 8}" font-size="13" text-anchor="middle">likeness →</text>')
     parts.append(f'<text x="14" y="{PLOT / 2}" font-size="13" transform="rotate(-90 14 {PLOT / 2})">style →</text>')
-    for title, (likeness, style) in drawn.items():
+    for number, (title, (likeness, style)) in enumerate(drawn.items(), start=1):
         parts.append(f'<path stroke="#999" d="M{x(likeness.low)} {y(style.mean)} H{x(likeness.high)}"/>')
         parts.append(f'<path stroke="#999" d="M{x(likeness.mean)} {y(style.low)} V{y(style.high)}"/>')
         parts.append(f'<circle cx="{x(likeness.mean)}" cy="{y(style.mean)}" r="4" fill="#bd6446"/>')
-        parts.append(
-            f'<text x="{x(likeness.mean) + 7}" y="{y(style.mean) - 6}" font-size="12">{title}: '
-            f"{likeness.mean:.2f}, {style.mean:.2f}</text>"
-        )
+        parts.append(f'<text x="{x(likeness.mean) + 6}" y="{y(style.mean) - 6}" font-size="13">{number}</text>')
+        key = f"{number}  {title}: {likeness.mean:.2f}, {style.mean:.2f}"
+        parts.append(f'<text x="{PLOT}" y="{20 * number + 10}" font-size="12">{key}</text>')
     return "\n".join([*parts, "</svg>\n"])
 
 
