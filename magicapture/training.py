@@ -207,6 +207,16 @@ class Training:
         return self._step_seconds * (self.config.steps - self.progress.step)
 
 
+def train(
+    base: Base, engine: FaceEngine, person: list[Reference], style: list[Reference], config: TrainConfig
+) -> Adapter:
+    """Train to the end, looking at no event; gives the adapter. Raises ``ValueError`` as ``Training`` does."""
+    with Training(base, engine, person, style, config) as training:
+        for _ in training:
+            pass
+        return training.adapter()
+
+
 def _to_cpu(value: object) -> object:
     """Copy every tensor in nested dictionaries and lists to the CPU."""
     if isinstance(value, Tensor):

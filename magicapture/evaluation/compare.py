@@ -44,11 +44,6 @@ class Comparison:
                 part.replace(path)
             yield json.loads(path.read_text())
 
-    def references(self, cell: Cell) -> tuple[list[Reference], list[Reference]]:
-        """Give the references of a cell's person and style."""
-        _, photos = split(photos_in(self.people[cell.person]))
-        return self._checked(photos, "person"), self._checked(photos_in(self.styles[cell.style]), "style")
-
     def _compute(self, cell: Cell) -> dict:
         """Train, draw and measure one cell."""
         method, yardstick = METHODS[cell.method], self.yardstick(cell.person, cell.style)
@@ -79,8 +74,8 @@ class Comparison:
             image.save(path)
 
     def _yardstick(self, person: int, style: int) -> Yardstick:
-        unseen, _ = split(photos_in(self.people[person]))
-        references = self.references(Cell("", person, style, 0))
+        unseen, trained = split(photos_in(self.people[person]))
+        references = self._checked(trained, "person"), self._checked(photos_in(self.styles[style]), "style")
         return Yardstick.of([read_photo(path)[0] for path in unseen], *references, self.engine)
 
     def _checked(self, photos: list[Path], role: Role) -> list[Reference]:

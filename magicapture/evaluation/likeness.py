@@ -20,7 +20,7 @@ from magicapture.faces import FaceEngine, load_engine
 from magicapture.generation import draw_untouched, generate
 from magicapture.photos import read_photo
 from magicapture.references import check_photos
-from magicapture.training import Training
+from magicapture.training import train
 
 UNTOUCHED_PROMPT = "an oil painting of a person"
 """What the untouched base is asked for: the look of ``renaissance_oil`` in words that it knows."""
@@ -32,10 +32,7 @@ def train_person(
     """Train an adapter for one person."""
     person = check_photos(photos, "person", engine, base.resolution).references
     look = check_photos(style, "style", engine, base.resolution).references
-    with Training(base, engine, person, look, replace(PRESETS[preset], seed=seed)) as training:
-        for _ in training:
-            pass
-        return training.adapter()
+    return train(base, engine, person, look, replace(PRESETS[preset], seed=seed))
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from magicapture.faces import FaceEngine
 from magicapture.generation import draw, draw_untouched
 from magicapture.material import Material
 from magicapture.references import Reference
-from magicapture.training import Training
+from magicapture.training import train
 
 UNTOUCHED_PROMPT = "a portrait of a person"
 
@@ -50,10 +50,7 @@ def _magicapture(*off: Term, preset: str | None = None) -> Callable[[Task], Abst
     def learn(task: Task) -> Iterator[Draw]:
         config = replace(PRESETS[preset or task.preset], seed=task.seed, off=frozenset(off))
         config = config.with_steps(task.steps) if task.steps else config
-        with Training(task.base, task.engine, task.person, task.style, config) as training:
-            for _ in training:
-                pass
-            adapter = training.adapter()
+        adapter = train(task.base, task.engine, task.person, task.style, config)
         with applied(task.base, adapter):
             yield lambda seeds: list(draw(task.base, seeds, GenerateConfig()))
 

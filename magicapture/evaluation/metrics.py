@@ -6,6 +6,7 @@ from itertools import combinations
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from magicapture.attention import record_attention, refocusing_layers, token_maps
 from magicapture.bases import Base
@@ -33,13 +34,16 @@ class Yardstick:
 
     ``photos``: photos of the person that training did not see, as the judge's descriptors (N, 128); ``person`` and
     ``style``: the references of the training. ``real_likeness``: that of the person's photos in the training, which
-    nothing honest exceeds by much.
+    nothing honest exceeds by much. ``photo_look`` and ``style_look``: (F,) mean features of the references, faces
+    masked out: the mean cosine to all of them is the product with their mean.
     """
 
     photos: np.ndarray
     person: list[Reference]
     style: list[Reference]
     real_likeness: float
+    photo_look: Tensor
+    style_look: Tensor
 
     @classmethod
     def of(
@@ -51,7 +55,7 @@ class Yardstick:
             raise ValueError("No face is found in the photos to judge on: choose others.")
         photos = np.stack(known)
         real = [likeness_to(photos, reference.image, engine) or 0.0 for reference in person]
-        return cls(photos, person, style, float(np.mean(real)))
+        return cls(photos, person, style, float(np.mean(real)), _mean_look(person), _mean_look(style))
 
 
 def likeness_to(photos: np.ndarray, image: Image.Image, engine: FaceEngine) -> float | None:
@@ -60,10 +64,8 @@ def likeness_to(photos: np.ndarray, image: Image.Image, engine: FaceEngine) -> f
     return None if found is None else closeness(found, photos)
 
 
-def style_score(references: list[Reference], image: Image.Image, mask: np.ndarray | None) -> float:
-    """Give the mean cosine to the look of ``references``, in [-1, 1]; ``mask`` leaves the face of ``image`` out."""
-    features = style_features(image, mask)
-    return float(np.mean([float(features @ style_features(r.image, r.mask)) for r in references]))
+def _mean_look(references: list[Reference]) -> Tensor:
+    return torch.stack([style_features(r.image, r.mask) for r in references]).mean(dim=0)
 
 
 def measure(image: Image.Image, yardstick: Yardstick, engine: FaceEngine) -> dict[str, float | bool | None]:
@@ -77,10 +79,11 @@ def measure(image: Image.Image, yardstick: Yardstick, engine: FaceEngine) -> dic
     mask = engine.face_mask(image, faces[0]) if faces else None
     nearest = max((float(faces[0].embedding @ r.embedding) for r in yardstick.person), default=0.0) if faces else 0.0
     references = [*yardstick.person, *yardstick.style]
+    look = style_features(image, mask)
     return {
         "likeness": likeness_to(yardstick.photos, image, engine),
-        "style": style_score(yardstick.style, image, mask),
-        "photo_style": style_score(yardstick.person, image, mask),
+        "style": float(look @ yardstick.style_look),
+        "photo_style": float(look @ yardstick.photo_look),
         "sharpness": face_sharpness(image, faces[0]) if faces else None,
         "copied": nearest >= COPY_COSINE or min(pixel_distance(image, r.image) for r in references) < COPY_PIXELS,
     }

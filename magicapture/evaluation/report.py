@@ -152,9 +152,10 @@ def _scale(estimates: Sequence[Estimate], start: float, end: float) -> Callable[
 def contact_sheet(comparison: Comparison, table: Table) -> Image.Image:
     """Lay out the methods of ``table`` on the first pair, below the references; the same seeds stand side by side."""
     first = [cell for cell in table.cells() if (cell.person, cell.style, cell.seed) == (0, 0, 0)]
-    person, style = comparison.references(first[0])
+    yardstick = comparison.yardstick(0, 0)
     shown = min(SHOWN, comparison.plan.images)
-    rows = [("the person", [r.image for r in person]), ("the style", [r.image for r in style])]
+    rows = [("the person", [r.image for r in yardstick.person])]
+    rows.append(("the style", [r.image for r in yardstick.style]))
     for cell in first:
         pictures = [Image.open(picture_of(comparison.out, cell, place)).convert("RGB") for place in range(shown)]
         rows.append((METHODS[cell.method].title, pictures))
