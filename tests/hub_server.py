@@ -213,11 +213,17 @@ class Handler(BaseHTTPRequestHandler):
 @contextmanager
 def running_hub() -> Iterator[Hub]:
     """Answer on a free port for the length of a ``with`` block."""
-    with Hub() as hub:
-        thread = Thread(target=hub.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield hub
-        finally:
-            hub.shutdown()
-            thread.join()
+    with Hub() as hub, serving(hub):
+        yield hub
+
+
+@contextmanager
+def serving(server: ThreadingHTTPServer) -> Iterator[None]:
+    """Let ``server`` answer for the length of a ``with`` block."""
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        thread.join()

@@ -10,9 +10,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from hub_server import serving
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
@@ -123,11 +123,5 @@ class Handler(BaseHTTPRequestHandler):
 @contextmanager
 def running_provider(space_host: str, account: str, token: str) -> Iterator[Provider]:
     """Answer on a free port for the length of a ``with`` block."""
-    with Provider(space_host, account, token) as provider:
-        thread = Thread(target=provider.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield provider
-        finally:
-            provider.shutdown()
-            thread.join()
+    with Provider(space_host, account, token) as provider, serving(provider):
+        yield provider
