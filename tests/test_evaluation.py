@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from running import ROOT
 
 from magicapture.concepts import concept_tokens, initial_rows
@@ -29,14 +29,21 @@ def portrait(likeness: float | None, style: float, *, copied: bool = False) -> d
     return {
         "likeness": likeness,
         "style": style,
-        "photo_style": 0.3,
         "sharpness": None if likeness is None else 0.5,
         "copied": copied,
+        "copy_paste": 0.2,
     }
 
 
 def cell(method: str, *portraits: dict) -> dict:
-    anchors = {"leak": None, "diversity": 0.1, "real_likeness": 0.6, "training_seconds": 5.0}
+    anchors = {
+        "leak": None,
+        "diversity": 0.1,
+        "real_likeness": 0.6,
+        "photos_style": 0.3,
+        "own_style": 0.8,
+        "training_seconds": 5.0,
+    }
     return {"method": method, "person": 0, "style": 0, "seed": 0, "portraits": list(portraits), **anchors}
 
 
@@ -55,6 +62,11 @@ def test_shares_are_of_portraits_and_a_missing_face_counts_as_no_likeness() -> N
     assert ours.style_only.mean == 0.5  # the one without a face and the one no closer than the untouched base's mean
     assert ours.sharpness.mean == 0.5
     assert by_person(RESULTS, TABLE)["untouched"] == [pytest.approx(0.2)]
+
+
+def test_photos_that_look_like_the_style_themselves_say_nothing_of_collapse() -> None:
+    alike = {**RESULTS[1], "photos_style": 0.75}
+    assert summarise([RESULTS[0], alike], TABLE)["magicapture"].person_only.mean is None
 
 
 def test_what_was_not_measured_is_no_zero() -> None:
@@ -87,7 +99,12 @@ def test_a_copied_photo_is_told_from_a_portrait(
     copy = measure(person[0].image, yardstick, builtin)
     assert copy["copied"]
     assert copy["likeness"] > 0.6
-    assert copy["style"] < copy["photo_style"]
+    assert copy["copy_paste"] == pytest.approx(1)
+    assert measure(ImageOps.mirror(person[0].image), yardstick, builtin)["copied"]
+    again = measure(portrait, yardstick, builtin)  # a photo that training did not see
+    assert (again["copied"], again["copy_paste"] < 0) == (False, True)
+    assert copy["style"] == pytest.approx(yardstick.photos_style, abs=0.1)
+    assert yardstick.photos_style < yardstick.own_style
     nobody = measure(Image.linear_gradient("L").convert("RGB"), yardstick, builtin)
     assert (nobody["likeness"], nobody["sharpness"], nobody["copied"]) == (None, None, False)
     assert yardstick.real_likeness == pytest.approx(copy["likeness"], abs=0.1)
@@ -124,6 +141,14 @@ def test_plans_that_come_along_can_be_read_and_wrong_ones_say_why(tmp_path: Path
         Comparison(Plan("*", "*", 1, [Table("t", ["magic"], 1, 1)]), tmp_path, tmp_path)
     with pytest.raises(PlanError, match="wants 1 folders"):
         Comparison(Plan("x*", "x*", 1, [TABLE]), tmp_path, tmp_path)
+
+
+def test_nobody_judges_his_own_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in ("p1", "s1"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.setenv("MAGICAPTURE_FACE_ENGINE", "builtin")
+    with pytest.raises(PlanError, match="builtin cannot judge the engine builtin: choose from dlib"):
+        Comparison(Plan("p*", "s*", 1, [TABLE], judge="builtin"), tmp_path, tmp_path)
 
 
 def test_judged_photos_are_never_trained_on() -> None:

@@ -11,6 +11,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from magicapture.bases import Base, load_base
+from magicapture.evaluation.judge import JUDGES
 from magicapture.evaluation.methods import METHODS, Task
 from magicapture.evaluation.metrics import Yardstick, attention_leak, diversity, measure
 from magicapture.evaluation.plan import Cell, Plan, PlanError, photos_in, picture_of, split
@@ -23,13 +24,20 @@ class Comparison:
     """A plan on the photos below ``data``, with its results below ``out``."""
 
     def __init__(self, plan: Plan, data: Path, out: Path) -> None:
-        """Load the base. Raises ``PlanError`` for a method that is unknown, or when photos are missing."""
+        """Load the base.
+
+        Raises ``PlanError`` for an unknown method, a judge that is unknown or stands in the loss, and missing photos.
+        """
         if unknown := {cell.method for cell in plan.cells()} - METHODS.keys():
             raise PlanError(f"There is no method {', '.join(sorted(unknown))}: choose from {', '.join(METHODS)}.")
         self.plan, self.out = plan, out
         self.people, self.styles = plan.folders(data)
         self.base: Base = load_base(plan.base)
         self.engine: FaceEngine = load_engine()
+        if plan.judge not in JUDGES or plan.judge == self.engine.name:
+            raise PlanError(
+                f"{plan.judge} cannot judge the engine {self.engine.name}: choose from {', '.join(JUDGES)}."
+            )
         self.yardstick = lru_cache(maxsize=4)(self._yardstick)
 
     def run(self) -> Iterator[dict]:
@@ -64,6 +72,8 @@ class Comparison:
             "leak": leak,
             "diversity": diversity(images),
             "real_likeness": yardstick.real_likeness,
+            "photos_style": yardstick.photos_style,
+            "own_style": yardstick.own_style,
             "portraits": [measure(image, yardstick, self.engine) for image in images],
         }
 
@@ -76,7 +86,7 @@ class Comparison:
     def _yardstick(self, person: int, style: int) -> Yardstick:
         unseen, trained = split(photos_in(self.people[person]))
         references = self._checked(trained, "person"), self._checked(photos_in(self.styles[style]), "style")
-        return Yardstick.of([read_photo(path)[0] for path in unseen], *references, self.engine)
+        return Yardstick.of([read_photo(path)[0] for path in unseen], *references, self.engine, JUDGES[self.plan.judge])
 
     def _checked(self, photos: list[Path], role: Role) -> list[Reference]:
         found = check_photos(photos, role, self.engine, self.base.resolution)

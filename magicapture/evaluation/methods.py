@@ -13,7 +13,7 @@ from magicapture.evaluation import baselines
 from magicapture.evaluation.baselines import BaselineConfig
 from magicapture.faces import FaceEngine
 from magicapture.generation import draw, draw_untouched
-from magicapture.material import Material
+from magicapture.material import Material, prepare
 from magicapture.references import Reference
 from magicapture.training import train
 
@@ -79,9 +79,18 @@ def _copy(task: Task) -> Iterator[Draw]:
     yield lambda seeds: [task.person[seed % len(task.person)].image for seed in seeds]
 
 
+@contextmanager
+def _redrawn(task: Task) -> Iterator[Draw]:
+    role = prepare(task.base, task.person)
+    pictures = task.base.decode(role.mean[:, 0]).detach()
+    images = task.base.pipeline.image_processor.postprocess(pictures)
+    yield lambda seeds: [images[seed % len(images)] for seed in seeds]
+
+
 METHODS = {
     "untouched": Method("The untouched base", _untouched, speaks=False),
     "copy": Method("Copy a photo of the person", _copy, speaks=False),
+    "redrawn": Method("That photo by the base's autoencoder", _redrawn, speaks=False),
     "magicapture": Method("MagiCapture (ours)", _magicapture()),
     "published": Method("MagiCapture as published", _magicapture(preset="paper")),
     "no_identity": Method("ours, without identity", _magicapture("identity")),

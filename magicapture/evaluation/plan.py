@@ -49,7 +49,7 @@ class Plan:
 
     ``people`` and ``styles``: patterns of folders; ``images``: portraits of each cell; ``steps``: of every training, 0
     for the number that a method has by itself; ``pictures``: whether the report shows portraits, which those of real
-    people who have not agreed to it must not.
+    people who have not agreed to it must not; ``judge``: who measures likeness, another than stands in the loss.
     """
 
     people: str
@@ -60,6 +60,7 @@ class Plan:
     preset: str = "quick"
     steps: int = 0
     pictures: bool = True
+    judge: str = "dlib"
 
     def cells(self) -> list[Cell]:
         """List the cells of all tables, each once."""
@@ -75,13 +76,6 @@ class Plan:
             if len(folders) < count:
                 raise PlanError(f"The plan wants {count} folders {pattern} below {data}; {len(folders)} are there.")
         return found
-
-
-def _folders(data: Path, pattern: str, wanted: int) -> list[Path]:
-    found = sorted(path for path in data.glob(pattern) if path.is_dir())
-    if len(found) < wanted:
-        raise PlanError(f"The plan wants {wanted} folders {pattern} below {data}; {len(found)} are there.")
-    return found[:wanted]
 
 
 def load_plan(name: str) -> Plan:

@@ -25,6 +25,7 @@ COLUMNS = {
     "style": "style ↑",
     "faceless": "no face ↓",
     "copied": "copied ↓",
+    "copy_paste": "copy-paste ↓",
     "person_only": "only the person ↓",
     "style_only": "only the style ↓",
     "leak": "leak ↓",
@@ -35,14 +36,15 @@ COLUMNS = {
 WITH_INTERVAL = ("likeness", "style")
 IN_PERCENT = ("way", "faceless", "copied", "person_only", "style_only")
 LEGEND = """\
-**Likeness**: 1 − dlib distance to photos that training did not see, with a recogniser that no loss and no choice of
-a state looks at; two photos of one person have about 0.6, strangers about 0.2; a portrait without a face counts 0.
-**Of the way**: the same, from the untouched base (0 %) to real photos of the person (100 %). **Style**: cosine of
-ImageNet features to the style's pictures, faces masked out. **Copied**: portraits that repeat one photo of the
-training. **Only the person**: a look nearer to the person's photos than to the style; **only the style**: no more
-likeness than the untouched base has. **Leak**: share of the person's attention outside the face. **Diversity**:
-mean 1 − cos between portraits. **Sharpness**: Laplacian over contrast of the face. In brackets: bootstrap 95 %
-intervals over pairs of person and style."""
+**Likeness**: 1 − distance to photos that training did not see, by a recogniser that no loss and no choice of a state
+looks at (dlib, where nothing else is said: two photos of one person have about 0.6, strangers about 0.2); a portrait
+without a face counts 0. **Of the way**: the same, from the untouched base (0 %) to real photos of the person (100 %).
+**Style**: cosine of ImageNet features to the style's pictures, faces masked out. **Copied**: portraits whose pixels
+repeat one photo of the training. **Copy-paste**: from the person in general (0) to the face of one photo of the
+training (1). **Only the person**: no more of the style than the person's photos have by themselves, on the pairs where
+photos and style are told apart; **only the style**: no more likeness than the untouched base has. **Leak**: share of
+the person's attention outside the face. **Diversity**: mean 1 − cos between portraits. **Sharpness**: Laplacian over
+contrast of the face. In brackets: bootstrap 95 % intervals over pairs of person and style."""
 PLOT, KEY = 420, 280
 """Side of the scatter plot and width of its key, in its own units."""
 SIDE, CAPTION = 96, 190

@@ -9,6 +9,9 @@ from magicapture.evaluation.plan import Table
 
 RESAMPLES, INTERVAL = 2000, (2.5, 97.5)
 """Of the bootstrap: how often cells are drawn anew, and the percentiles that are given."""
+TOLD_APART = 0.1
+"""Where the style's pictures are no nearer to each other than this much more than the person's photos are to them, the
+look is the photos' own, and nothing says whether a portrait has it."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +39,9 @@ class Summary:
 
     ``likeness``: 1 − dlib distance to unseen photos, 0 without a face; ``way``: the same as a share of the way from the
     untouched base (0) to the person's real photos (1); ``style``: cosine; ``faceless``, ``copied``: shares;
-    ``person_only``, ``style_only``: shares of portraits whose look is nearer to the person's photos than to the style,
-    and with no more likeness than the untouched base; ``leak``: of the person's attention outside the face;
-    ``seconds``: of the training.
+    ``copy_paste``: from the person in general (0) to the face of one seen photo (1); ``person_only``, ``style_only``:
+    shares of portraits with no more of the style than the person's photos have, and with no more likeness than the
+    untouched base; ``leak``: of the person's attention outside the face; ``seconds``: of the training.
     """
 
     likeness: Estimate
@@ -46,6 +49,7 @@ class Summary:
     style: Estimate
     faceless: Estimate
     copied: Estimate
+    copy_paste: Estimate
     person_only: Estimate
     style_only: Estimate
     leak: Estimate
@@ -101,6 +105,12 @@ def _way(cell: dict, untouched: float | None) -> float | None:
     return (likeness(cell) - untouched) / (cell["real_likeness"] - untouched)
 
 
+def _person_only(cell: dict) -> float | None:
+    if cell["own_style"] - cell["photos_style"] < TOLD_APART:
+        return None
+    return _mean(cell, lambda portrait: portrait["style"] <= cell["photos_style"])
+
+
 def _style_only(cell: dict, untouched: float | None) -> float | None:
     return None if untouched is None else _mean(cell, lambda portrait: (portrait["likeness"] or 0.0) <= untouched)
 
@@ -111,7 +121,8 @@ FIGURES: dict[str, Callable[[dict, float | None], float | None]] = {
     "style": lambda cell, _: _mean(cell, lambda portrait: portrait["style"]),
     "faceless": lambda cell, _: _mean(cell, lambda portrait: portrait["likeness"] is None),
     "copied": lambda cell, _: _mean(cell, lambda portrait: portrait["copied"]),
-    "person_only": lambda cell, _: _mean(cell, lambda portrait: portrait["photo_style"] >= portrait["style"]),
+    "copy_paste": lambda cell, _: _mean(cell, lambda portrait: portrait["copy_paste"]),
+    "person_only": lambda cell, _: _person_only(cell),
     "style_only": _style_only,
     "leak": lambda cell, _: cell["leak"],
     "diversity": lambda cell, _: cell["diversity"],
