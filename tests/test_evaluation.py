@@ -12,13 +12,16 @@ import tiny
 import torch
 from PIL import Image, ImageOps
 from running import ROOT
+from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from magicapture.concepts import concept_tokens, initial_rows
 from magicapture.evaluation.compare import Comparison
-from magicapture.evaluation.judge import closeness
+from magicapture.evaluation.judge import closeness, dlib_descriptor
+from magicapture.evaluation.looks import ClipLook, ImageNetLook
 from magicapture.evaluation.metrics import Yardstick, attention_leak, diversity, measure, pixel_distance
 from magicapture.evaluation.plan import Cell, Plan, PlanError, Table, load_plan, plan_names, split
-from magicapture.evaluation.summary import Estimate, by_person, summarise
+from magicapture.evaluation.report import group_rows
+from magicapture.evaluation.summary import Estimate, by_group, summarise
 from magicapture.faces import FaceEngine
 from magicapture.references import CheckedSet, check_photos
 
@@ -31,6 +34,7 @@ def portrait(likeness: float | None, style: float, *, copied: bool = False) -> d
         "style": style,
         "sharpness": None if likeness is None else 0.5,
         "copied": copied,
+        "aesthetic": None,
         "copy_paste": 0.2,
     }
 
@@ -61,7 +65,7 @@ def test_shares_are_of_portraits_and_a_missing_face_counts_as_no_likeness() -> N
     assert ours.person_only.mean == 0.25  # the one with style 0.1, nearer to the photos with 0.3
     assert ours.style_only.mean == 0.5  # the one without a face and the one no closer than the untouched base's mean
     assert ours.sharpness.mean == 0.5
-    assert by_person(RESULTS, TABLE)["untouched"] == [pytest.approx(0.2)]
+    assert by_group(RESULTS, TABLE, [[0]])["magicapture"] == [pytest.approx((0.35, 0.25))]
 
 
 def test_photos_that_look_like_the_style_themselves_say_nothing_of_collapse() -> None:
@@ -95,7 +99,7 @@ def test_a_copied_photo_is_told_from_a_portrait(
     sets: tuple[CheckedSet, CheckedSet], portrait: Image.Image, builtin: FaceEngine
 ) -> None:
     person, style = (checked.references for checked in sets)
-    yardstick = Yardstick.of([portrait], person, style, builtin)
+    yardstick = Yardstick.of([portrait], person, style, builtin, dlib_descriptor, ImageNetLook())
     copy = measure(person[0].image, yardstick, builtin)
     assert copy["copied"]
     assert copy["likeness"] > 0.6
@@ -113,14 +117,21 @@ def test_a_copied_photo_is_told_from_a_portrait(
 
 def test_photos_without_a_face_cannot_judge(sets: tuple[CheckedSet, CheckedSet], builtin: FaceEngine) -> None:
     with pytest.raises(ValueError, match="No face is found"):
-        Yardstick.of([Image.new("RGB", (64, 64))], sets[0].references, sets[1].references, builtin)
+        Yardstick.of(
+            [Image.new("RGB", (64, 64))],
+            sets[0].references,
+            sets[1].references,
+            builtin,
+            dlib_descriptor,
+            ImageNetLook(),
+        )
 
 
 def test_pictures_differ_by_their_pixels_and_features(portrait: Image.Image) -> None:
     dark, light = (Image.new("RGB", (64, 64), (v, v, v)) for v in (10, 30))
     assert pixel_distance(dark, light) == 20
-    assert diversity([dark, dark]) == pytest.approx(0, abs=1e-6)
-    assert diversity([dark, portrait]) > 0.05
+    assert diversity([dark, dark], ImageNetLook()) == pytest.approx(0, abs=1e-6)
+    assert diversity([dark, portrait], ImageNetLook()) > 0.05
 
 
 def test_a_plan_lists_each_cell_once_and_one_pair_after_the_other() -> None:
@@ -171,6 +182,33 @@ def test_the_tiny_plan_ends_in_a_report_and_finished_cells_are_kept(tmp_path: Pa
     cells = {path: path.stat().st_mtime_ns for path in (tmp_path / "cells").iterdir()}
     subprocess.run([*command, "--out", tmp_path], cwd=ROOT, check=True)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cells").iterdir()} == cells
+
+
+def test_groups_stand_beside_people_in_the_report() -> None:
+    rows = group_rows(RESULTS, TABLE, {"women": [1], "men": [2]})
+    assert rows[0] == ["likeness to (no face)", "person 1", "women"]  # the table holds no second person
+    assert rows[2][1:] == ["0.35 (25%)"] * 2
+
+
+def test_clip_compares_looks_outside_the_face(
+    tmp_path: Path, portrait: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    config = CLIPVisionConfig(
+        hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, projection_dim=8
+    )
+    torch.manual_seed(0)
+    CLIPVisionModelWithProjection(config).save_pretrained(tmp_path)
+    CLIPImageProcessor().save_pretrained(tmp_path)
+    head = tmp_path / "head.pth"
+    torch.save({"weight": torch.zeros(1, 8), "bias": torch.tensor([6.5])}, head)
+    look = ClipLook(str(tmp_path), head.as_uri())
+    everywhere = np.ones((portrait.height, portrait.width), np.float32)
+    black = Image.new("RGB", portrait.size)
+    assert look.features(portrait, None).norm() == pytest.approx(1, abs=1e-5)
+    assert look.features(portrait, None) @ look.features(black, None) < 0.999
+    assert look.features(portrait, everywhere) @ look.features(black, everywhere) == pytest.approx(1, abs=1e-5)
+    assert look.aesthetic(portrait) == 6.5
 
 
 def test_attention_that_leaks_is_seen(sets: tuple[CheckedSet, CheckedSet]) -> None:

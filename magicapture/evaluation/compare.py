@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from magicapture.bases import Base, load_base
 from magicapture.evaluation.judge import JUDGES
+from magicapture.evaluation.looks import LOOKS
 from magicapture.evaluation.methods import METHODS, Task
 from magicapture.evaluation.metrics import Yardstick, attention_leak, diversity, measure
 from magicapture.evaluation.plan import Cell, Plan, PlanError, photos_in, picture_of, split
@@ -26,7 +27,8 @@ class Comparison:
     def __init__(self, plan: Plan, data: Path, out: Path) -> None:
         """Load the base.
 
-        Raises ``PlanError`` for an unknown method, a judge that is unknown or stands in the loss, and missing photos.
+        Raises ``PlanError`` for an unknown method, a judge that is unknown or stands in the loss, a look that is
+        unknown or cannot be had, and missing photos.
         """
         if unknown := {cell.method for cell in plan.cells()} - METHODS.keys():
             raise PlanError(f"There is no method {', '.join(sorted(unknown))}: choose from {', '.join(METHODS)}.")
@@ -38,6 +40,12 @@ class Comparison:
             raise PlanError(
                 f"{plan.judge} cannot judge the engine {self.engine.name}: choose from {', '.join(JUDGES)}."
             )
+        if plan.look not in LOOKS:
+            raise PlanError(f"There is no look {plan.look}: choose from {', '.join(LOOKS)}.")
+        try:
+            self.look = LOOKS[plan.look]()
+        except OSError as error:
+            raise PlanError(f"The look {plan.look} cannot be loaded ({error}): take imagenet.") from error
         self.yardstick = lru_cache(maxsize=4)(self._yardstick)
 
     def run(self) -> Iterator[dict]:
@@ -70,7 +78,7 @@ class Comparison:
             "training_seconds": learned - started,
             "drawing_seconds": drawn - learned,
             "leak": leak,
-            "diversity": diversity(images),
+            "diversity": diversity(images, yardstick.look),
             "real_likeness": yardstick.real_likeness,
             "photos_style": yardstick.photos_style,
             "own_style": yardstick.own_style,
@@ -86,7 +94,9 @@ class Comparison:
     def _yardstick(self, person: int, style: int) -> Yardstick:
         unseen, trained = split(photos_in(self.people[person]))
         references = self._checked(trained, "person"), self._checked(photos_in(self.styles[style]), "style")
-        return Yardstick.of([read_photo(path)[0] for path in unseen], *references, self.engine, JUDGES[self.plan.judge])
+        return Yardstick.of(
+            [read_photo(path)[0] for path in unseen], *references, self.engine, JUDGES[self.plan.judge], self.look
+        )
 
     def _checked(self, photos: list[Path], role: Role) -> list[Reference]:
         found = check_photos(photos, role, self.engine, self.base.resolution)

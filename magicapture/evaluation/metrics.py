@@ -11,13 +11,13 @@ from torch import Tensor
 from magicapture.attention import record_attention, refocusing_layers, token_maps
 from magicapture.bases import Base
 from magicapture.concepts import PERSON, prompt_for, tokenize
-from magicapture.evaluation.judge import Judge, closeness, dlib_descriptor
+from magicapture.evaluation.judge import Judge, closeness
+from magicapture.evaluation.looks import Look
 from magicapture.faces import Face, FaceEngine
 from magicapture.losses import add_noise
 from magicapture.material import prepare
 from magicapture.quality import MEASURED_SIDE, sharpness
 from magicapture.references import Reference, aligned_square
-from magicapture.scoring import style_features
 
 COPY_PIXELS = 8.0
 """Mean difference (0–255) of two small grey pictures below which one is a copy of the other. A photo after the embedded
@@ -38,6 +38,7 @@ class Yardstick:
     """
 
     judge: Judge
+    look: Look
     unseen: np.ndarray
     seen: np.ndarray
     person: list[Reference]
@@ -53,7 +54,8 @@ class Yardstick:
         person: list[Reference],
         style: list[Reference],
         engine: FaceEngine,
-        judge: Judge = dlib_descriptor,
+        judge: Judge,
+        look: Look,
     ) -> "Yardstick":
         """Measure the photos once. Raises ``ValueError`` when none of them shows a face."""
         unseen, seen = (
@@ -62,12 +64,19 @@ class Yardstick:
         )
         if not unseen or not seen:
             raise ValueError("No face is found in the photos to judge on: choose others.")
-        theirs, looks = (torch.stack([style_features(r.image, r.mask) for r in role]) for role in (person, style))
+        theirs, looks = (torch.stack([look.features(r.image, r.mask) for r in role]) for role in (person, style))
         style_look = looks.mean(dim=0)
-        among = (looks @ looks.T).fill_diagonal_(0).sum() / (len(looks) * max(len(looks) - 1, 1))
         photos_style = (theirs @ style_look).mean()
         return cls(
-            judge, np.stack(unseen), np.stack(seen), person, style, style_look, float(photos_style), float(among)
+            judge,
+            look,
+            np.stack(unseen),
+            np.stack(seen),
+            person,
+            style,
+            style_look,
+            float(photos_style),
+            mean_cosine(looks),
         )
 
     @property
@@ -94,7 +103,8 @@ def measure(image: Image.Image, yardstick: Yardstick, engine: FaceEngine) -> dic
     """Measure one portrait.
 
     ``likeness``, ``copy_paste`` and ``sharpness`` (Laplacian over contrast of the face) are None without a face;
-    ``style``: cosine to the look of the style's pictures; ``copied``: whether it repeats a picture that training saw.
+    ``style``: cosine to the look of the style's pictures; ``copied``: whether it repeats a picture that training saw;
+    ``aesthetic``: None where no model for it is to be had.
     """
     faces = engine.detect(image)
     mask = engine.face_mask(image, faces[0]) if faces else None
@@ -102,7 +112,8 @@ def measure(image: Image.Image, yardstick: Yardstick, engine: FaceEngine) -> dic
     references = [*yardstick.person, *yardstick.style]
     return {
         "likeness": None if found is None else yardstick.likeness(found),
-        "style": float(style_features(image, mask) @ yardstick.style_look),
+        "style": float(yardstick.look.features(image, mask) @ yardstick.style_look),
+        "aesthetic": yardstick.look.aesthetic(image),
         "sharpness": face_sharpness(image, faces[0]) if faces else None,
         "copied": min(pixel_distance(image, r.image) for r in references) < COPY_PIXELS,
         "copy_paste": None if found is None else yardstick.copy_paste(found),
@@ -122,10 +133,14 @@ def pixel_distance(image: Image.Image, other: Image.Image) -> float:
     return float(min(np.abs(first - second).mean(), np.abs(first - second[:, ::-1]).mean()))
 
 
-def diversity(images: list[Image.Image]) -> float:
+def mean_cosine(vectors: Tensor) -> float:
+    """Give the mean cosine over all pairs of ``vectors`` (N, F) of length 1; 1 for a single one."""
+    return float(np.mean([float(a @ b) for a, b in combinations(vectors, 2)])) if len(vectors) > 1 else 1.0
+
+
+def diversity(images: list[Image.Image], look: Look) -> float:
     """Give the mean ``1 − cos`` between the features of whole pictures, over all pairs; 0 for a single picture."""
-    features = [style_features(image, None) for image in images]
-    return float(np.mean([1 - float(a @ b) for a, b in combinations(features, 2)])) if len(images) > 1 else 0.0
+    return 1 - mean_cosine(torch.stack([look.features(image, None) for image in images]))
 
 
 @torch.no_grad()

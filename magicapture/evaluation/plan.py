@@ -1,7 +1,7 @@
 """What is to be compared: tables of methods on people and styles, read from a TOML file."""
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 PLANS = Path(__file__).parent / "plans"
@@ -49,7 +49,9 @@ class Plan:
 
     ``people`` and ``styles``: patterns of folders; ``images``: portraits of each cell; ``steps``: of every training, 0
     for the number that a method has by itself; ``pictures``: whether the report shows portraits, which those of real
-    people who have not agreed to it must not; ``judge``: who measures likeness, another than stands in the loss.
+    people who have not agreed to it must not; ``judge``: who measures likeness, another than stands in the loss;
+    ``look``: what style is measured by, "imagenet" or "clip"; ``groups``: people, counted from 1, by the name of their
+    group, such as a gender or skin tone as the set of photos labels them.
     """
 
     people: str
@@ -61,6 +63,8 @@ class Plan:
     steps: int = 0
     pictures: bool = True
     judge: str = "dlib"
+    look: str = "imagenet"
+    groups: dict[str, list[int]] = field(default_factory=dict)
 
     def cells(self) -> list[Cell]:
         """List the cells of all tables, each once."""

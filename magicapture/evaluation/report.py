@@ -17,7 +17,7 @@ from magicapture.evaluation.compare import Comparison
 from magicapture.evaluation.methods import METHODS
 from magicapture.evaluation.plan import Table, picture_of
 from magicapture.evaluation.study import QUESTIONS, count_answers
-from magicapture.evaluation.summary import Estimate, Summary, by_person, summarise
+from magicapture.evaluation.summary import Estimate, Summary, by_group, summarise
 
 COLUMNS = {
     "likeness": "likeness ↑",
@@ -31,6 +31,7 @@ COLUMNS = {
     "leak": "leak ↓",
     "diversity": "diversity ↑",
     "sharpness": "sharpness ↑",
+    "aesthetic": "aesthetic ↑",
     "seconds": "training (s)",
 }
 WITH_INTERVAL = ("likeness", "style")
@@ -39,12 +40,13 @@ LEGEND = """\
 **Likeness**: 1 − distance to photos that training did not see, by a recogniser that no loss and no choice of a state
 looks at (dlib, where nothing else is said: two photos of one person have about 0.6, strangers about 0.2); a portrait
 without a face counts 0. **Of the way**: the same, from the untouched base (0 %) to real photos of the person (100 %).
-**Style**: cosine of ImageNet features to the style's pictures, faces masked out. **Copied**: portraits whose pixels
-repeat one photo of the training. **Copy-paste**: from the person in general (0) to the face of one photo of the
-training (1). **Only the person**: no more of the style than the person's photos have by themselves, on the pairs where
-photos and style are told apart; **only the style**: no more likeness than the untouched base has. **Leak**: share of
-the person's attention outside the face. **Diversity**: mean 1 − cos between portraits. **Sharpness**: Laplacian over
-contrast of the face. In brackets: bootstrap 95 % intervals over pairs of person and style."""
+**Style**: cosine of features to the style's pictures, faces masked out (ImageNet's, where the plan does not say CLIP).
+**Copied**: portraits whose pixels repeat one photo of the training. **Copy-paste**: from the person in general (0) to
+the face of one photo of the training (1). **Only the person**: no more of the style than the person's photos have by
+themselves, on the pairs where photos and style are told apart; **only the style**: no more likeness than the untouched
+base has. **Leak**: share of the person's attention outside the face. **Diversity**: mean 1 − cos between portraits.
+**Sharpness**: Laplacian over contrast of the face. In brackets: bootstrap 95 % intervals over pairs of person and
+style."""
 PLOT, KEY = 420, 280
 """Side of the scatter plot and width of its key, in its own units."""
 SIDE, CAPTION = 96, 190
@@ -62,7 +64,7 @@ def write_report(comparison: Comparison, results: list[dict], command: list[str]
         summaries = summarise(results, table)
         scatter = out / f"scatter-{number}.svg"
         scatter.write_text(scatter_plot(summaries))
-        sections.append(section(table, summaries, by_person(results, table), scatter.name))
+        sections.append(section(table, summaries, group_rows(results, table, plan.groups), scatter.name))
     steps = f"{plan.steps} steps" if plan.steps else f"as many steps as the preset {plan.preset} has"
     head = (
         f"# Comparison\n\nBase: {plan.base}, {steps}, {plan.images} portraits of each pair.\n\n"
@@ -77,15 +79,25 @@ def write_report(comparison: Comparison, results: list[dict], command: list[str]
     return out / "report.md"
 
 
-def section(table: Table, summaries: dict[str, Summary], people: dict[str, list[float]], scatter: str) -> str:
-    """Write one table of the report, the likeness by person, and its plot."""
+def section(table: Table, summaries: dict[str, Summary], people: list[list[str]], scatter: str) -> str:
+    """Write one table of the report, the likeness to people and groups, and its plot."""
     counts = f"People: {table.people}, styles: {table.styles}, trainings of each pair: {table.seeds}"
-    rows = [["method", *COLUMNS.values()]]
-    rows += [[METHODS[name].title, *(_cell(key, summary) for key in COLUMNS)] for name, summary in summaries.items()]
-    by_name = [["likeness to", *(f"person {i + 1}" for i in range(table.people))]]
-    by_name += [[METHODS[name].title, *(f"{value:.2f}" for value in values)] for name, values in people.items()]
+    known = [key for key in COLUMNS if any(getattr(summary, key).mean is not None for summary in summaries.values())]
+    rows = [["method", *(COLUMNS[key] for key in known)]]
+    rows += [[METHODS[name].title, *(_cell(key, summary) for key in known)] for name, summary in summaries.items()]
     plot = f"![likeness against style]({scatter})"
-    return f"## {table.title}\n\n{counts}.\n\n{_markdown(rows)}\n\n{_markdown(by_name)}\n\n{plot}\n"
+    return f"## {table.title}\n\n{counts}.\n\n{_markdown(rows)}\n\n{_markdown(people)}\n\n{plot}\n"
+
+
+def group_rows(results: list[dict], table: Table, groups: dict[str, list[int]]) -> list[list[str]]:
+    """Lay out the likeness to each person and each group, and how often no face was found where that happened."""
+    named = {f"person {i + 1}": [i] for i in range(table.people)}
+    named |= {name: here for name, people in groups.items() if (here := [i - 1 for i in people if i <= table.people])}
+    rows = [["likeness to (no face)", *named]]
+    for method, figures in by_group(results, table, list(named.values())).items():
+        cells = (f"{likeness:.2f}" + (f" ({faceless:.0%})" if faceless else "") for likeness, faceless in figures)
+        rows.append([METHODS[method].title, *cells])
+    return rows
 
 
 def study_section(answers: dict[str, dict[str, float]]) -> str:

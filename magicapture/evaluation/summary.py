@@ -41,7 +41,8 @@ class Summary:
     untouched base (0) to the person's real photos (1); ``style``: cosine; ``faceless``, ``copied``: shares;
     ``copy_paste``: from the person in general (0) to the face of one seen photo (1); ``person_only``, ``style_only``:
     shares of portraits with no more of the style than the person's photos have, and with no more likeness than the
-    untouched base; ``leak``: of the person's attention outside the face; ``seconds``: of the training.
+    untouched base; ``aesthetic``: LAION's mark; ``leak``: of the person's attention outside the face; ``seconds``: of
+    the training.
     """
 
     likeness: Estimate
@@ -55,6 +56,7 @@ class Summary:
     leak: Estimate
     diversity: Estimate
     sharpness: Estimate
+    aesthetic: Estimate
     seconds: Estimate
 
 
@@ -73,14 +75,15 @@ def _summary(cells: list[tuple[dict, float | None]]) -> Summary:
     return Summary(**{name: Estimate.of([figure(*cell) for cell in cells]) for name, figure in FIGURES.items()})
 
 
-def by_person(results: list[dict], table: Table) -> dict[str, list[float]]:
-    """Give each method's mean likeness to each person of ``table``."""
+def by_group(results: list[dict], table: Table, groups: list[list[int]]) -> dict[str, list[tuple[float, float]]]:
+    """Give each method's mean likeness to each group of people, counted from 0, and its share without a face."""
     rows = {}
     for method in table.methods:
         cells = [cell for cell in results if cell["method"] == method and cell["style"] < table.styles]
+        theirs = [[cell for cell in cells if cell["person"] in group] for group in groups]
         rows[method] = [
-            float(np.mean([likeness(cell) for cell in cells if cell["person"] == person]))
-            for person in range(table.people)
+            (float(np.mean([likeness(cell) for cell in few])), float(np.mean([faceless(cell) for cell in few])))
+            for few in theirs
         ]
     return rows
 
@@ -88,6 +91,11 @@ def by_person(results: list[dict], table: Table) -> dict[str, list[float]]:
 def likeness(cell: dict) -> float:
     """Give the mean likeness of a cell's portraits; one without a face counts 0."""
     return _mean(cell, lambda portrait: portrait["likeness"] or 0.0)
+
+
+def faceless(cell: dict) -> float:
+    """Give the share of a cell's portraits without a face."""
+    return _mean(cell, lambda portrait: portrait["likeness"] is None)
 
 
 def _key(cell: dict) -> tuple:
@@ -119,7 +127,7 @@ FIGURES: dict[str, Callable[[dict, float | None], float | None]] = {
     "likeness": lambda cell, _: likeness(cell),
     "way": _way,
     "style": lambda cell, _: _mean(cell, lambda portrait: portrait["style"]),
-    "faceless": lambda cell, _: _mean(cell, lambda portrait: portrait["likeness"] is None),
+    "faceless": lambda cell, _: faceless(cell),
     "copied": lambda cell, _: _mean(cell, lambda portrait: portrait["copied"]),
     "copy_paste": lambda cell, _: _mean(cell, lambda portrait: portrait["copy_paste"]),
     "person_only": lambda cell, _: _person_only(cell),
@@ -127,6 +135,7 @@ FIGURES: dict[str, Callable[[dict, float | None], float | None]] = {
     "leak": lambda cell, _: cell["leak"],
     "diversity": lambda cell, _: cell["diversity"],
     "sharpness": lambda cell, _: _mean(cell, lambda portrait: portrait["sharpness"]),
+    "aesthetic": lambda cell, _: _mean(cell, lambda portrait: portrait["aesthetic"]),
     "seconds": lambda cell, _: cell["training_seconds"],
 }
 """How each figure of a cell comes about; the second argument is the untouched base's likeness to the same person."""
