@@ -96,14 +96,18 @@ def _check_facts(info: dict, lora: dict[str, Tensor]) -> None:
 def lora_layers(unet: UNet2DConditionModel, rank: int, targets: str) -> Iterator[list[torch.nn.Parameter]]:
     """Put fresh LoRA layers of ``rank`` on the layers that ``targets`` matches, for the length of a ``with`` block.
 
-    Gives their parameters; the LoRA starts without effect (B = 0). Leaving puts the very layers back that were there.
+    Gives their parameters, in float32 whatever the precision of ``unet``: small steps would be lost in bfloat16. The
+    LoRA starts without effect (B = 0). Leaving puts the very layers back that were there.
     """
     before = vars(unet).get("_hf_peft_config_loaded")
     try:
         unet.add_adapter(
             LoraConfig(r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=targets), LORA_NAME
         )
-        yield [parameter for name, parameter in unet.named_parameters() if "lora_" in name]
+        parameters = [parameter for name, parameter in unet.named_parameters() if "lora_" in name]
+        for parameter in parameters:
+            parameter.data = parameter.data.float()
+        yield parameters
     finally:
         unet.unload_lora()
         if before is None:

@@ -91,8 +91,6 @@ class Training:
             torch.manual_seed(config.seed)  # PEFT draws the LoRA's start from the global generator
             self.rows = stack.enter_context(concept_tokens(pipeline, rows)).rows
             self.lora = stack.enter_context(lora_layers(pipeline.unet, config.rank, self.base.spec.lora_targets))
-            for parameter in self.lora:
-                parameter.data = parameter.data.float()
             groups = [
                 {"params": [self.rows], "weight_decay": 0.0},
                 {"params": self.lora, "weight_decay": config.weight_decay},

@@ -48,8 +48,6 @@ def dreambooth_lora(base: Base, material: Material, config: BaselineConfig) -> I
         torch.manual_seed(config.seed)  # PEFT draws the LoRA's start from the global generator
         words.rows.requires_grad_(False)
         with lora_layers(base.pipeline.unet, config.rank, base.spec.lora_targets) as parameters:
-            for parameter in parameters:
-                parameter.data = parameter.data.float()
             fit(base, material, [{"params": parameters, "lr": config.lora_lr}], config, generator)
             yield
 

@@ -4,17 +4,19 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
 import torch
 from PIL import Image
+from torch.utils.flop_counter import FlopCounterMode
 
 from magicapture.adapter import lora_layers
 from magicapture.bases import Base
 from magicapture.concepts import tokenize
-from magicapture.config import QUICK, GenerateConfig
+from magicapture.config import QUICK, GenerateConfig, Term
 from magicapture.evaluation.baselines import plain_loss
 from magicapture.faces import FaceEngine
 from magicapture.generation import draw
@@ -23,21 +25,22 @@ from magicapture.training import Training
 
 ROUNDS, WARMUP_STEPS, TIMED_STEPS = 3, 3, 8
 """Both loops are timed in turn, so that a machine that slows down does so for both."""
+MATRIX_SIDE = 4096
 
 
 def bench(base: Base, engine: FaceEngine) -> dict[str, float]:
     """Time ``quick``'s training steps, a portrait, and the DreamBooth-LoRA loop with the same batch and LoRA.
 
-    Seconds are medians. The pictures are noise: what they show changes nothing in what they cost.
+    Seconds are medians. The pictures are noise: what they show changes nothing in what they cost. Where the time goes
+    is told by steps with one term of the method off; ``floor_seconds_per_step`` is what the operations of a step would
+    take at the rate at which this machine multiplies large matrices.
     """
     references = [noise_reference(base.resolution, seed) for seed in range(4)]
-    config = replace(QUICK, previews=0, off=frozenset({"tokens"}))  # phase 2 from the first step
     ours, theirs = [], []
     for _ in range(ROUNDS):
-        with Training(base, engine, references, references, config) as training:
-            events = iter(training)
-            ours += seconds_per_call(lambda events=events: next(events))
-        theirs += dreambooth_lora_seconds(base, config.images_per_task * 3, config.rank)
+        ours += training_seconds(base, engine, references)
+        theirs += dreambooth_lora_seconds(base, QUICK.images_per_task * 3, QUICK.rank)
+    operations, rate = operations_per_step(base, engine, references), operations_per_second(base)
     settings = GenerateConfig()
     list(draw(base, [0], replace(settings, steps=2)))
     started = time.monotonic()
@@ -46,9 +49,49 @@ def bench(base: Base, engine: FaceEngine) -> dict[str, float]:
         "seconds_per_step": statistics.median(ours),
         "dreambooth_lora_seconds_per_step": statistics.median(theirs),
         "step_ratio": statistics.median(ours) / statistics.median(theirs),
+        "seconds_per_step_without_identity": statistics.median(training_seconds(base, engine, references, "identity")),
+        "seconds_per_step_without_refocusing": statistics.median(
+            training_seconds(base, engine, references, "attention")
+        ),
+        "operations_per_step": operations,
+        "operations_per_second": rate,
+        "floor_seconds_per_step": operations / rate,
         "seconds_per_portrait": (time.monotonic() - started) / drawn,
         "peak_memory_gb": peak_memory_gb(),
     }
+
+
+@contextmanager
+def endless_steps(
+    base: Base, engine: FaceEngine, references: list[Reference], *off: Term
+) -> Iterator[Callable[[], object]]:
+    """Give what takes one step of ``quick``'s second phase, with the terms ``off``."""
+    config = replace(QUICK, previews=0, off=frozenset({"tokens", *off}))  # phase 2 from the first step
+    with Training(base, engine, references, references, config) as training:
+        yield iter(training).__next__
+
+
+def training_seconds(base: Base, engine: FaceEngine, references: list[Reference], *off: Term) -> list[float]:
+    """Time steps of ``quick``'s second phase, with the terms ``off``."""
+    with endless_steps(base, engine, references, *off) as step:
+        return seconds_per_call(step)
+
+
+def operations_per_step(base: Base, engine: FaceEngine, references: list[Reference]) -> int:
+    """Count the additions and multiplications of a step, forward and backward."""
+    with endless_steps(base, engine, references) as step, FlopCounterMode(display=False) as counter:
+        step()
+    return counter.get_total_flops()
+
+
+def operations_per_second(base: Base) -> float:
+    """Measure how fast matrices are multiplied in the precision of ``base``."""
+    matrix = torch.randn(MATRIX_SIDE, MATRIX_SIDE, device=base.device, dtype=base.dtype)
+
+    def multiply() -> None:
+        (matrix @ matrix)[0, 0].item()  # the value waits for a GPU
+
+    return 2 * MATRIX_SIDE**3 / statistics.median(seconds_per_call(multiply))
 
 
 def dreambooth_lora_seconds(base: Base, batch: int, rank: int) -> list[float]:
@@ -59,8 +102,6 @@ def dreambooth_lora_seconds(base: Base, batch: int, rank: int) -> list[float]:
     ids = tokenize(base.pipeline, ["a photo of sks person"])
     text = base.pipeline.text_encoder(ids).last_hidden_state.detach().expand(batch, -1, -1)
     with lora_layers(unet, rank, base.spec.lora_targets) as parameters:
-        for parameter in parameters:
-            parameter.data = parameter.data.float()
         optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=True)
 
         def step() -> None:
