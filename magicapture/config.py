@@ -34,6 +34,7 @@ class TrainConfig:
     identity_limit: float = 0.6  # T′/T: the identity of x̂0 is judged only below this share of the noise schedule
     identity_images: int = 1  # samples of a batch that are decoded for it, those with the least noise
     attention_weight: float = 2.5  # λ_attn
+    late_style: bool = True  # what teaches the style alone is drawn at later timesteps
     style_emphasis: float = 2.0  # weight of reference and composed in the first half of each phase
 
     previews: int = 4  # how often quick portraits are drawn and scored; the best state is kept
@@ -76,6 +77,7 @@ PAPER = replace(
     identity_weight=1.0,
     identity_limit=0.8,
     one_task=True,
+    late_style=False,
     previews=8,
 )
 """The schedule as published."""

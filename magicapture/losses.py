@@ -1,5 +1,6 @@
-"""Masked reconstruction and identity: pure functions on tensors."""
+"""Noise, masked reconstruction and identity: pure functions on tensors."""
 
+import torch
 from torch import Tensor
 
 
@@ -10,6 +11,16 @@ def masked_mse(prediction: Tensor, target: Tensor, masks: Tensor) -> Tensor:
     """
     error = (prediction.float() - target.float()).square().mean(dim=1, keepdim=True)
     return (error * masks).sum(dim=(1, 2, 3)) / masks.sum(dim=(1, 2, 3)).clamp(min=1e-6)
+
+
+def draw_timesteps(late: Tensor, steps: int, generator: torch.Generator) -> Tensor:
+    """Draw a timestep in [0, ``steps``) per sample: any alike, or the later of two where ``late`` (B,) is true.
+
+    Layout, light and colours are settled while a picture is still mostly noise: what is to teach them is noised more.
+    """
+    first, second = torch.rand(2, len(late), generator=generator)
+    share = torch.where(late, torch.maximum(first, second), first)
+    return (share * steps).long().clamp(max=steps - 1)
 
 
 def add_noise(clean: Tensor, noise: Tensor, alphas_cumprod: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from magicapture.bases import Base
 from magicapture.concepts import TOKENS, draw_prompt, tokenize
 from magicapture.config import TrainConfig
 from magicapture.faces.recogniser import Recogniser, align
-from magicapture.losses import add_noise, face_window, identity_loss, masked_mse, predict_x0
+from magicapture.losses import add_noise, draw_timesteps, face_window, identity_loss, masked_mse, predict_x0
 from magicapture.material import Material, Samples
 
 Phase = Literal["tokens", "lora"]
@@ -44,7 +44,8 @@ class Objective:
         samples = self.material.draw(tasks, config.images_per_task, generator)
         noise = torch.randn(samples.latents.shape, generator=generator).to(self.base.device)
         alphas = pipeline.scheduler.alphas_cumprod
-        timesteps = torch.randint(len(alphas), (len(noise),), generator=generator)
+        late = torch.tensor([config.late_style and teaches_style(samples.tasks, i) for i in range(len(noise))])
+        timesteps = draw_timesteps(late, len(alphas), generator)
         noisy = add_noise(samples.latents, noise, alphas[timesteps].to(self.base.device))
         timesteps = timesteps.to(self.base.device)
         ids = tokenize(pipeline, [draw_prompt(task, generator) for task in samples.tasks])
@@ -104,3 +105,8 @@ class Objective:
     def _autocast(self) -> torch.autocast:
         """Multiply in the precision of the frozen weights, while the LoRA itself stays in float32."""
         return torch.autocast(self.base.device.type, torch.bfloat16, enabled=self.base.dtype == torch.bfloat16)
+
+
+def teaches_style(tasks: list[str], place: int) -> bool:
+    """Tell whether a sample of a batch is there for the style alone; one composed one is there for its face too."""
+    return tasks[place] == "reference" or (tasks[place] == "composed" and "composed" in tasks[:place])

@@ -11,6 +11,7 @@ import torch
 from magicapture.bases import Base
 from magicapture.config import QUICK, TrainConfig
 from magicapture.material import Material, Samples
+from magicapture.objective import teaches_style
 from magicapture.training import Training
 
 SHORT = replace(QUICK, token_steps=3, lora_steps=4, previews=2, preview_images=1, preview_steps=2, rank=2)
@@ -192,3 +193,8 @@ def test_one_task_a_step_as_published_takes_all_tasks_in_turn(base: Base, monkey
     assert all(len(tasks) == 1 for tasks in drawn)
     assert {task for tasks in drawn for task in tasks} == {"source", "reference", "composed"}
     assert all(value == value for terms in losses for value in terms.values())  # noqa: PLR0124  no NaN
+
+
+def test_one_composed_sample_of_a_batch_keeps_a_face_that_can_be_judged() -> None:
+    tasks = ["source", "source", "reference", "reference", "composed", "composed"]
+    assert [teaches_style(tasks, i) for i in range(6)] == [False, False, True, True, False, True]
