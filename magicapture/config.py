@@ -17,12 +17,12 @@ class TrainConfig:
     off: frozenset[Term] = frozenset()  # terms switched off, for ablations
 
     # Phase 1 learns the two tokens alone, phase 2 the LoRA and the tokens.
-    token_steps: int = 80
-    lora_steps: int = 240
+    token_steps: int = 48
+    lora_steps: int = 272
     images_per_task: int = 2  # photos of each task in one batch: source, reference and, in phase 2, composed
     one_task: bool = False  # a step takes one task, drawn at random, instead of all in one batch
 
-    token_lr: float = 5e-3  # phase 1; AdamW without weight decay, so that a token does not drift
+    token_lr: float = 1e-2  # phase 1; AdamW without weight decay, so that a token does not drift
     token_lr_phase2: float = 1e-3
     lora_lr: float = 2e-3  # phase 2; both phases decay linearly to a tenth
     rank: int = 16  # of the LoRA; alpha equals it
@@ -61,7 +61,7 @@ class TrainConfig:
 QUICK = TrainConfig()
 """A short LoRA: under three minutes on two CPU cores with the embedded base."""
 
-BALANCED = replace(QUICK, preset="balanced", token_steps=200, lora_steps=600, lora_lr=1e-3, previews=6)
+BALANCED = replace(QUICK, preset="balanced", token_steps=120, lora_steps=680, lora_lr=1e-3, previews=6)
 """About three times the work of ``quick``: steadier likeness."""
 
 PAPER = replace(
