@@ -71,10 +71,3 @@ def closeness(found: np.ndarray, known: np.ndarray) -> float:
     different people is taken for the same.
     """
     return float(np.mean(1 - np.linalg.norm(known - found, axis=1)))
-
-
-def likeness(portraits: list[Image.Image], photos: list[Image.Image], engine: FaceEngine) -> float:
-    """Give the mean closeness of every portrait to all the photos, by dlib; a portrait without a face counts 0."""
-    known = np.stack([d for d in (dlib_descriptor(photo, engine) for photo in photos) if d is not None])
-    drawn = (dlib_descriptor(portrait, engine) for portrait in portraits)
-    return float(np.mean([0.0 if found is None else closeness(found, known) for found in drawn]))
