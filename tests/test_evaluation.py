@@ -65,6 +65,7 @@ def test_shares_are_of_portraits_and_a_missing_face_counts_as_no_likeness() -> N
     assert ours.person_only.mean == 0.25  # the one with style 0.1, nearer to the photos with 0.3
     assert ours.style_only.mean == 0.5  # the one without a face and the one no closer than the untouched base's mean
     assert ours.sharpness.mean == 0.5
+    assert by_group(RESULTS, TABLE, [[0]])["untouched"] == [pytest.approx((0.2, 0))]
     assert by_group(RESULTS, TABLE, [[0]])["magicapture"] == [pytest.approx((0.35, 0.25))]
 
 
@@ -150,6 +151,8 @@ def test_plans_that_come_along_can_be_read_and_wrong_ones_say_why(tmp_path: Path
             load_plan(name)
     with pytest.raises(PlanError, match="no method magic"):
         Comparison(Plan("*", "*", 1, [Table("t", ["magic"], 1, 1)]), tmp_path, tmp_path)
+    with pytest.raises(PlanError, match="no look odd: choose from imagenet, clip"):
+        Comparison(Plan("*", "*", 1, [TABLE], look="odd"), tmp_path, tmp_path)
     with pytest.raises(PlanError, match="wants 1 folders"):
         Comparison(Plan("x*", "x*", 1, [TABLE]), tmp_path, tmp_path)
 

@@ -45,6 +45,7 @@ def bench(base: Base, engine: FaceEngine) -> dict[str, float]:
     list(draw(base, [0], replace(settings, steps=2)))
     started = time.monotonic()
     drawn = len(list(draw(base, list(range(settings.count)), settings)))
+    portrait = (time.monotonic() - started) / drawn
     return {
         "seconds_per_step": statistics.median(ours),
         "dreambooth_lora_seconds_per_step": statistics.median(theirs),
@@ -56,7 +57,7 @@ def bench(base: Base, engine: FaceEngine) -> dict[str, float]:
         "operations_per_step": operations,
         "operations_per_second": rate,
         "floor_seconds_per_step": operations / rate,
-        "seconds_per_portrait": (time.monotonic() - started) / drawn,
+        "seconds_per_portrait": portrait,
         "peak_memory_gb": peak_memory_gb(),
     }
 

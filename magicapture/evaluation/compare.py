@@ -32,6 +32,8 @@ class Comparison:
         """
         if unknown := {cell.method for cell in plan.cells()} - METHODS.keys():
             raise PlanError(f"There is no method {', '.join(sorted(unknown))}: choose from {', '.join(METHODS)}.")
+        if plan.look not in LOOKS:
+            raise PlanError(f"There is no look {plan.look}: choose from {', '.join(LOOKS)}.")
         self.plan, self.out = plan, out
         self.people, self.styles = plan.folders(data)
         self.base: Base = load_base(plan.base)
@@ -40,8 +42,6 @@ class Comparison:
             raise PlanError(
                 f"{plan.judge} cannot judge the engine {self.engine.name}: choose from {', '.join(JUDGES)}."
             )
-        if plan.look not in LOOKS:
-            raise PlanError(f"There is no look {plan.look}: choose from {', '.join(LOOKS)}.")
         try:
             self.look = LOOKS[plan.look]()
         except OSError as error:

@@ -40,14 +40,12 @@ class ImageNetLook:
 class ClipLook:
     """CLIP's image embedding (Radford et al., 2021), as in the paper; with LAION's aesthetic predictor."""
 
-    def __init__(self, source: str = CLIP, head: str | None = AESTHETIC_HEAD) -> None:
-        """Load both, downloading what is not there; without ``head`` no mark is given. Raises ``OSError``."""
+    def __init__(self, source: str = CLIP, head: str = AESTHETIC_HEAD) -> None:
+        """Load both, downloading what is not there. Raises ``OSError`` when they are not to be had."""
         self.model = CLIPVisionModelWithProjection.from_pretrained(source).eval().requires_grad_(False)
         self.processor = CLIPImageProcessor.from_pretrained(source)
-        self.head = None
-        if head is not None:
-            self.head = nn.Linear(self.model.config.projection_dim, 1).requires_grad_(False)
-            self.head.load_state_dict(torch.hub.load_state_dict_from_url(head, map_location="cpu", weights_only=True))
+        self.head = nn.Linear(self.model.config.projection_dim, 1).requires_grad_(False)
+        self.head.load_state_dict(torch.hub.load_state_dict_from_url(head, map_location="cpu", weights_only=True))
 
     def features(self, image: Image.Image, mask: np.ndarray | None) -> Tensor:
         """Embed the picture, with the mean colour of CLIP's training pictures in place of what is masked."""
@@ -58,9 +56,9 @@ class ClipLook:
         inputs = self.processor(Image.fromarray(pixels.round().astype(np.uint8)), return_tensors="pt")
         return F.normalize(self.model(**inputs).image_embeds[0], dim=0)
 
-    def aesthetic(self, image: Image.Image) -> float | None:
+    def aesthetic(self, image: Image.Image) -> float:
         """Give the mark of the whole picture."""
-        return None if self.head is None else float(self.head(self.features(image, None)))
+        return float(self.head(self.features(image, None)))
 
 
 LOOKS: dict[str, type[Look]] = {"imagenet": ImageNetLook, "clip": ClipLook}

@@ -90,7 +90,7 @@ def _redrawn(task: Task) -> Iterator[Draw]:
 METHODS = {
     "untouched": Method("The untouched base", _untouched, speaks=False),
     "copy": Method("Copy a photo of the person", _copy, speaks=False),
-    "redrawn": Method("That photo, autoencoded", _redrawn, speaks=False),
+    "redrawn": Method("Person's photo, autoencoded", _redrawn, speaks=False),
     "magicapture": Method("MagiCapture (ours)", _magicapture()),
     "published": Method("MagiCapture as published", _magicapture(preset="paper")),
     "no_identity": Method("ours, without identity", _magicapture("identity")),

@@ -10,8 +10,8 @@ from magicapture.evaluation.plan import Table
 RESAMPLES, INTERVAL = 2000, (2.5, 97.5)
 """Of the bootstrap: how often cells are drawn anew, and the percentiles that are given."""
 TOLD_APART = 0.1
-"""Where the style's pictures are no nearer to each other than this much more than the person's photos are to them, the
-look is the photos' own, and nothing says whether a portrait has it."""
+"""By how much the style's pictures must be nearer to each other than the person's photos are to them: where they are
+not, nothing says whether a portrait has the style."""
 
 
 @dataclass(frozen=True)
