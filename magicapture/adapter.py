@@ -1,6 +1,7 @@
 """The result of a training: LoRA, tokens and what is known of them. Saving, loading, and putting it on a pipeline."""
 
 import json
+import math
 import re
 import shutil
 from collections.abc import Iterator, Sequence
@@ -48,6 +49,12 @@ class Adapter:
     info: dict = field(default_factory=dict)
     targets: Targets | None = None
 
+    @property
+    def latent_mean(self) -> Tensor | None:
+        """Where its drawing starts from (see ``generation.first_latents``); None in adapters that do not say it."""
+        mean = self.info.get("latent_mean")
+        return None if mean is None else torch.tensor(mean, dtype=torch.float32)
+
     def save(self, folder: Path) -> Path:
         """Write the files that ``load`` reads and stock diffusers understands; gives ``folder``."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -87,6 +94,9 @@ class Adapter:
 def _check_facts(info: dict, lora: dict[str, Tensor]) -> None:
     """Raise ``ValueError`` unless ``info`` describes ``lora``: layers of the rank that it names are made on loading."""
     wrong = [key for key, kind in FACTS.items() if not isinstance(info[key], kind)]
+    mean = info.get("latent_mean", [])
+    if not (isinstance(mean, list) and all(type(value) is float and math.isfinite(value) for value in mean)):
+        wrong.append("latent_mean")
     ranks = {tuple(value.shape[:1]) for key, value in lora.items() if ".lora_A." in key}
     if wrong or ranks != {(info["rank"],)}:
         raise ValueError(f"{INFO_FILE} does not describe it ({', '.join(wrong) or 'rank'}).")
@@ -120,8 +130,7 @@ def applied(base: Base, adapter: Adapter) -> Iterator[None]:
 
     Raises ``AdapterError`` when the adapter was trained on a base of another shape.
     """
-    width = base.pipeline.text_encoder.get_input_embeddings().embedding_dim
-    if adapter.rows.shape != (len(TOKENS), width):
+    if not _has_same_widths(base, adapter):
         raise AdapterError(f"The adapter's tokens do not fit the base {base.spec.name}: it was trained on another one.")
     with (
         concept_tokens(base.pipeline, adapter.rows),
@@ -148,13 +157,19 @@ def require_fit(base: Base, adapter: Adapter) -> None:
 
     Reads the base's configuration only, so that it may be in use meanwhile and nothing is left on it.
     """
-    width = base.pipeline.text_encoder.config.hidden_size
-    if adapter.info["base"] != base.spec.name or adapter.rows.shape != (len(TOKENS), width):
+    if adapter.info["base"] != base.spec.name or not _has_same_widths(base, adapter):
         raise AdapterError(f"The adapter was trained on another base, {adapter.info['base']}, not on {base.spec.name}.")
     with torch.device("meta"):  # shapes without weights
         unet = UNet2DConditionModel.from_config(base.pipeline.unet.config)
     with lora_layers(unet, adapter.info["rank"], base.spec.lora_targets):
         _require_same_layers(unet, adapter.lora)
+
+
+def _has_same_widths(base: Base, adapter: Adapter) -> bool:
+    """Compare the tokens with the text encoder, and what drawing starts from with the latents."""
+    width, channels = base.pipeline.text_encoder.config.hidden_size, base.pipeline.unet.config.in_channels
+    mean = adapter.latent_mean
+    return adapter.rows.shape == (len(TOKENS), width) and (mean is None or mean.shape == (channels,))
 
 
 def _require_same_layers(unet: UNet2DConditionModel, state: dict[str, Tensor]) -> None:

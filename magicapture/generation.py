@@ -13,6 +13,7 @@ from magicapture.concepts import prompt_for, tokenize
 from magicapture.config import GenerateConfig
 from magicapture.enhance import upscale
 from magicapture.faces import FaceEngine
+from magicapture.losses import add_noise
 from magicapture.portrait import Portrait
 from magicapture.scoring import Scores, Targets, score
 
@@ -30,26 +31,33 @@ def generate(base: Base, engine: FaceEngine, adapter: Adapter, config: GenerateC
     """
     seeds = [config.seed + i for i in range(config.count * config.best_of)]
     with applied(base, adapter):
-        portraits = draw_scored(base, engine, adapter.targets, seeds, config)
+        portraits = draw_scored(base, engine, adapter.targets, seeds, config, adapter.latent_mean)
     best = rank(portraits, config.dial)[: config.count]
     return [_finished(portrait, config) for portrait in best]
 
 
 def draw_scored(
-    base: Base, engine: FaceEngine, targets: Targets | None, seeds: list[int], config: GenerateConfig
+    base: Base,
+    engine: FaceEngine,
+    targets: Targets | None,
+    seeds: list[int],
+    config: GenerateConfig,
+    latent_mean: Tensor | None,
 ) -> list[Portrait]:
-    """Draw one portrait per seed with what is on ``base`` now, scored where there are targets."""
+    """Draw one portrait per seed with what is on ``base`` now (see ``draw``), scored where there are targets."""
     settings = {name: value for name, value in asdict(config).items() if name not in ("seed", "count", "best_of")}
     portraits = []
-    for seed, image in zip(seeds, draw(base, seeds, config), strict=True):
+    for seed, image in zip(seeds, draw(base, seeds, config, latent_mean), strict=True):
         scores = score(image, targets, engine) if targets else Scores(None, None)
         portraits.append(Portrait(image, seed, scores.likeness, scores.style, settings))
     return portraits
 
 
 @torch.no_grad()
-def draw(base: Base, seeds: list[int], config: GenerateConfig) -> Iterator[Image.Image]:
-    """Draw one picture per seed with what is on ``base`` now."""
+def draw(
+    base: Base, seeds: list[int], config: GenerateConfig, latent_mean: Tensor | None = None
+) -> Iterator[Image.Image]:
+    """Draw one picture per seed with what is on ``base`` now; ``latent_mean``: as in ``first_latents``."""
     positive = dialled_embedding(base, config.dial, config.prompt)
     negative = embed(base, config.negative_prompt)
     guidance = base.spec.guidance_scale if config.guidance_scale is None else config.guidance_scale
@@ -60,13 +68,30 @@ def draw(base: Base, seeds: list[int], config: GenerateConfig) -> Iterator[Image
             images = base.pipeline(
                 prompt_embeds=positive.expand(len(chunk), -1, -1),
                 negative_prompt_embeds=negative.expand(len(chunk), -1, -1),
-                generator=[torch.Generator().manual_seed(seed) for seed in chunk],
+                latents=first_latents(base, chunk, latent_mean),
                 num_inference_steps=config.steps,
                 guidance_scale=guidance,
                 height=base.resolution,
                 width=base.resolution,
             ).images
         yield from images
+
+
+def first_latents(base: Base, seeds: list[int], latent_mean: Tensor | None) -> Tensor:
+    """Give what drawing starts from, (N, C, h, w): one seed's noise each, and what training leaves of a picture in it.
+
+    Stable Diffusion's schedule does not end in noise alone: of the picture √ᾱ = 0.07 is left, as much as the mean of
+    the noise varies, so the denoiser has learned to read the colours of the whole from that mean ("Common Diffusion
+    Noise Schedules and Sample Steps are Flawed", arXiv 2305.08891). Noise alone means a middle grey, which draws away
+    from the look. ``latent_mean``: (C,), mean of the style's latents; None starts from noise alone.
+    """
+    config = base.pipeline.unet.config
+    shape = (1, config.in_channels, config.sample_size, config.sample_size)
+    noise = torch.cat([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+    if latent_mean is None:
+        return noise
+    left = base.pipeline.scheduler.alphas_cumprod[-1:].expand(len(seeds))
+    return add_noise(latent_mean[:, None, None].expand_as(noise), noise, left)
 
 
 @torch.no_grad()

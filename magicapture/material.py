@@ -37,6 +37,11 @@ class Role:
     attention: Tensor  # (N, 2, side, side)
     landmarks: Tensor  # (N, 2, 5, 2)
 
+    @property
+    def latent_mean(self) -> Tensor:
+        """The mean (C,) over all its latents, on the CPU: their colours, roughly."""
+        return self.mean.mean(dim=(0, 1, 3, 4)).cpu()
+
 
 @dataclass(frozen=True, eq=False)
 class Material:
@@ -70,9 +75,8 @@ class Material:
 @torch.no_grad()
 def prepare(base: Base, references: list[Reference]) -> Role:
     """Encode each reference and its mirror image, and shrink the masks to the sides of latents and attention maps."""
-    images = (
-        torch.from_numpy(np.stack([np.asarray(r.image) for r in references])).permute(0, 3, 1, 2).float() / 127.5 - 1
-    )
+    pixels = torch.from_numpy(np.stack([np.asarray(r.image) for r in references])).permute(0, 3, 1, 2)
+    images = pixels.contiguous() / 127.5 - 1  # latents keep this order in memory, and the denoiser is slower in another
     masks = torch.from_numpy(np.stack([r.mask for r in references]))[:, None].float()
     landmarks = torch.from_numpy(np.stack([r.landmarks for r in references])).float()
     encoded = [base.encode(pictures) for pictures in (images, images.flip(-1))]

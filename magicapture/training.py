@@ -140,6 +140,7 @@ class Training:
             steps=self.progress.step,
             best_step=self.progress.best_step or self.progress.step,
             engine=self.engine.name,
+            latent_mean=self.objective.material.style.latent_mean.tolist(),
             scores=self.progress.history,
         )
         return Adapter(weights, rows, info, self.targets)
@@ -185,7 +186,8 @@ class Training:
     def _preview(self) -> tuple[Portrait, ...]:
         """Draw and score a few quick portraits, and keep this state when they are the best so far."""
         settings = GenerateConfig(count=self.config.preview_images, steps=self.config.preview_steps)
-        portraits = draw_scored(self.base, self.engine, self.targets, list(range(settings.count)), settings)
+        seeds, mean = list(range(settings.count)), self.objective.material.style.latent_mean
+        portraits = draw_scored(self.base, self.engine, self.targets, seeds, settings, mean)
         likeness = sum(p.likeness for p in portraits) / len(portraits)
         style = sum(p.style for p in portraits) / len(portraits)
         progress = self.progress

@@ -44,6 +44,8 @@ def test_saving_and_loading_keeps_everything(adapter: Adapter, tmp_path: Path) -
     loaded = Adapter.load(adapter.save(tmp_path / "a"))
     assert loaded.info == json.loads(json.dumps(adapter.info))
     assert torch.equal(loaded.rows, adapter.rows)
+    assert loaded.latent_mean.shape == (4,)
+    assert torch.equal(loaded.latent_mean, adapter.latent_mean)
     assert loaded.targets.engine == "stand-in"
     assert torch.equal(loaded.targets.person, adapter.targets.person)
     assert loaded.lora.keys() == adapter.lora.keys()
@@ -101,7 +103,8 @@ def test_an_adapter_of_another_base_is_refused_in_plain_words(base: Base, adapte
     before = tiny.fingerprint(base)
     wrong_rows = replace(adapter, rows=torch.zeros(2, 5))
     wrong_layers = replace(adapter, lora={"conv_in.lora_A.weight": torch.zeros(1)})
-    for wrong in (wrong_rows, wrong_layers):
+    wrong_start = replace(adapter, info=adapter.info | {"latent_mean": [0.0] * 5})
+    for wrong in (wrong_rows, wrong_layers, wrong_start):
         with pytest.raises(AdapterError, match="another one"), applied(base, wrong):
             pass
     assert tiny.fingerprint(base) == before

@@ -133,6 +133,8 @@ def test_an_adapter_that_does_not_say_what_it_is_is_refused(tmp_path: Path, soun
         ({"licence": "mit\ntags: [x]"}, "licence"),
         ({"preset": "x" * 300}, "preset"),
         ({"steps": None}, "steps"),
+        ({"latent_mean": [0.1, float("nan")]}, "latent_mean"),
+        ({"latent_mean": "0.1"}, "latent_mean"),
     ],
 )
 def test_claims_that_would_harm_the_server_are_refused(tmp_path: Path, sound: Files, claims: dict, said: str) -> None:

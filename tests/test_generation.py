@@ -9,7 +9,7 @@ import tiny
 import torch
 from PIL import Image
 
-from magicapture.bases import Base
+from magicapture.bases import Base, load_base
 from magicapture.concepts import concept_tokens, initial_rows, prompt_for
 from magicapture.config import GenerateConfig
 from magicapture.generation import DIAL_REACH, dialled_embedding, draw, embed, rank
@@ -24,6 +24,11 @@ def base() -> Base:
     return tiny.base(sample_size=16)
 
 
+@pytest.fixture(scope="module")
+def mini() -> Base:
+    return load_base("mini")
+
+
 def pictures(base: Base, seeds: list[int]) -> list[np.ndarray]:
     rows = initial_rows(base.pipeline, 0.017, torch.Generator().manual_seed(0))
     with concept_tokens(base.pipeline, rows):
@@ -35,6 +40,18 @@ def test_a_seed_gives_the_same_picture_whatever_it_is_drawn_beside(base: Base) -
     beside = pictures(base, [1, 5, 2, 3, 4, 6])
     assert np.abs(alone - beside[1]).max() <= 1
     assert np.abs(alone - beside[0]).max() > 1
+
+
+def test_portraits_keep_to_the_colours_of_the_look(mini: Base) -> None:
+    rows = initial_rows(mini.pipeline, 0.017, torch.Generator().manual_seed(0))
+    shades = torch.stack([torch.full((3, 128, 128), shade) for shade in (-0.9, 0.9)])
+    dark, bright = mini.encode(shades)[0].mean(dim=(2, 3))
+    with concept_tokens(mini.pipeline, rows):
+        drawn = [
+            np.mean([np.asarray(image) for image in draw(mini, [0, 1, 2, 3], GenerateConfig(steps=8), mean)])
+            for mean in (dark, None, bright)
+        ]
+    assert drawn[0] + 5 < drawn[1] < drawn[2] - 5
 
 
 def test_the_dial_strengthens_one_concept_and_weakens_the_other(base: Base) -> None:

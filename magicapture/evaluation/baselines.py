@@ -28,7 +28,7 @@ class BaselineConfig:
 
     steps: int = 320
     seed: int = 0
-    images_per_task: int = 2
+    images_per_task: int = 3  # six pictures a step, as MagiCapture's second phase shows
     rank: int = 16  # of DreamBooth's LoRA
     lora_lr: float = 2e-3
     token_lr: float = 2e-2  # Textual Inversion

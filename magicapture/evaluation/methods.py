@@ -45,14 +45,17 @@ class Method:
     speaks: bool = True
 
 
-def _magicapture(*off: Term, preset: str | None = None) -> Callable[[Task], AbstractContextManager[Draw]]:
+def _magicapture(
+    *off: Term, preset: str | None = None, from_noise: bool = False
+) -> Callable[[Task], AbstractContextManager[Draw]]:
     @contextmanager
     def learn(task: Task) -> Iterator[Draw]:
         config = replace(PRESETS[preset or task.preset], seed=task.seed, off=frozenset(off))
         config = config.with_steps(task.steps) if task.steps else config
         adapter = train(task.base, task.engine, task.person, task.style, config)
+        mean = None if from_noise else adapter.latent_mean
         with applied(task.base, adapter):
-            yield lambda seeds: list(draw(task.base, seeds, GenerateConfig()))
+            yield lambda seeds: list(draw(task.base, seeds, GenerateConfig(), mean))
 
     return learn
 
@@ -92,7 +95,8 @@ METHODS = {
     "copy": Method("Copy a photo of the person", _copy, speaks=False),
     "redrawn": Method("Person's photo, autoencoded", _redrawn, speaks=False),
     "magicapture": Method("MagiCapture (ours)", _magicapture()),
-    "published": Method("MagiCapture as published", _magicapture(preset="paper")),
+    "published": Method("MagiCapture as published", _magicapture(preset="paper", from_noise=True)),
+    "from_noise": Method("ours, drawn from noise alone", _magicapture(from_noise=True)),
     "no_identity": Method("ours, without identity", _magicapture("identity")),
     "no_attention": Method("ours, without refocusing", _magicapture("attention")),
     "no_composed": Method("ours, without composed prompts", _magicapture("composed")),

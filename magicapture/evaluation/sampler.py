@@ -48,7 +48,7 @@ def main() -> None:
         with applied(base, adapter), scheduler(base, sampler):
             started = time.monotonic()
             settings = GenerateConfig(count=args.count, steps=steps)
-            drawn = draw_scored(base, engine, adapter.targets, list(range(args.count)), settings)
+            drawn = draw_scored(base, engine, adapter.targets, list(range(args.count)), settings, adapter.latent_mean)
             seconds = (time.monotonic() - started) / args.count
         likeness, style = (sum(getattr(p, key) for p in drawn) / len(drawn) for key in ("likeness", "style"))
         rows.append({"sampler": name, "steps": steps, "likeness": likeness, "style": style, "seconds": seconds})

@@ -87,7 +87,7 @@ def train_unet(config: MiniConfig, portraits: Portraits, vae: AutoencoderKL, run
     stage, tokenizer = new_unet_stage(config, portraits, run)
     stage.model.unet.compile()
     if DEVICE.type == "cpu":
-        prefer_plain_attention(latents.shape[-1])
+        prefer_plain_attention(stage.model.unet)
     scheduler = new_scheduler()
     alphas_cumprod = scheduler.alphas_cumprod.to(DEVICE)
     snr = compute_snr(scheduler, torch.arange(len(alphas_cumprod)))
