@@ -200,6 +200,7 @@ def model_card(info: dict, repo_id: str | None = None, gallery: Sequence[tuple[s
     and other tools read (https://huggingface.co/docs/hub/model-cards).
     """
     source, prompt = info["base_source"], prompt_for("composed")
+    start = START.format(mean=[round(value, 3) for value in info["latent_mean"]]) if "latent_mean" in info else ""
     metadata = ModelCardData(
         license=info["licence"],
         base_model=source if re.fullmatch(r"[\w.-]+/[\w.-]+", source) else None,  # elsewhere it is a folder
@@ -221,9 +222,18 @@ def model_card(info: dict, repo_id: str | None = None, gallery: Sequence[tuple[s
         lora=repo_id or ".",
         rows=f'hf_hub_download("{repo_id}", "{ROWS_FILE}")' if repo_id else f'"{ROWS_FILE}"',
         imports="from huggingface_hub import hf_hub_download\n" if repo_id else "",
+        torch="import torch\n" if start else "",
+        start=start,
+        latents=", latents=latents" if start else "",
         lora_file=LORA_FILE,
     )
 
+
+START = """
+mean = torch.tensor({mean})  # of the look's latents: drawing that starts from it keeps to the look's colours
+left, side = pipe.scheduler.alphas_cumprod[-1], pipe.unet.config.sample_size
+latents = left.sqrt() * mean[:, None, None] + (1 - left).sqrt() * torch.randn(1, len(mean), side, side)
+"""
 
 CARD = """---
 {metadata}
@@ -241,14 +251,14 @@ preset `{preset}` on the base `{source}`. Every picture it draws is AI-made; say
 ## Use
 
 {mini}```python
-from diffusers import StableDiffusionPipeline
+{torch}from diffusers import StableDiffusionPipeline
 {imports}from safetensors.torch import load_file
 
 pipe = StableDiffusionPipeline.from_pretrained("{pipeline}")
 pipe.load_lora_weights("{lora}", weight_name="{lora_file}")
 rows = load_file({rows})["clip_l"]
 pipe.load_textual_inversion(list(rows), token=["{person}", "{style}"])
-image = pipe("{prompt}").images[0]
+{start}image = pipe("{prompt}"{latents}).images[0]
 ```
 
 ## Consent

@@ -1,6 +1,7 @@
 """An adapter must survive being saved, read by other tools, put on a base and taken off again."""
 
 import json
+import re
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -127,6 +128,20 @@ def test_the_zip_holds_the_files_other_tools_read(adapter: Adapter, tmp_path: Pa
         names
     )
     assert not (tmp_path / "mine").exists()
+
+
+def test_the_code_on_the_card_draws_our_picture(
+    base: Base, adapter: Adapter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(adapter.save(tmp_path / "adapter"))
+    base.pipeline.save_pretrained(tmp_path / "base")
+    code = re.search(r"```python\n(.*?)```", Path("README.md").read_text(), re.DOTALL)[1]
+    code = code.replace("stable-diffusion-v1-5/stable-diffusion-v1-5", str(tmp_path / "base"))
+    names = {}
+    exec(code.replace("side, side)", "side, side, generator=torch.Generator().manual_seed(7))"), names)
+    with applied(base, adapter):
+        ours = next(draw(base, [7], GenerateConfig(steps=50, guidance_scale=7.5), adapter.latent_mean))
+    assert np.abs(np.asarray(ours).astype(int) - np.asarray(names["image"])).max() <= 1
 
 
 def test_the_card_names_base_licence_and_trigger_words(adapter: Adapter, tmp_path: Path) -> None:
