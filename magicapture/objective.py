@@ -32,10 +32,11 @@ class Objective:
     person: Tensor
     recogniser: Recogniser | None
 
-    def terms(self, phase: Phase, style_weight: float, generator: torch.Generator) -> dict[str, Tensor]:
+    def terms(self, step: int, phase: Phase, style_weight: float, generator: torch.Generator) -> dict[str, Tensor]:
         """Draw a batch, predict its noise in one pass and give each term by name, unweighted.
 
-        ``style_weight`` multiplies the reconstruction of the tasks that teach the style.
+        ``step`` counts from 0: identity is judged at some steps only. ``style_weight`` multiplies the reconstruction of
+        the tasks that teach the style.
         """
         pipeline, config = self.base.pipeline, self.config
         tasks = [task for task in PHASE_TASKS[phase] if task != "composed" or config.uses("composed")]
@@ -61,13 +62,14 @@ class Objective:
         terms = {"reconstruction": (error * weights.to(error)).mean()}
         if refocus:
             terms["attention"] = self._attention(recorder.take(), ids, samples)
-        if phase == "lora" and self.recogniser:
+        if phase == "lora" and self.recogniser and step % config.identity_every == 0:
             terms["identity"] = self._identity(noisy, noise_pred, timesteps, samples)
         return terms
 
     def total(self, terms: dict[str, Tensor]) -> Tensor:
         """Add up ``terms`` with their weights λ (MagiCapture, eq. 6)."""
-        weights = {"attention": self.config.attention_weight, "identity": self.config.identity_weight}
+        config = self.config
+        weights = {"attention": config.attention_weight, "identity": config.identity_weight * config.identity_every}
         return sum(weights.get(name, 1.0) * term for name, term in terms.items())
 
     def _attention(self, maps: list[Tensor], ids: Tensor, samples: Samples) -> Tensor:

@@ -109,7 +109,8 @@ class Training:
             started = time.monotonic()
             phase, done = self.place(self.progress.step)
             self._set_learning_rates(phase, done)
-            terms = self.objective.terms(phase, self.config.style_emphasis if done < 0.5 else 1.0, self.generator)
+            style_weight = self.config.style_emphasis if done < 0.5 else 1.0
+            terms = self.objective.terms(self.progress.step, phase, style_weight, self.generator)
             self.objective.total(terms).backward()
             torch.nn.utils.clip_grad_norm_([self.rows, *self.lora], self.config.max_grad_norm)
             self.optimizer.step()

@@ -63,26 +63,27 @@ def bench(base: Base, engine: FaceEngine) -> dict[str, float]:
 
 
 @contextmanager
-def endless_steps(
+def endless_rounds(
     base: Base, engine: FaceEngine, references: list[Reference], *off: Term
 ) -> Iterator[Callable[[], object]]:
-    """Give what takes one step of ``quick``'s second phase, with the terms ``off``."""
+    """Give what takes as many steps of ``quick``'s second phase as identity is judged once in, the terms ``off``."""
     config = replace(QUICK, previews=0, off=frozenset({"tokens", *off}))  # phase 2 from the first step
     with Training(base, engine, references, references, config) as training:
-        yield iter(training).__next__
+        steps = iter(training)
+        yield lambda: [next(steps) for _ in range(QUICK.identity_every)]
 
 
 def training_seconds(base: Base, engine: FaceEngine, references: list[Reference], *off: Term) -> list[float]:
-    """Time steps of ``quick``'s second phase, with the terms ``off``."""
-    with endless_steps(base, engine, references, *off) as step:
-        return seconds_per_call(step)
+    """Time a step of ``quick``'s second phase, with the terms ``off``."""
+    with endless_rounds(base, engine, references, *off) as take:
+        return [seconds / QUICK.identity_every for seconds in seconds_per_call(take)]
 
 
 def operations_per_step(base: Base, engine: FaceEngine, references: list[Reference]) -> int:
     """Count the additions and multiplications of a step, forward and backward."""
-    with endless_steps(base, engine, references) as step, FlopCounterMode(display=False) as counter:
-        step()
-    return counter.get_total_flops()
+    with endless_rounds(base, engine, references) as take, FlopCounterMode(display=False) as counter:
+        take()
+    return counter.get_total_flops() // QUICK.identity_every
 
 
 def operations_per_second(base: Base) -> float:
