@@ -131,7 +131,7 @@ def applied(base: Base, adapter: Adapter) -> Iterator[None]:
     Raises ``AdapterError`` when the adapter was trained on a base of another shape.
     """
     if not _has_same_widths(base, adapter):
-        raise AdapterError(f"The adapter's tokens do not fit the base {base.spec.name}: it was trained on another one.")
+        raise AdapterError(f"The adapter does not fit the base {base.spec.name}: it was trained on another one.")
     with (
         concept_tokens(base.pipeline, adapter.rows),
         lora_layers(base.pipeline.unet, adapter.info["rank"], base.spec.lora_targets),

@@ -33,7 +33,7 @@ class TrainConfig:
     identity_weight: float = 0.7  # λ_id; at 1 faces please the recogniser more than the eye
     identity_limit: float = 0.6  # T′/T: the identity of x̂0 is judged only below this share of the noise schedule
     identity_images: int = 1  # samples of a batch that are decoded for it, those with the least noise
-    identity_every: int = 2  # steps from one judgement to the next, which weighs as much as one of each step
+    identity_every: int = 2  # it is judged on one of so many steps, and weighs that many times as much there
     attention_weight: float = 1.0  # λ_attn; the more, the less of the look
     late_style: bool = True  # what teaches the style alone is drawn at later timesteps
     style_emphasis: float = 2.0  # weight of reference and composed in the first half of each phase

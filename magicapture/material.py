@@ -76,7 +76,7 @@ class Material:
 def prepare(base: Base, references: list[Reference]) -> Role:
     """Encode each reference and its mirror image, and shrink the masks to the sides of latents and attention maps."""
     pixels = torch.from_numpy(np.stack([np.asarray(r.image) for r in references])).permute(0, 3, 1, 2)
-    images = pixels.contiguous() / 127.5 - 1  # latents keep this order in memory, and the denoiser is slower in another
+    images = pixels.contiguous() / 127.5 - 1  # latents keep this order in memory; in numpy's a CPU is slower
     masks = torch.from_numpy(np.stack([r.mask for r in references]))[:, None].float()
     landmarks = torch.from_numpy(np.stack([r.landmarks for r in references])).float()
     encoded = [base.encode(pictures) for pictures in (images, images.flip(-1))]

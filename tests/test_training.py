@@ -197,7 +197,7 @@ def test_one_task_a_step_as_published_takes_all_tasks_in_turn(base: Base, monkey
 
 
 def test_batches_lie_in_memory_as_a_cpu_is_fast_with(base: Base) -> None:
-    # Group normalisation with the channels last takes twenty times as long there.
+    # Group normalisation with the channels last takes many times as long there.
     with training(base, SHORT) as run:
         assert run.objective.material.draw(["source"], 2, run.generator).latents.is_contiguous()
     assert load_base("mini").pipeline.unet.conv_in.weight.is_contiguous() != torch.cuda.is_available()

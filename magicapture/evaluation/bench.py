@@ -66,7 +66,7 @@ def bench(base: Base, engine: FaceEngine) -> dict[str, float]:
 def endless_rounds(
     base: Base, engine: FaceEngine, references: list[Reference], *off: Term
 ) -> Iterator[Callable[[], object]]:
-    """Give what takes as many steps of ``quick``'s second phase as identity is judged once in, the terms ``off``."""
+    """Give what takes steps of ``quick``'s second phase until identity has been judged once, with the terms ``off``."""
     config = replace(QUICK, previews=0, off=frozenset({"tokens", *off}))  # phase 2 from the first step
     with Training(base, engine, references, references, config) as training:
         steps = iter(training)
