@@ -120,12 +120,14 @@ def test_a_training_that_ends_while_the_page_looks_still_shows_its_adapter(
     job = jobs.start(visitor, PLAN)
     wait_until(lambda: job.event is not None)
     house = SimpleNamespace(jobs=jobs)
-    *_, seen = train.show(house, job.id, None)
-    trainer.hold = False
-    wait_until(lambda: job.event.step > 1)
+
+    def end_meanwhile(_: Job) -> None:
+        trainer.hold = False
+        ended(job)
+
     with monkeypatch.context() as patch:
-        patch.setattr(train, "loss_plot", lambda _: ended(job))
-        *_, timer, seen = train.show(house, job.id, seen)
+        patch.setattr(train, "loss_plot", end_meanwhile)
+        *_, timer, seen = train.show(house, job.id, None)
     assert timer.active
     *_, adapter, timer, seen = train.show(house, job.id, seen)
     assert adapter == job.adapter
