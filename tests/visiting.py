@@ -1,5 +1,7 @@
 """What a visitor does on the page, step by step, as tests in a browser do it."""
 
+from contextlib import suppress
+
 from playwright.sync_api import Page, expect
 
 
@@ -32,7 +34,11 @@ def start_training(page: Page, steps: int | None = None) -> None:
 
 
 def choose_count(page: Page, count: int) -> None:
-    field = page.locator("#count input[type=number]")
-    field.fill(str(count))
-    field.blur()
-    expect(page.locator("#count input[type=range]")).to_have_value(str(count))  # until then the old one is sent
+    """Type how many; again where the tab, only just opened, has put its first number back."""
+    field, chosen = (page.locator(f"#count input[type={kind}]") for kind in ("number", "range"))
+    for _ in range(10):
+        field.fill(str(count))
+        field.blur()
+        with suppress(AssertionError):
+            return expect(chosen).to_have_value(str(count), timeout=5000)
+    raise AssertionError(f"the page does not take {count} portraits")
