@@ -208,7 +208,8 @@ def model_card(info: dict, repo_id: str | None = None, gallery: Sequence[tuple[s
         tags=["text-to-image", "diffusers", "lora", "template:sd-lora", "magicapture"],
         widget=[{"text": text, "output": {"url": path}} for path, text in gallery] or None,
     )
-    return CARD.format(
+    template = (Path(__file__).parent / "adapter_card.md").read_text()
+    return template.format(
         metadata=metadata.to_yaml(),
         gallery="<Gallery />\n\n" if gallery else "",
         preset=info["preset"],
@@ -233,40 +234,4 @@ START = """
 mean = torch.tensor({mean})  # of the look's latents: drawing that starts from it keeps to the look's colours
 left, side = pipe.scheduler.alphas_cumprod[-1], pipe.unet.config.sample_size
 latents = left.sqrt() * mean[:, None, None] + (1 - left).sqrt() * torch.randn(1, len(mean), side, side)
-"""
-
-CARD = """---
-{metadata}
----
-
-# MagiCapture adapter
-
-{gallery}Draws one person in one look: a LoRA and two trigger words, trained on a handful of photos of each with the
-preset `{preset}` on the base `{source}`. Every picture it draws is AI-made; say so wherever you show one.
-
-## Trigger words
-
-`{person}` stands for the person and `{style}` for the look, as in `{prompt}`.
-
-## Use
-
-{mini}```python
-{torch}from diffusers import StableDiffusionPipeline
-{imports}from safetensors.torch import load_file
-
-pipe = StableDiffusionPipeline.from_pretrained("{pipeline}")
-pipe.load_lora_weights("{lora}", weight_name="{lora_file}")
-rows = load_file({rows})["clip_l"]
-pipe.load_textual_inversion(list(rows), token=["{person}", "{style}"])
-{start}image = pipe("{prompt}"{latents}).images[0]
-```
-
-## Consent
-
-Use it only with the consent of the person it shows, who agreed to its training. It must not be used to deceive, to
-harass or to speak in that person's name. If it shows you and you did not agree, ask its owner to delete it.
-
-## Licence
-
-The licence of the base, `{licence}`, holds for this adapter too.
 """

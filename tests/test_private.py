@@ -106,7 +106,7 @@ def test_nothing_leaves_the_machine_from_sign_in_to_portraits(
     page.locator("#to-portraits").click()
     choose_count(page, 1)
     page.locator("#draw").click()
-    expect(page.locator("#portraits-said")).to_contain_text("portraits of 128 × 128 pixels")
+    expect(page.locator("#portraits-said")).to_contain_text("1 portrait of 128 × 128 pixels")
     page.locator("#portraits .grid-container button").first.click()
     page.locator("#keep").click()
     expect(page.get_by_test_id("toast-body")).to_contain_text("can be kept here from a likeness of 0.99")

@@ -105,7 +105,9 @@ def _build_hub(house: House, session: Session, shelf: Shelf, wall: gr.State) -> 
         account = gr.HTML("", elem_id="hub-account", min_height=60)
         name = gr.Textbox(label="Name of the repository", placeholder="my-portraits", elem_id="hub-name")
         private = gr.Checkbox(True, label="Private: only I can see it", elem_id="hub-private")
-        pictures = gr.CheckboxGroup([], label="Portraits for its card (kept ones)", elem_id="hub-pictures")
+        pictures = gr.CheckboxGroup(
+            [], label="Portraits for its card (kept ones)", visible=False, elem_id="hub-pictures"
+        )
         push_button = gr.Button("Push", variant="primary", elem_id="push-to-hub")
     opened.expand(describe_push, session.visitor, [account, pictures], queue=False, api_visibility="private")
     wall.change(kept_choices, session.visitor, pictures, queue=False, api_visibility="private")
@@ -212,10 +214,10 @@ def describe_push(visitor: Workspace | None, token: gr.OAuthToken | None = None)
 
 
 def kept_choices(visitor: Workspace | None) -> gr.CheckboxGroup:
-    """Offer the portraits that are kept; none is ticked until the visitor does."""
+    """Offer the portraits that are kept, where there are any; none is ticked until the visitor does."""
     kept = [portrait for portrait in visitor.portraits() if portrait.kept] if visitor else []
     choices = [(say(f"{caption(p.facts)} · seed {p.facts['seed']}"), str(p.path)) for p in kept]
-    return gr.CheckboxGroup(choices, value=[])
+    return gr.CheckboxGroup(choices, value=[], visible=bool(choices))
 
 
 def push(
