@@ -157,7 +157,9 @@ def refresh_list(visitor: Workspace | None, chosen: str | None) -> tuple:
 
 
 def _line(adapter: StoredAdapter) -> str:
-    return f"{adapter.title} · {adapter.created.astimezone():%Y-%m-%d %H:%M}"
+    """Name an adapter in the menu; the titles that training gives hold their date already."""
+    day = f"{adapter.created.astimezone():%Y-%m-%d}"
+    return adapter.title if day in adapter.title else f"{adapter.title} · {day}"
 
 
 def _facts(adapter: StoredAdapter) -> str:
@@ -207,7 +209,8 @@ def describe_push(visitor: Workspace | None, token: gr.OAuthToken | None = None)
     """Say to whose account a push would go, and offer the portraits that can go with it."""
     account = hub.account(token and token.token)
     if account is None:
-        said = note("Nobody is signed in to the Hub here: sign in above, or download the zip instead.", "warn")
+        first = "sign in above, or " if os.environ.get("OAUTH_CLIENT_ID") else ""
+        said = note(f"Nobody is signed in to the Hub here: {first}download the zip instead.", "warn")
     else:
         said = note(f"It goes to the account {account.name} (known from: {account.source}).", "good")
     return said, kept_choices(visitor)

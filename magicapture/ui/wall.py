@@ -47,7 +47,7 @@ def build(house: House) -> Wall:
         label="Portraits",
         show_label=False,
         columns=2,
-        height=660,
+        height=700,
         object_fit="contain",
         fit_columns=False,
         interactive=False,
