@@ -12,6 +12,8 @@ from diffusers.models.attention_processor import AttnProcessor
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from torch import Tensor, nn
 
+from magicapture.precision import fast_dtype
+
 MISSING = (OSError, ValueError, HfHubHTTPError, LocalEntryNotFoundError)
 """What diffusers raises when weights are neither here nor to be downloaded."""
 
@@ -20,6 +22,10 @@ logger = logging.getLogger(__name__)
 
 MINI_WEIGHTS = Path(__file__).parent / "mini" / "weights"
 """The embedded base: an ordinary diffusers pipeline folder."""
+
+
+FIRST_SCALE = 2.0**12
+"""What losses are multiplied by at first in float16, where small gradients vanish."""
 
 
 class BaseUnavailableError(Exception):
@@ -94,6 +100,17 @@ class Base:
         latent_side = self.pipeline.unet.config.sample_size
         return latent_side // 4 if latent_side >= 64 else latent_side // 2
 
+    def autocast(self) -> torch.autocast:
+        """Multiply in the precision of the frozen weights, while the LoRA and the tokens stay in float32."""
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+    def grad_scaler(self) -> torch.amp.GradScaler:
+        """Give what keeps gradients in the range of float16 (https://docs.pytorch.org/docs/stable/amp.html).
+
+        With weights in any other precision it does nothing.
+        """
+        return torch.amp.GradScaler(self.device.type, FIRST_SCALE, enabled=self.dtype == torch.float16)
+
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Give mean and spread of the latents (B, C, h, w) of ``images`` (B, 3, H, W) in [-1, 1]."""
         vae = self.pipeline.vae
@@ -137,7 +154,7 @@ def load_base(name: str = "auto") -> Base:
 @lru_cache(maxsize=2)
 def _load(spec: BaseSpec) -> Base:
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    dtype = torch.bfloat16 if device == "cuda" or has_fast_bf16() else torch.float32
+    dtype = fast_dtype()
     try:
         pipeline = StableDiffusionPipeline.from_pretrained(
             spec.source, dtype=dtype, safety_checker=None, requires_safety_checker=False
@@ -177,8 +194,3 @@ def prefer_plain_attention(unet: UNet2DConditionModel) -> None:
     """Leave fused attention for small pictures: on a CPU its backward pass costs more than it saves there."""
     if unet.config.sample_size <= 32:
         unet.set_attn_processor(AttnProcessor())
-
-
-def has_fast_bf16() -> bool:
-    """Tell whether this CPU multiplies bfloat16 natively; elsewhere float32 is faster."""
-    return bool(torch.cpu.get_capabilities().get("avx512_bf16") or torch.cpu.get_capabilities().get("amx_bf16"))

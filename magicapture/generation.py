@@ -61,10 +61,9 @@ def draw(
     positive = dialled_embedding(base, config.dial, config.prompt)
     negative = embed(base, config.negative_prompt)
     guidance = base.spec.guidance_scale if config.guidance_scale is None else config.guidance_scale
-    autocast = torch.autocast(base.device.type, base.dtype, enabled=base.dtype == torch.bfloat16)
     for start in range(0, len(seeds), BATCH):
         chunk = seeds[start : start + BATCH]
-        with autocast:  # the token rows and the LoRA are float32: without it the pipeline mixes precisions
+        with base.autocast():  # the token rows and the LoRA are float32: without it the pipeline mixes precisions
             images = base.pipeline(
                 prompt_embeds=positive.expand(len(chunk), -1, -1),
                 negative_prompt_embeds=negative.expand(len(chunk), -1, -1),

@@ -45,6 +45,11 @@ START_SECONDS = 15
 CHECKPOINT_SECONDS = 20
 """Between two checkpoints within a slice: what a crash can cost."""
 
+LITTLE_MEMORY = (
+    "The GPU has too little free memory for this. Free what other programs hold of it, draw fewer portraits at once, "
+    "or train on the embedded base model."
+)
+
 # The threads of OpenMP do not live on in a forked process, and the first parallel operation there would wait for them
 # for ever. A process with one thread starts none.
 os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
@@ -75,6 +80,8 @@ def _told() -> Iterator[None]:
         yield
     except (AdapterError, BaseUnavailableError, ValueError) as error:
         raise gr.Error(str(error), print_exception=False) from error
+    except torch.OutOfMemoryError as error:
+        raise gr.Error(LITTLE_MEMORY, print_exception=False) from error
 
 
 def _declared_training(

@@ -53,7 +53,7 @@ class Objective:
 
         refocus = phase == "lora" and config.uses("attention")
         layers = refocusing_layers(pipeline.unet, self.base.attention_side) if refocus else []
-        with self._autocast(), record_attention(pipeline.unet, layers) as recorder:
+        with self.base.autocast(), record_attention(pipeline.unet, layers) as recorder:
             text = pipeline.text_encoder(ids).last_hidden_state
             noise_pred = pipeline.unet(noisy, timesteps, text).sample.float()
 
@@ -98,15 +98,11 @@ class Objective:
         x0 = predict_x0(noisy[chosen], noise_pred[chosen], alphas[timesteps[chosen]])
         scale, landmarks = self.base.resolution // x0.shape[-1], samples.landmarks[chosen]
         rows, columns = face_window(landmarks, *x0.shape[-2:], scale)
-        with self._autocast():
+        with self.base.autocast():
             decoded = self.base.decode(x0[:, :, rows, columns])
         origin = landmarks.new_tensor([columns.start, rows.start]) * scale
         embeddings = self.recogniser(align(decoded, landmarks - origin))
         return identity_loss(embeddings, self.person.to(embeddings), (1 - share[chosen]) ** 2)
-
-    def _autocast(self) -> torch.autocast:
-        """Multiply in the precision of the frozen weights, while the LoRA itself stays in float32."""
-        return torch.autocast(self.base.device.type, torch.bfloat16, enabled=self.base.dtype == torch.bfloat16)
 
 
 def teaches_style(tasks: list[str], place: int) -> bool:

@@ -19,6 +19,7 @@ from magicapture.generation import draw_scored
 from magicapture.material import Material
 from magicapture.objective import Objective, Phase
 from magicapture.portrait import Portrait
+from magicapture.precision import descend
 from magicapture.references import Reference
 from magicapture.scoring import Targets
 
@@ -53,6 +54,7 @@ class Checkpoint:
     config: TrainConfig
     weights: dict[str, Tensor]  # LoRA and token rows
     optimizer: dict
+    scaler: dict
     rng: Tensor
     progress: Progress
 
@@ -96,6 +98,7 @@ class Training:
                 {"params": self.lora, "weight_decay": config.weight_decay},
             ]
             self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99), fused=True)
+            self.scaler = self.base.grad_scaler()
             self._stack = stack.pop_all()
         return self
 
@@ -111,10 +114,7 @@ class Training:
             self._set_learning_rates(phase, done)
             style_weight = self.config.style_emphasis if done < 0.5 else 1.0
             terms = self.objective.terms(self.progress.step, phase, style_weight, self.generator)
-            self.objective.total(terms).backward()
-            torch.nn.utils.clip_grad_norm_([self.rows, *self.lora], self.config.max_grad_norm)
-            self.optimizer.step()
-            self.optimizer.zero_grad(set_to_none=True)
+            descend(self.objective.total(terms), self.optimizer, self.scaler, self.config.max_grad_norm)
             self.progress.step += 1
             losses = {name: term.item() for name, term in terms.items()}
             previews = self._preview() if self._preview_is_due() else ()
@@ -152,6 +152,7 @@ class Training:
             self.config,
             self._weights(),
             _to_cpu(self.optimizer.state_dict()),
+            self.scaler.state_dict(),
             self.generator.get_state(),
             copy.deepcopy(self.progress),
         )
@@ -164,6 +165,7 @@ class Training:
         self.rows.data.copy_(weights.pop("rows"))
         load_lora(self.base.pipeline.unet, weights)
         self.optimizer.load_state_dict(checkpoint.optimizer)
+        self.scaler.load_state_dict(checkpoint.scaler)
         self.generator.set_state(checkpoint.rng)
         self.progress = copy.deepcopy(checkpoint.progress)
 

@@ -53,7 +53,7 @@ def test_a_network_named_by_the_environment_is_used_and_named(
 
 def test_tiles_join_without_seams(picture: Image.Image, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAGICAPTURE_UPSCALER", str(weights))
-    monkeypatch.setattr(enhance, "_dtype", lambda: torch.float32)
+    monkeypatch.setattr(enhance, "fast_dtype", lambda: torch.float32)
     whole, _ = enhance.upscale(picture, 4)
     monkeypatch.setattr(enhance, "TILE", 8)
     tiled, _ = enhance.upscale(picture, 4)

@@ -15,9 +15,10 @@ import stand_in
 import tiny
 import torch
 
+from magicapture import gpu
 from magicapture import jobs as jobs_module
 from magicapture.adapter import Adapter
-from magicapture.config import QUICK
+from magicapture.config import QUICK, GenerateConfig
 from magicapture.jobs import Job, JobError, Jobs, Plan, delete_everything
 from magicapture.portrait import Portrait
 from magicapture.records import Records
@@ -54,7 +55,7 @@ class Trainer:
         for step in range(first + 1, STEPS + 1):
             previews = (Portrait(person[0].image, 0, 0.5, 0.5, {}),) if step == 3 else ()
             yield TrainEvent("lora", step, STEPS, {"reconstruction": 1 / step}, 1.0, previews)
-            yield Checkpoint(QUICK, {}, {}, torch.zeros(1), Progress(step))
+            yield Checkpoint(QUICK, {}, {}, {}, torch.zeros(1), Progress(step))
             if step == self.breaks_at:
                 raise self.error
             while self.hold and not stop.exists():
@@ -204,6 +205,17 @@ def test_an_unexpected_failure_is_told_and_leaves_the_photos(jobs: Jobs, visitor
     assert job.state == "failed"
     assert "MemoryError: of the card" in job.error
     assert photo.exists()
+
+
+def test_too_little_memory_on_the_gpu_is_told_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill(_: str) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(gpu, "load_base", fill)
+    with pytest.raises(gr.Error, match="fewer portraits at once"):
+        gpu.generate_portraits(ADAPTER, GenerateConfig())
+    with pytest.raises(gr.Error, match="train on the embedded base"):
+        next(gpu.train_slice("sd15", PLAN.person, PLAN.style, QUICK, None, tmp_path / "stop", 60.0))
 
 
 def test_deleting_everything_ends_the_training_and_leaves_no_byte(

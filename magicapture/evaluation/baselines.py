@@ -17,6 +17,7 @@ from magicapture.bases import Base
 from magicapture.concepts import TOKENS, concept_tokens, draw_prompt, initial_rows, tokenize
 from magicapture.losses import add_noise
 from magicapture.material import Material
+from magicapture.precision import descend
 
 KEYS_AND_VALUES = ("attn2.to_k.weight", "attn2.to_v.weight")
 """What Custom Diffusion trains of the denoiser: how it reads the prompt."""
@@ -92,18 +93,14 @@ def rare_rows(base: Base, generator: torch.Generator) -> Tensor:
 
 def fit(base: Base, material: Material, groups: list[dict], config: BaselineConfig, generator: torch.Generator) -> None:
     """Train the parameters in ``groups`` on photos of both roles; the rates fall linearly to a tenth."""
-    parameters = [parameter for group in groups for parameter in group["params"]]
-    optimizer = torch.optim.AdamW(groups, fused=True)
+    optimizer, scaler = torch.optim.AdamW(groups, fused=True), base.grad_scaler()
     decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, config.steps)
     for _ in range(config.steps):
         samples = material.draw(["source", "reference"], config.images_per_task, generator)
         ids = tokenize(base.pipeline, [draw_prompt(task, generator) for task in samples.tasks])
-        with torch.autocast(base.device.type, torch.bfloat16, enabled=base.dtype == torch.bfloat16):
+        with base.autocast():
             text = base.pipeline.text_encoder(ids).last_hidden_state
-        plain_loss(base, samples.latents, text, generator).backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        descend(plain_loss(base, samples.latents, text, generator), optimizer, scaler)
         decay.step()
 
 
@@ -116,6 +113,6 @@ def plain_loss(base: Base, latents: Tensor, text: Tensor, generator: torch.Gener
     noise = torch.randn(latents.shape, generator=generator).to(latents)
     timesteps = torch.randint(len(alphas), (len(latents),), generator=generator)
     noisy = add_noise(latents, noise, alphas[timesteps].to(latents))
-    with torch.autocast(base.device.type, torch.bfloat16, enabled=base.dtype == torch.bfloat16):
+    with base.autocast():
         noise_pred = unet(noisy, timesteps.to(base.device), text).sample
     return F.mse_loss(noise_pred.float(), noise)

@@ -20,6 +20,7 @@ from magicapture.config import QUICK, GenerateConfig, Term
 from magicapture.evaluation.baselines import plain_loss
 from magicapture.faces import FaceEngine
 from magicapture.generation import draw
+from magicapture.precision import descend
 from magicapture.references import Reference
 from magicapture.training import Training
 
@@ -105,13 +106,11 @@ def dreambooth_lora_seconds(base: Base, batch: int, rank: int) -> list[float]:
     text = base.pipeline.text_encoder(ids).last_hidden_state.detach().expand(batch, -1, -1)
     with lora_layers(unet, rank, base.spec.lora_targets) as parameters:
         optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=True)
+        scaler = base.grad_scaler()
 
         def step() -> None:
             loss = plain_loss(base, latents, text, generator)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+            descend(loss, optimizer, scaler)
             loss.item()
 
         return seconds_per_call(step)

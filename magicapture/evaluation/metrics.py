@@ -160,7 +160,7 @@ def attention_leak(base: Base, references: list[Reference], seed: int = 0) -> fl
     position = (ids == pipeline.tokenizer.convert_tokens_to_ids(PERSON)).int().argmax(dim=1)
     layers = refocusing_layers(pipeline.unet, base.attention_side)
     with (
-        torch.autocast(base.device.type, torch.bfloat16, enabled=base.dtype == torch.bfloat16),
+        base.autocast(),
         record_attention(pipeline.unet, layers) as recorder,
     ):
         pipeline.unet(noisy, timesteps.to(base.device), pipeline.text_encoder(ids).last_hidden_state)

@@ -13,7 +13,7 @@ from magicapture.turns import Turn
 from magicapture.ui import wall
 from magicapture.ui.language import complaint
 from magicapture.ui.session import House, Session, require_visitor
-from magicapture.ui.words import counted, duration, note, section
+from magicapture.ui.words import duration, note, section
 from magicapture.workspace import Workspace
 
 NO_ADAPTER = "There is no adapter yet: add photos in the tab References, then train one in the tab Train."
@@ -146,9 +146,9 @@ def draw_portraits(
     paths = [visitor.add_portrait(portrait, label) for portrait in portraits]
     house.records.log("portraits_drawn", len(portraits))
     upscaler = portraits[0].settings.get("upscaler")
-    size = portraits[0].image.size
+    count, size = len(portraits), portraits[0].image.size
     how = f", enlarged by {upscaler}." if upscaler else "."
-    drawn = f"{counted(len(portraits), 'portrait')} of {size[0]} × {size[1]} pixels{how}"
+    drawn = f"{count} portrait{'s' if count > 1 else ''} of {size[0]} × {size[1]} pixels{how}"
     yield section("", f"{drawn} Seed and settings are kept in each PNG.")
     return paths
 

@@ -5,7 +5,7 @@ import gradio as gr
 from magicapture.config import TrainConfig
 from magicapture.gpu import ZERO_GPU, training_seconds
 from magicapture.references import CheckedSet
-from magicapture.ui.words import counted, duration, note
+from magicapture.ui.words import duration, note
 
 ANONYMOUS_QUOTA, FREE_QUOTA, PRO_QUOTA = 120, 300, 2400
 """A visitor's GPU seconds on ZeroGPU per day; half a card counts at one and a half times what a function declares."""
@@ -22,7 +22,8 @@ def readiness(
     """Say what is missing, or how long it will take; ``profile``: the visitor's, where they have signed in."""
     if missing := what_is_missing(person, style):
         return note(missing, "warn")
-    counts = f"{counted(len(person.references), 'photo')} of the person, {len(style.references)} of the style"
+    count = len(person.references)
+    counts = f"{count} photo{'s' if count > 1 else ''} of the person, {len(style.references)} of the style"
     seconds = training_seconds(base, config)
     share = f" {_quota_share(seconds, profile)}" if ZERO_GPU else ""
     return note(f"Ready: {counts}. {config.steps} steps, about {duration(seconds)}.{share}", "good")

@@ -56,11 +56,6 @@ def _data_uri(image: Image.Image) -> str:
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def counted(number: int, thing: str) -> str:
-    """Say how many there are: "1 photo", "4 photos"."""
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
-
-
 def duration(seconds: float) -> str:
     """Say a time as people do: "40 s", "3 min", "1 h 20 min"."""
     if seconds < 90:

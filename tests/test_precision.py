@@ -1,0 +1,74 @@
+"""What a visitor would lose on an older GPU, such as a T4: it has no convolutions in bfloat16."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import stand_in
+import tiny
+import torch
+
+from magicapture.bases import Base
+from magicapture.config import QUICK, GenerateConfig
+from magicapture.generation import generate
+from magicapture.precision import descend, fast_dtype
+from magicapture.training import Training
+
+SHORT = replace(QUICK, token_steps=1, lora_steps=2, previews=0, rank=2)
+
+
+@pytest.fixture
+def base() -> Base:
+    """Give a random base as it lies on such a GPU."""
+    base = tiny.base(sample_size=16)
+    for module in (base.pipeline.unet, base.pipeline.vae, base.pipeline.text_encoder):
+        module.to(torch.float16)
+    return base
+
+
+def training(base: Base) -> Training:
+    references = stand_in.references(base.resolution)
+    return Training(base, stand_in.StandInEngine(), references, references, SHORT)
+
+
+@pytest.mark.parametrize(
+    ("capability", "dtype"), [((7, 5), torch.float16), ((8, 0), torch.bfloat16), ((12, 0), torch.bfloat16)]
+)
+def test_a_gpu_computes_in_what_its_hardware_has(
+    capability: tuple[int, int], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    assert fast_dtype() is dtype
+
+
+def test_tokens_and_lora_learn_in_float16_and_can_be_drawn_with(base: Base) -> None:
+    with training(base) as run:
+        start = run.checkpoint().weights
+        for _ in run:
+            pass
+        end, adapter = run.checkpoint().weights, run.adapter()
+    assert all(value.dtype == torch.float32 and value.isfinite().all() for value in end.values())
+    assert not any(torch.equal(start[key], end[key]) for key in end)
+    (portrait,) = generate(base, stand_in.StandInEngine(), adapter, GenerateConfig(count=1, steps=2))
+    assert np.asarray(portrait.image).std() > 0
+
+
+def test_a_step_that_overflows_changes_nothing_and_the_next_one_counts() -> None:
+    parameter = torch.nn.Parameter(torch.ones(2))
+    optimizer, scaler = torch.optim.AdamW([parameter], lr=0.1), torch.amp.GradScaler("cpu", init_scale=4.0)
+    descend((parameter * torch.inf).sum(), optimizer, scaler)
+    assert parameter.tolist() == [1.0, 1.0]
+    assert scaler.get_scale() == 2.0
+    descend(parameter.sum(), optimizer, scaler)
+    assert (parameter < 0.95).all()
+
+
+def test_a_training_that_goes_on_keeps_the_scale_it_has_found(base: Base) -> None:
+    with training(base) as run:
+        next(iter(run))
+        run.scaler.update(64.0)
+        checkpoint = run.checkpoint()
+    with training(base) as again:
+        again.restore(checkpoint)
+        assert again.scaler.get_scale() == 64.0
