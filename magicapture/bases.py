@@ -19,10 +19,8 @@ MISSING = (OSError, ValueError, HfHubHTTPError, LocalEntryNotFoundError)
 
 logger = logging.getLogger(__name__)
 
-
 MINI_WEIGHTS = Path(__file__).parent / "mini" / "weights"
 """The embedded base: an ordinary diffusers pipeline folder."""
-
 
 FIRST_SCALE = 2.0**12
 """What losses are multiplied by at first in float16, where small gradients vanish."""

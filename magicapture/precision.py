@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 NATIVE_BF16 = (8, 0)
-"""The first compute capability with bfloat16 in its hardware; earlier ones lack convolutions in it altogether."""
+"""The first compute capability with bfloat16 in its hardware; for earlier ones cuDNN has no convolutions in it at all
+(https://github.com/huggingface/diffusers/pull/14129)."""
 
 
 def fast_dtype() -> torch.dtype:
