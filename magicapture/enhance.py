@@ -113,8 +113,9 @@ def _rrdbnet_layers() -> list[tuple[str, int, int]]:
 def _in_tiles(model: ImageModelDescriptor, pixels: Tensor) -> Tensor:
     """Run ``model`` over ``pixels`` (1, 3, H, W) in [0, 1] tile by tile; gives (1, 3, sH, sW)."""
     height, width, scale = *pixels.shape[-2:], model.scale
-    padded = F.pad(pixels, (OVERLAP,) * 4, mode="replicate").to(model.device, fast_dtype())
-    model.model.to(fast_dtype(), memory_format=torch.channels_last)
+    dtype = fast_dtype()
+    padded = F.pad(pixels, (OVERLAP,) * 4, mode="replicate").to(model.device, dtype)
+    model.model.to(dtype, memory_format=torch.channels_last)
     result = pixels.new_empty(1, 3, height * scale, width * scale)
     for top in range(0, height, TILE):
         for left in range(0, width, TILE):

@@ -4,9 +4,12 @@ import numpy as np
 import torch
 from PIL.Image import Image
 
+from magicapture.bases import Base
+from magicapture.config import TrainConfig
 from magicapture.evaluation.bench import noise_reference
 from magicapture.faces import Face
 from magicapture.references import Reference
+from magicapture.training import Training
 
 DIMENSIONS = 8
 
@@ -44,6 +47,12 @@ class StandInEngine:
 
     def recogniser(self) -> TinyRecogniser:
         return TinyRecogniser()
+
+
+def training(base: Base, config: TrainConfig) -> Training:
+    """Train on references of noise, with the stand-in engine."""
+    found = references(base.resolution)
+    return Training(base, StandInEngine(), found, found, config)
 
 
 def references(side: int, count: int = 2) -> list[Reference]:

@@ -19,7 +19,6 @@ from magicapture.bases import Base
 from magicapture.concepts import PERSON, STYLE, prompt_for
 from magicapture.config import QUICK, GenerateConfig
 from magicapture.generation import draw
-from magicapture.training import Training
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +29,7 @@ def base() -> Base:
 @pytest.fixture(scope="module")
 def adapter(base: Base) -> Adapter:
     config = replace(QUICK, token_steps=2, lora_steps=3, previews=0, rank=2, lora_lr=0.05)
-    references = stand_in.references(base.resolution)
-    with Training(base, stand_in.StandInEngine(), references, references, config) as training:
+    with stand_in.training(base, config) as training:
         for _ in training:
             pass
         return training.adapter()

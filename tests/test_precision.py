@@ -7,12 +7,12 @@ import pytest
 import stand_in
 import tiny
 import torch
+from stand_in import training
 
 from magicapture.bases import Base
 from magicapture.config import QUICK, GenerateConfig
 from magicapture.generation import generate
 from magicapture.precision import descend, fast_dtype
-from magicapture.training import Training
 
 SHORT = replace(QUICK, token_steps=1, lora_steps=2, previews=0, rank=2)
 
@@ -24,11 +24,6 @@ def base() -> Base:
     for module in (base.pipeline.unet, base.pipeline.vae, base.pipeline.text_encoder):
         module.to(torch.float16)
     return base
-
-
-def training(base: Base) -> Training:
-    references = stand_in.references(base.resolution)
-    return Training(base, stand_in.StandInEngine(), references, references, SHORT)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +38,7 @@ def test_a_gpu_computes_in_what_its_hardware_has(
 
 
 def test_tokens_and_lora_learn_in_float16_and_can_be_drawn_with(base: Base) -> None:
-    with training(base) as run:
+    with training(base, SHORT) as run:
         start = run.checkpoint().weights
         for _ in run:
             pass
@@ -65,10 +60,10 @@ def test_a_step_that_overflows_changes_nothing_and_the_next_one_counts() -> None
 
 
 def test_a_training_that_goes_on_keeps_the_scale_it_has_found(base: Base) -> None:
-    with training(base) as run:
+    with training(base, SHORT) as run:
         next(iter(run))
         run.scaler.update(64.0)
         checkpoint = run.checkpoint()
-    with training(base) as again:
+    with training(base, SHORT) as again:
         again.restore(checkpoint)
         assert again.scaler.get_scale() == 64.0

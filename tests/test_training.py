@@ -7,6 +7,7 @@ import pytest
 import stand_in
 import tiny
 import torch
+from stand_in import training
 
 from magicapture.bases import Base, load_base
 from magicapture.config import QUICK, TrainConfig
@@ -20,11 +21,6 @@ SHORT = replace(QUICK, token_steps=3, lora_steps=4, previews=2, preview_images=1
 @pytest.fixture(scope="module")
 def base() -> Base:
     return tiny.base(sample_size=16)
-
-
-def training(base: Base, config: TrainConfig) -> Training:
-    references = stand_in.references(base.resolution)
-    return Training(base, stand_in.StandInEngine(), references, references, config)
 
 
 def weights_after(base: Base, config: TrainConfig, steps: int | None = None) -> dict[str, torch.Tensor]:

@@ -1,6 +1,5 @@
 """The tab My adapters: use one again, rename, download, load, push to the Hub, delete; and delete everything."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from magicapture import hub
 from magicapture.adapter import AdapterError
 from magicapture.hub import HubError
 from magicapture.jobs import delete_everything
+from magicapture.ui.installation import offers_sign_in
 from magicapture.ui.language import complaint, say
 from magicapture.ui.live import caption, summary
 from magicapture.ui.session import House, Session, require_visitor
@@ -96,7 +96,7 @@ def _build_hub(house: House, session: Session, shelf: Shelf, wall: gr.State) -> 
     """Offer what needs the Hugging Face Hub; gives the event after which there may be another adapter."""
     queued = {"concurrency_limit": 4, "api_visibility": "private", "show_progress_on": shelf.said}
     gr.HTML(section("Hugging Face Hub", CARE))
-    if os.environ.get("OAUTH_CLIENT_ID"):  # elsewhere the button would keep the app from starting
+    if offers_sign_in():  # elsewhere the button would keep the app from starting
         gr.LoginButton("Sign in with Hugging Face")
     with gr.Accordion("Load from the Hub", open=False, elem_id="load-hub"):
         repository = gr.Textbox(label="Repository", placeholder="account/name", elem_id="hub-repository")
@@ -209,7 +209,7 @@ def describe_push(visitor: Workspace | None, token: gr.OAuthToken | None = None)
     """Say to whose account a push would go, and offer the portraits that can go with it."""
     account = hub.account(token and token.token)
     if account is None:
-        first = "sign in above, or " if os.environ.get("OAUTH_CLIENT_ID") else ""
+        first = "sign in above, or " if offers_sign_in() else ""
         said = note(f"Nobody is signed in to the Hub here: {first}download the zip instead.", "warn")
     else:
         said = note(f"It goes to the account {account.name} (known from: {account.source}).", "good")

@@ -37,10 +37,15 @@ def _lacks(base: Base, settings: Settings) -> list[str]:
     return lacks
 
 
+def offers_sign_in() -> bool:
+    """Tell whether visitors can sign in with Hugging Face: a Space with ``hf_oauth`` has what that needs."""
+    return bool(os.environ.get("OAUTH_CLIENT_ID"))
+
+
 def _has_gpu(base: Base) -> bool:
     return base.device.type == "cuda"
 
 
 def _can_sign_in() -> bool:
     """Tell whether a push could find an account: a Space's own token is not its visitors'."""
-    return bool(os.environ.get("OAUTH_CLIENT_ID") or (not os.environ.get("SPACE_ID") and get_token()))
+    return offers_sign_in() or bool(not os.environ.get("SPACE_ID") and get_token())
