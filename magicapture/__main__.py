@@ -14,7 +14,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from magicapture.adapter import Adapter, AdapterError
-from magicapture.bases import Base, BaseUnavailableError, load_base
+from magicapture.bases import Base, BaseError, load_base
 from magicapture.config import PRESETS, TERMS, GenerateConfig
 from magicapture.evaluation.bench import bench, peak_memory_gb
 from magicapture.faces import load_engine
@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = build_parser().parse_args(arguments)
     try:
         result, status = args.run(args)
-    except (UsageError, AdapterError, BaseUnavailableError, ValueError) as error:
+    except (UsageError, AdapterError, BaseError, ValueError) as error:
         print(error, file=sys.stderr)
         result, status = {"error": str(error)}, 1
     print(json.dumps(result))

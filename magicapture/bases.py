@@ -13,6 +13,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from torch import Tensor, nn
 
 from magicapture.precision import fast_dtype
+from magicapture.schedule import Schedule
 
 MISSING = (OSError, ValueError, HfHubHTTPError, LocalEntryNotFoundError)
 """What diffusers raises when weights are neither here nor to be downloaded."""
@@ -26,8 +27,12 @@ FIRST_SCALE = 2.0**12
 """What losses are multiplied by at first in float16, where small gradients vanish."""
 
 
-class BaseUnavailableError(Exception):
-    """A base model that cannot be loaded here; the text says why and what to use instead."""
+class BaseError(Exception):
+    """A base model that cannot be used; the text says why and what to use instead."""
+
+
+class BaseUnavailableError(BaseError):
+    """A base model that cannot be loaded here: it is not on this machine and not to be had."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,11 @@ class Base:
         return self.pipeline.unet.dtype
 
     @property
+    def schedule(self) -> Schedule:
+        """How it noises pictures, and what its denoiser predicts."""
+        return Schedule.of(self.pipeline.scheduler)
+
+    @property
     def resolution(self) -> int:
         """Side of its pictures in pixels."""
         return self.pipeline.unet.config.sample_size * self.pipeline.vae_scale_factor
@@ -116,7 +126,7 @@ class Base:
         return latents.mean.float() * vae.config.scaling_factor, latents.std.float() * vae.config.scaling_factor
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Turn ``latents`` (B, C, h, w) into pictures (B, 3, 8h, 8w) around [-1, 1], unclamped, differentiably."""
+        """Turn ``latents`` (B, C, h, w) into pictures (B, 3, H, W) around [-1, 1], unclamped, differentiably."""
         if not isinstance(self.decoder, AutoencoderTiny):
             latents = latents / self.decoder.config.scaling_factor
         return self.decoder.decode(latents.to(self.decoder.dtype)).sample.float()
@@ -138,7 +148,8 @@ def resolve_base(name: str = "auto") -> BaseSpec:
 def load_base(name: str = "auto") -> Base:
     """Load the base called ``name`` (see ``resolve_base``) onto the GPU if there is one, once per process.
 
-    Where "auto" finds no weights of ``sd15`` it gives ``mini``. Raises ``BaseUnavailableError`` otherwise.
+    Where "auto" finds no weights of ``sd15`` it gives ``mini``. Raises ``BaseUnavailableError`` otherwise, and
+    ``BaseError`` for a base that is there but cannot be trained here.
     """
     spec = resolve_base(name)
     try:
@@ -161,6 +172,13 @@ def _load(spec: BaseSpec) -> Base:
         raise BaseUnavailableError(
             f"The base model {spec.source} could not be loaded: it is neither on this machine nor to be had from here. "
             f'Check the name and the connection, or choose the base "mini", {MINI.title}.'
+        ) from error
+    try:
+        Schedule.of(pipeline.scheduler)
+    except ValueError as error:
+        raise BaseError(
+            f"The base model {spec.source} cannot be used: its denoiser predicts neither noise (epsilon) nor velocity "
+            "(v_prediction). Choose another one."
         ) from error
     decoder = _tiny_decoder(spec, dtype) or pipeline.vae
     pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config, use_karras_sigmas=True)

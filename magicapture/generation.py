@@ -13,7 +13,6 @@ from magicapture.concepts import prompt_for, tokenize
 from magicapture.config import GenerateConfig
 from magicapture.enhance import upscale
 from magicapture.faces import FaceEngine
-from magicapture.losses import add_noise
 from magicapture.portrait import Portrait
 from magicapture.scoring import Scores, Targets, score
 
@@ -89,8 +88,8 @@ def first_latents(base: Base, seeds: list[int], latent_mean: Tensor | None) -> T
     noise = torch.cat([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
     if latent_mean is None:
         return noise
-    left = base.pipeline.scheduler.alphas_cumprod[-1:].expand(len(seeds))
-    return add_noise(latent_mean[:, None, None].expand_as(noise), noise, left)
+    last = torch.full((len(seeds),), base.schedule.steps - 1)
+    return base.schedule.add_noise(latent_mean[:, None, None].expand_as(noise), noise, last)
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ import torch
 from spaces.config import Config as SpacesConfig
 
 from magicapture.adapter import Adapter, AdapterError
-from magicapture.bases import BaseUnavailableError, load_base, resolve_base
+from magicapture.bases import BaseError, load_base, resolve_base
 from magicapture.config import GenerateConfig, TrainConfig
 from magicapture.faces import load_engine
 from magicapture.generation import generate
@@ -78,7 +78,7 @@ def _told() -> Iterator[None]:
     """Raise errors that are written for visitors as ``gr.Error``: of others, ZeroGPU passes on the name alone."""
     try:
         yield
-    except (AdapterError, BaseUnavailableError, ValueError) as error:
+    except (AdapterError, BaseError, ValueError) as error:
         raise gr.Error(str(error), print_exception=False) from error
     except torch.OutOfMemoryError as error:
         raise gr.Error(LITTLE_MEMORY, print_exception=False) from error

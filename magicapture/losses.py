@@ -1,6 +1,5 @@
-"""Noise, masked reconstruction and identity: pure functions on tensors."""
+"""Masked reconstruction and identity: pure functions on tensors."""
 
-import torch
 from torch import Tensor
 
 
@@ -11,35 +10,6 @@ def masked_mse(prediction: Tensor, target: Tensor, masks: Tensor) -> Tensor:
     """
     error = (prediction.float() - target.float()).square().mean(dim=1, keepdim=True)
     return (error * masks).sum(dim=(1, 2, 3)) / masks.sum(dim=(1, 2, 3)).clamp(min=1e-6)
-
-
-def draw_timesteps(late: Tensor, steps: int, generator: torch.Generator) -> Tensor:
-    """Draw a timestep in [0, ``steps``) per sample: any alike, or the later of two where ``late`` (B,) is true.
-
-    Layout, light and colours are settled while a picture is still mostly noise: what is to teach them is noised more.
-    """
-    first, second = torch.rand(2, len(late), generator=generator)
-    share = torch.where(late, torch.maximum(first, second), first)
-    return (share * steps).long().clamp(max=steps - 1)
-
-
-def add_noise(clean: Tensor, noise: Tensor, alphas_cumprod: Tensor) -> Tensor:
-    """Noise samples for training: ``√ᾱ_t z + √(1 − ᾱ_t) ε`` (DDPM, eq. 4).
-
-    Not left to the pipeline's scheduler: a sampler such as DPM-Solver++ noises by its own list of steps, which is
-    another one after every picture that is drawn. ``clean``, ``noise``: (B, C, h, w); ``alphas_cumprod``: (B,).
-    """
-    alpha = alphas_cumprod[:, None, None, None]
-    return alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
-
-
-def predict_x0(noisy: Tensor, noise_pred: Tensor, alphas_cumprod: Tensor) -> Tensor:
-    """Undo the noise in one step: ``(z_t − √(1 − ᾱ_t) ε_θ) / √ᾱ_t`` (DDPM, eq. 15).
-
-    ``noisy``, ``noise_pred``: (B, C, h, w); ``alphas_cumprod``: (B,), ᾱ at each sample's timestep.
-    """
-    alpha = alphas_cumprod[:, None, None, None]
-    return (noisy - (1 - alpha).sqrt() * noise_pred) / alpha.sqrt()
 
 
 def identity_loss(embeddings: Tensor, target: Tensor, weights: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from magicapture.bases import Base
 from magicapture.concepts import TOKENS, draw_prompt, tokenize
 from magicapture.config import TrainConfig
 from magicapture.faces.recogniser import Recogniser, align
-from magicapture.losses import add_noise, draw_timesteps, face_window, identity_loss, masked_mse, predict_x0
+from magicapture.losses import face_window, identity_loss, masked_mse
 from magicapture.material import Material, Samples
 
 Phase = Literal["tokens", "lora"]
@@ -33,37 +33,35 @@ class Objective:
     recogniser: Recogniser | None
 
     def terms(self, step: int, phase: Phase, style_weight: float, generator: torch.Generator) -> dict[str, Tensor]:
-        """Draw a batch, predict its noise in one pass and give each term by name, unweighted.
+        """Draw a batch, denoise it in one pass and give each term by name, unweighted.
 
         ``step`` counts from 0: identity is judged at some steps only. ``style_weight`` multiplies the reconstruction of
         the tasks that teach the style.
         """
-        pipeline, config = self.base.pipeline, self.config
+        pipeline, schedule, config = self.base.pipeline, self.base.schedule, self.config
         tasks = [task for task in PHASE_TASKS[phase] if task != "composed" or config.uses("composed")]
         if config.one_task:
             tasks = [tasks[int(torch.randint(len(tasks), (), generator=generator))]]
         samples = self.material.draw(tasks, config.images_per_task, generator)
         noise = torch.randn(samples.latents.shape, generator=generator).to(self.base.device)
-        alphas = pipeline.scheduler.alphas_cumprod
         late = torch.tensor([config.late_style and teaches_style(samples.tasks, i) for i in range(len(noise))])
-        timesteps = draw_timesteps(late, len(alphas), generator)
-        noisy = add_noise(samples.latents, noise, alphas[timesteps].to(self.base.device))
-        timesteps = timesteps.to(self.base.device)
+        timesteps = schedule.draw_timesteps(late, generator).to(self.base.device)
+        noisy = schedule.add_noise(samples.latents, noise, timesteps)
         ids = tokenize(pipeline, [draw_prompt(task, generator) for task in samples.tasks])
 
         refocus = phase == "lora" and config.uses("attention")
         layers = refocusing_layers(pipeline.unet, self.base.attention_side) if refocus else []
         with self.base.autocast(), record_attention(pipeline.unet, layers) as recorder:
             text = pipeline.text_encoder(ids).last_hidden_state
-            noise_pred = pipeline.unet(noisy, timesteps, text).sample.float()
+            output = pipeline.unet(noisy, timesteps, text).sample.float()
 
         weights = torch.tensor([1.0 if task == "source" else style_weight for task in samples.tasks])
-        error = masked_mse(noise_pred, noise, samples.loss_masks)
+        error = masked_mse(output, schedule.target(samples.latents, noise, timesteps), samples.loss_masks)
         terms = {"reconstruction": (error * weights.to(error)).mean()}
         if refocus:
             terms["attention"] = self._attention(recorder.take(), ids, samples)
         if phase == "lora" and self.recogniser and step % config.identity_every == 0:
-            terms["identity"] = self._identity(noisy, noise_pred, timesteps, samples)
+            terms["identity"] = self._identity(noisy, output, timesteps, samples)
         return terms
 
     def total(self, terms: dict[str, Tensor]) -> Tensor:
@@ -82,27 +80,26 @@ class Objective:
             terms.append(refocusing_loss(maps, positions, masks))
         return torch.stack(terms).mean()
 
-    def _identity(self, noisy: Tensor, noise_pred: Tensor, timesteps: Tensor, samples: Samples) -> Tensor:
+    def _identity(self, noisy: Tensor, output: Tensor, timesteps: Tensor, samples: Samples) -> Tensor:
         """Compare the faces that the prediction implies with the person, on samples that are meant to show them.
 
-        The landmarks are those of the picture that was noised, known beforehand. Weighted by ``(1 − t/T)²``: the
-        noisier the sample, the less its x̂0 says.
+        The landmarks are those of the picture that was noised, known beforehand. Weighted by ``Schedule.trust``.
         """
-        alphas = self.base.pipeline.scheduler.alphas_cumprod.to(noisy.device)
-        share = timesteps / len(alphas)
+        schedule = self.base.schedule
+        share = schedule.share(timesteps)
         shows_person = torch.tensor([task != "reference" for task in samples.tasks], device=noisy.device)
         chosen = (shows_person & (share < self.config.identity_limit)).nonzero()[:, 0]
         chosen = chosen[share[chosen].argsort()][: self.config.identity_images]
         if len(chosen) == 0:
-            return noise_pred.sum() * 0
-        x0 = predict_x0(noisy[chosen], noise_pred[chosen], alphas[timesteps[chosen]])
+            return output.sum() * 0
+        x0 = schedule.predict_x0(noisy[chosen], output[chosen], timesteps[chosen])
         scale, landmarks = self.base.resolution // x0.shape[-1], samples.landmarks[chosen]
         rows, columns = face_window(landmarks, *x0.shape[-2:], scale)
         with self.base.autocast():
             decoded = self.base.decode(x0[:, :, rows, columns])
         origin = landmarks.new_tensor([columns.start, rows.start]) * scale
         embeddings = self.recogniser(align(decoded, landmarks - origin))
-        return identity_loss(embeddings, self.person.to(embeddings), (1 - share[chosen]) ** 2)
+        return identity_loss(embeddings, self.person.to(embeddings), schedule.trust(timesteps[chosen]))
 
 
 def teaches_style(tasks: list[str], place: int) -> bool:

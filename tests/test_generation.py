@@ -44,7 +44,7 @@ def test_a_seed_gives_the_same_picture_whatever_it_is_drawn_beside(base: Base) -
 
 def test_portraits_keep_to_the_colours_of_the_look(mini: Base) -> None:
     rows = initial_rows(mini.pipeline, 0.017, torch.Generator().manual_seed(0))
-    shades = torch.stack([torch.full((3, 128, 128), shade) for shade in (-0.9, 0.9)])
+    shades = torch.stack([torch.full((3, mini.resolution, mini.resolution), shade) for shade in (-0.9, 0.9)])
     dark, bright = mini.encode(shades)[0].mean(dim=(2, 3))
     with concept_tokens(mini.pipeline, rows):
         drawn = [

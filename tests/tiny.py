@@ -4,7 +4,7 @@ import torch
 from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from magicapture.bases import SD15, Base
+from magicapture.bases import MINI, SD15, Base, BaseSpec
 from magicapture.concepts import TEMPLATES
 from magicapture.mini.tokenizer import train_tokenizer
 
@@ -30,19 +30,47 @@ def unet(sample_size: int = 64) -> UNet2DConditionModel:
     ).eval()
 
 
-def base(sample_size: int = 64) -> Base:
-    """Give a whole base; its decoder enlarges by 8 as the true one does."""
-    words = tokenizer()
+def vae(channels: tuple[int, ...], latent_channels: int, side: int) -> AutoencoderKL:
+    """Give an autoencoder that enlarges latents of ``side`` by two for every resolution but the first."""
     torch.manual_seed(0)
-    vae = AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(4, 4, 8, 8),
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * len(channels),
+        up_block_types=("UpDecoderBlock2D",) * len(channels),
+        block_out_channels=channels,
         norm_num_groups=2,
-        latent_channels=4,
-        sample_size=sample_size * 8,
+        latent_channels=latent_channels,
+        sample_size=side << (len(channels) - 1),
         mid_block_add_attention=False,
     )
+
+
+def base(sample_size: int = 64) -> Base:
+    """Give a whole base; its decoder enlarges by 8 as the true one does."""
+    return assembled(SD15, unet(sample_size), vae((4, 4, 8, 8), 4, sample_size))
+
+
+def embedded() -> Base:
+    """Give a base of the shape of the embedded one: 256 px, 16 latents a side of 16 channels each, v-prediction."""
+    torch.manual_seed(0)
+    denoiser = UNet2DConditionModel(
+        sample_size=16,
+        in_channels=16,
+        out_channels=16,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        block_out_channels=(8, 16, 32),
+        layers_per_block=1,
+        attention_head_dim=8,
+        cross_attention_dim=TEXT_WIDTH,
+        norm_num_groups=4,
+    ).eval()
+    return assembled(MINI, denoiser, vae((4, 4, 4, 8, 8), 16, 16), prediction_type="v_prediction")
+
+
+def assembled(spec: BaseSpec, denoiser: UNet2DConditionModel, autoencoder: AutoencoderKL, **scheduler: object) -> Base:
+    """Put a text encoder and Stable Diffusion's schedule, with the settings ``scheduler``, to the other parts."""
+    words = tokenizer()
+    torch.manual_seed(0)
     text_encoder = CLIPTextModel(
         CLIPTextConfig(
             vocab_size=len(words),
@@ -58,12 +86,12 @@ def base(sample_size: int = 64) -> Base:
         )
     )
     pipeline = StableDiffusionPipeline(
-        vae=vae,
+        vae=autoencoder,
         text_encoder=text_encoder,
         tokenizer=words,
-        unet=unet(sample_size),
+        unet=denoiser,
         scheduler=DPMSolverMultistepScheduler(
-            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1
+            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1, **scheduler
         ),
         safety_checker=None,
         feature_extractor=None,
@@ -72,7 +100,7 @@ def base(sample_size: int = 64) -> Base:
     pipeline.set_progress_bar_config(disable=True)
     for module in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
         module.eval().requires_grad_(False)
-    return Base(SD15, pipeline, pipeline.vae)
+    return Base(spec, pipeline, pipeline.vae)
 
 
 def fingerprint(base: Base) -> dict[str, object]:

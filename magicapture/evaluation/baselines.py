@@ -15,7 +15,6 @@ from torch import Tensor
 from magicapture.adapter import lora_layers
 from magicapture.bases import Base
 from magicapture.concepts import TOKENS, concept_tokens, draw_prompt, initial_rows, tokenize
-from magicapture.losses import add_noise
 from magicapture.material import Material
 from magicapture.precision import descend
 
@@ -105,14 +104,14 @@ def fit(base: Base, material: Material, groups: list[dict], config: BaselineConf
 
 
 def plain_loss(base: Base, latents: Tensor, text: Tensor, generator: torch.Generator) -> Tensor:
-    """Predict the noise of random timesteps and give the mean squared error over whole pictures (DDPM, eq. 14).
+    """Denoise samples of random timesteps and give the mean squared error over whole pictures (DDPM, eq. 14).
 
     ``latents``: (B, C, h, w) without noise; ``text``: (B, L, D).
     """
-    unet, alphas = base.pipeline.unet, base.pipeline.scheduler.alphas_cumprod
+    schedule = base.schedule
     noise = torch.randn(latents.shape, generator=generator).to(latents)
-    timesteps = torch.randint(len(alphas), (len(latents),), generator=generator)
-    noisy = add_noise(latents, noise, alphas[timesteps].to(latents))
+    timesteps = torch.randint(schedule.steps, (len(latents),), generator=generator).to(base.device)
+    noisy = schedule.add_noise(latents, noise, timesteps)
     with base.autocast():
-        noise_pred = unet(noisy, timesteps.to(base.device), text).sample
-    return F.mse_loss(noise_pred.float(), noise)
+        output = base.pipeline.unet(noisy, timesteps, text).sample
+    return F.mse_loss(output.float(), schedule.target(latents, noise, timesteps))

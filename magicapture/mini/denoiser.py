@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from magicapture.bases import prefer_plain_attention
-from magicapture.losses import add_noise
 from magicapture.mini.config import MiniConfig, UnetConfig
 from magicapture.mini.data import Portraits, caption
 from magicapture.mini.stage import DEVICE, Stage, run_stage
 from magicapture.mini.tokenizer import train_tokenizer
+from magicapture.schedule import Schedule
 
 
 class TextToNoise(nn.Module):
@@ -89,8 +89,8 @@ def train_unet(config: MiniConfig, portraits: Portraits, vae: AutoencoderKL, run
     if DEVICE.type == "cpu":
         prefer_plain_attention(stage.model.unet)
     scheduler = new_scheduler()
-    alphas_cumprod = scheduler.alphas_cumprod.to(DEVICE)
-    snr = compute_snr(scheduler, torch.arange(len(alphas_cumprod)))
+    schedule = Schedule.of(scheduler)
+    snr = compute_snr(scheduler, torch.arange(schedule.steps))
     weights = (snr.clamp(max=settings.min_snr) / snr).to(DEVICE)
 
     def loss_of() -> Tensor:
@@ -100,7 +100,7 @@ def train_unet(config: MiniConfig, portraits: Portraits, vae: AutoencoderKL, run
         noise, t = torch.randn_like(clean), torch.randint(len(snr), (settings.batch,), device=DEVICE)
         captions = [draw_caption(portraits.attributes[i], settings.caption_dropout) for i in index]
         with torch.autocast(DEVICE.type, torch.bfloat16):
-            prediction = stage.model(add_noise(clean, noise, alphas_cumprod[t]), t, tokenise(tokenizer, captions))
+            prediction = stage.model(schedule.add_noise(clean, noise, t), t, tokenise(tokenizer, captions))
         return ((prediction.float() - noise).square().mean(dim=(1, 2, 3)) * weights[t]).mean()
 
     run_stage(stage, settings.steps, settings.lr, loss_of, run, config.minutes_between_checkpoints)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from magicapture.bases import BaseUnavailableError, load_base
+from magicapture.bases import BaseError, load_base
 from magicapture.faces import load_engine
 from magicapture.references import CheckedSet, Role, check_photos
 from magicapture.ui import consent
@@ -198,7 +198,7 @@ def _judge(role: Role, paths: list[Path], base: str, before: CheckedSet | None =
         return None, note(ROLES[role][2])
     try:
         size = load_base(base).resolution
-    except BaseUnavailableError as error:
+    except BaseError as error:
         return None, note(str(error), "bad")
     if before is not None and _is_of(before, paths, size):
         return before, gr.skip()

@@ -9,7 +9,7 @@ from types import MethodType
 import gradio as gr
 
 from magicapture.adapter import AdapterError
-from magicapture.bases import SPECS, BaseUnavailableError, load_base
+from magicapture.bases import SPECS, BaseError, load_base
 from magicapture.config import PRESETS, TERMS, TrainConfig
 from magicapture.gpu import ZERO_GPU
 from magicapture.jobs import Job, JobError, Plan
@@ -191,7 +191,7 @@ def start(
     try:
         load_base(base)
         return house.jobs.start(require_visitor(visitor), plan).id
-    except (BaseUnavailableError, JobError) as error:
+    except (BaseError, JobError) as error:
         raise complaint(str(error), "Not yet") from error
 
 

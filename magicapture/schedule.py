@@ -1,0 +1,84 @@
+"""How a base noises pictures, and what its denoiser predicts of them: read from the scheduler in this one place."""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+PREDICTION_TYPES = ("epsilon", "v_prediction")
+"""What a denoiser may have been trained to give: the noise, or the velocity."""
+
+
+@dataclass(frozen=True, eq=False)
+class Schedule:
+    """The noise schedule of DDPM (Ho et al., 2020) with the noise ε or the velocity v as the denoiser's output.
+
+    ``alphas_cumprod``: (T,) float32, ᾱ_t from 1 (clean) towards 0; ``prediction_type``: one of ``PREDICTION_TYPES``.
+    Timesteps are integers (B,) in [0, T), on whatever device; samples are (B, C, h, w).
+    """
+
+    alphas_cumprod: Tensor
+    prediction_type: str
+
+    @classmethod
+    def of(cls, scheduler: Any) -> Self:
+        """Read a diffusers scheduler. Raises ``ValueError`` when it predicts anything else than ε or v."""
+        prediction_type = scheduler.config.get("prediction_type", "epsilon")
+        if prediction_type not in PREDICTION_TYPES:
+            raise ValueError(f"Nothing is known of denoisers that predict {prediction_type!r}.")
+        return cls(scheduler.alphas_cumprod, prediction_type)
+
+    @property
+    def steps(self) -> int:
+        """The number of timesteps, T."""
+        return len(self.alphas_cumprod)
+
+    def draw_timesteps(self, late: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw a timestep (B,) per sample: any alike, or the later of two where ``late`` (B,) is true.
+
+        Layout, light and colours are settled while a picture is still mostly noise: what is to teach them is noised
+        more.
+        """
+        first, second = torch.rand(2, len(late), generator=generator)
+        share = torch.where(late, torch.maximum(first, second), first)
+        return (share * self.steps).long().clamp(max=self.steps - 1)
+
+    def share(self, timesteps: Tensor) -> Tensor:
+        """Say how far along the schedule ``timesteps`` lie: t / T in [0, 1), 0 for a clean picture."""
+        return timesteps / self.steps
+
+    def trust(self, timesteps: Tensor) -> Tensor:
+        """Give ``(1 − t/T)²``: the noisier a sample, the less its x̂0 says (ID-Booth, arXiv 2504.07392)."""
+        return (1 - self.share(timesteps)) ** 2
+
+    def add_noise(self, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """Noise samples: ``√ᾱ_t z + √(1 − ᾱ_t) ε`` (DDPM, eq. 4).
+
+        Not left to the pipeline's scheduler: a sampler such as DPM-Solver++ noises by its own list of steps, which is
+        another one after every picture that is drawn.
+        """
+        signal, spread = self._scales(timesteps, clean)
+        return signal * clean + spread * noise
+
+    def target(self, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """Give what the denoiser is to predict: ε, or ``v = √ᾱ_t ε − √(1 − ᾱ_t) z`` (Salimans and Ho, 2022, app. D)."""
+        if self.prediction_type == "epsilon":
+            return noise
+        signal, spread = self._scales(timesteps, clean)
+        return signal * noise - spread * clean
+
+    def predict_x0(self, noisy: Tensor, output: Tensor, timesteps: Tensor) -> Tensor:
+        """Undo the noise of ``noisy`` in one step, by what the denoiser gave for it.
+
+        ``(z_t − √(1 − ᾱ_t) ε_θ) / √ᾱ_t`` (DDPM, eq. 15), or ``√ᾱ_t z_t − √(1 − ᾱ_t) v_θ``.
+        """
+        signal, spread = self._scales(timesteps, noisy)
+        if self.prediction_type == "epsilon":
+            return (noisy - spread * output) / signal
+        return signal * noisy - spread * output
+
+    def _scales(self, timesteps: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Give √ᾱ_t and √(1 − ᾱ_t), each (B, 1, 1, 1), where ``like`` lies and in its precision."""
+        alpha = self.alphas_cumprod.to(timesteps.device)[timesteps].to(like)[:, None, None, None]
+        return alpha.sqrt(), (1 - alpha).sqrt()
