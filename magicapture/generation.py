@@ -8,8 +8,8 @@ from PIL import Image
 from torch import Tensor
 
 from magicapture.adapter import Adapter, applied
-from magicapture.bases import Base
-from magicapture.concepts import prompt_for, tokenize
+from magicapture.bases import Base, Conditioning
+from magicapture.bases.words import prompt_for
 from magicapture.config import GenerateConfig
 from magicapture.enhance import upscale
 from magicapture.faces import FaceEngine
@@ -57,22 +57,12 @@ def draw(
     base: Base, seeds: list[int], config: GenerateConfig, latent_mean: Tensor | None = None
 ) -> Iterator[Image.Image]:
     """Draw one picture per seed with what is on ``base`` now; ``latent_mean``: as in ``first_latents``."""
-    positive = dialled_embedding(base, config.dial, config.prompt)
-    negative = embed(base, config.negative_prompt)
+    positive, negative = dialled(base, config.dial, config.prompt), base.condition([config.negative_prompt])
     guidance = base.spec.guidance_scale if config.guidance_scale is None else config.guidance_scale
     for start in range(0, len(seeds), BATCH):
-        chunk = seeds[start : start + BATCH]
-        with base.autocast():  # the token rows and the LoRA are float32: without it the pipeline mixes precisions
-            images = base.pipeline(
-                prompt_embeds=positive.expand(len(chunk), -1, -1),
-                negative_prompt_embeds=negative.expand(len(chunk), -1, -1),
-                latents=first_latents(base, chunk, latent_mean),
-                num_inference_steps=config.steps,
-                guidance_scale=guidance,
-                height=base.resolution,
-                width=base.resolution,
-            ).images
-        yield from images
+        latents = first_latents(base, seeds[start : start + BATCH], latent_mean)
+        count = len(latents)
+        yield from base.draw(positive.expand(count), negative.expand(count), latents, config.steps, guidance)
 
 
 def first_latents(base: Base, seeds: list[int], latent_mean: Tensor | None) -> Tensor:
@@ -83,9 +73,8 @@ def first_latents(base: Base, seeds: list[int], latent_mean: Tensor | None) -> T
     Noise Schedules and Sample Steps are Flawed", arXiv 2305.08891). Noise alone means a middle grey, which draws away
     from the look. ``latent_mean``: (C,), mean of the style's latents; None starts from noise alone.
     """
-    config = base.pipeline.unet.config
-    shape = (1, config.in_channels, config.sample_size, config.sample_size)
-    noise = torch.cat([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    noise = torch.stack([torch.randn(base.latent_shape, generator=generator) for generator in generators])
     if latent_mean is None:
         return noise
     last = torch.full((len(seeds),), base.schedule.steps - 1)
@@ -95,28 +84,23 @@ def first_latents(base: Base, seeds: list[int], latent_mean: Tensor | None) -> T
 @torch.no_grad()
 def draw_untouched(base: Base, prompt: str, count: int) -> list[Image.Image]:
     """Draw ``count`` pictures of ``prompt``, seeds from 0, with ``base`` as it is and the usual number of steps."""
-    generators = [torch.Generator().manual_seed(seed) for seed in range(count)]
-    settings = {"num_inference_steps": GenerateConfig.steps, "guidance_scale": base.spec.guidance_scale}
-    return base.pipeline([prompt] * count, generator=generators, **settings).images
+    positive, negative = (base.condition([text]).expand(count) for text in (prompt, ""))
+    latents = first_latents(base, list(range(count)), None)
+    return base.draw(positive, negative, latents, GenerateConfig.steps, base.spec.guidance_scale)
 
 
-def dialled_embedding(base: Base, dial: float, extras: str = "") -> Tensor:
-    """Give the text embedding (1, L, D) for a place of the dial from 0 (the style) over 0.5 (both) to 1 (the person).
+def dialled(base: Base, dial: float, extras: str = "") -> Conditioning:
+    """Give the conditioning of a picture for a place of the dial from 0 (the style) over 0.5 (both) to 1 (the person).
 
     The prompts of the three tasks share their wording place by place, so the difference between those of one concept
     alone is a direction that strengthens the one and weakens the other.
     """
     suffix = f", {extras}" if extras else ""
-    composed = embed(base, prompt_for("composed") + suffix)
+    composed = base.condition([prompt_for("composed") + suffix])
     if dial == 0.5:
         return composed
-    person, style = (embed(base, prompt_for(task) + suffix) for task in ("source", "reference"))
-    return composed + DIAL_REACH * (2 * dial - 1) * (person - style)
-
-
-def embed(base: Base, prompt: str) -> Tensor:
-    """Give the text encoder's output (1, L, D) for ``prompt``."""
-    return base.pipeline.text_encoder(tokenize(base.pipeline, [prompt])).last_hidden_state
+    person, style = (base.condition([prompt_for(task) + suffix]) for task in ("source", "reference"))
+    return composed.towards(person, style, DIAL_REACH * (2 * dial - 1))
 
 
 def rank(portraits: list[Portrait], dial: float = 0.5) -> list[Portrait]:

@@ -33,12 +33,6 @@ ZERO_GPU: bool = SpacesConfig.zero_gpu
 LINE = Line()
 """Training and drawing put LoRA layers on the base that the whole process shares: one of them at a time."""
 
-STEP_SECONDS = {"mini": 0.3, "other": 0.3}
-"""Of a training step with two pictures per task: the embedded base as ``bench`` measures it on two cores; for larger
-bases on a GPU an estimate that errs on the long side."""
-
-PORTRAIT_SECONDS = {"mini": 0.5, "other": 3.0}
-"""Of a portrait with the usual number of sampling steps, likewise."""
 START_SECONDS = 15
 """Loading, encoding the photos and handing the result over."""
 
@@ -57,20 +51,16 @@ os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 def training_seconds(base: str, config: TrainConfig, done: int = 0) -> float:
     """Foretell how long a training will take from its step ``done`` on, in seconds."""
-    pictures = config.images_per_task / 2
+    spec, pictures = resolve_base(base), config.images_per_task / 2
     previews = config.previews * config.preview_images * config.preview_steps / GenerateConfig.steps
-    whole = config.steps * _of_base(STEP_SECONDS, base) * pictures + previews * _of_base(PORTRAIT_SECONDS, base)
+    whole = config.steps * spec.step_seconds * pictures + previews * spec.portrait_seconds
     return START_SECONDS + whole * (1 - done / config.steps)
 
 
 def drawing_seconds(base: str, config: GenerateConfig) -> float:
     """Foretell how long portraits will take, in seconds."""
     pace = config.steps / GenerateConfig.steps
-    return START_SECONDS + config.count * config.best_of * pace * _of_base(PORTRAIT_SECONDS, base)
-
-
-def _of_base(seconds: dict[str, float], base: str) -> float:
-    return seconds["mini" if resolve_base(base).name == "mini" else "other"]
+    return START_SECONDS + config.count * config.best_of * pace * resolve_base(base).portrait_seconds
 
 
 @contextmanager
@@ -100,7 +90,7 @@ def _declared_training(
 
 def _declared_drawing(adapter: Adapter, config: GenerateConfig) -> int:
     """Give the seconds to ask ZeroGPU for: it calls this with the arguments of ``generate_portraits``."""
-    return round(drawing_seconds(adapter.info["base"], config))
+    return round(drawing_seconds(adapter.info.base, config))
 
 
 @spaces.GPU(duration=_declared_training)
@@ -148,7 +138,7 @@ def generate_portraits(adapter: Adapter, config: GenerateConfig) -> list[Portrai
     Raises ``gr.Error``, which ``refusal`` puts into plain words.
     """
     with _told():
-        return generate(load_base(adapter.info["base"]), load_engine(), adapter, config)
+        return generate(load_base(adapter.info.base), load_engine(), adapter, config)
 
 
 def refusal(error: gr.Error) -> str:

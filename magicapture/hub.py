@@ -1,11 +1,10 @@
 """Adapters go to the Hugging Face Hub and come from there."""
 
 import hashlib
-import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
@@ -15,9 +14,12 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ge
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 from huggingface_hub.utils import validate_repo_id
 
-from magicapture.adapter import INFO_FILE, LORA_FILE, ROWS_FILE, Adapter, AdapterError, model_card, require_fit
+from magicapture.adapter import Adapter, require_fit
+from magicapture.adapter_card import model_card
+from magicapture.adapter_info import INFO_FILE, AdapterError, AdapterInfo
 from magicapture.bases import SPECS, Base, resolve_base
-from magicapture.concepts import prompt_for
+from magicapture.bases.base import LORA_FILE, ROWS_FILE
+from magicapture.bases.words import prompt_for
 from magicapture.portrait import read_facts
 from magicapture.settings import settings
 
@@ -78,7 +80,7 @@ def push(folder: Path, name: str, pictures: list[Path], oauth_token: str | None 
         there = _create(api, repo_id, folder / LORA_FILE, private)
         content = {
             **{path: folder / path for path in FILES},
-            INFO_FILE: json.dumps(info, indent=2).encode(),
+            INFO_FILE: info.as_json().encode(),
             "README.md": model_card(info, repo_id, [(path, prompt) for path, (_, prompt) in gallery.items()]).encode(),
             **{path: picture for path, (picture, _) in gallery.items()},
         }
@@ -139,13 +141,13 @@ def _check_name(name: str) -> None:
         ) from None
 
 
-def _read(folder: Path) -> dict:
+def _read(folder: Path) -> AdapterInfo:
     """Give the adapter's facts without its title, which is the visitor's own note."""
     try:
         info = Adapter.load(folder).info
     except AdapterError as error:
         raise HubError(f"Nothing was pushed; choose another adapter. {error}") from error
-    return {key: value for key, value in info.items() if key != "title"}
+    return replace(info, title=None)
 
 
 def _gallery(pictures: list[Path]) -> dict[str, tuple[Path, str]]:
@@ -222,9 +224,9 @@ def _require_known_base(adapter: Adapter, base: Base | None) -> None:
     if base is not None:
         require_fit(base, adapter)
     here = base.spec if base else resolve_base()
-    spec = {**SPECS, here.name: here}.get(adapter.info["base"])
-    if spec is None or adapter.info["base_source"] not in (spec.source, "mini"):
-        named = f"{adapter.info['base']} ({adapter.info['base_source']})"
+    spec = {**SPECS, here.name: here}.get(adapter.info.base)
+    if spec is None or adapter.info.base_source != spec.public_source:
+        named = f"{adapter.info.base} ({adapter.info.base_source})"
         raise AdapterError(f"It was trained on a base that is not known here: {named}.")
 
 

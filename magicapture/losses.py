@@ -1,4 +1,4 @@
-"""Masked reconstruction and identity: pure functions on tensors."""
+"""Masked reconstruction, attention refocusing and identity: pure functions on tensors."""
 
 from torch import Tensor
 
@@ -10,6 +10,29 @@ def masked_mse(prediction: Tensor, target: Tensor, masks: Tensor) -> Tensor:
     """
     error = (prediction.float() - target.float()).square().mean(dim=1, keepdim=True)
     return (error * masks).sum(dim=(1, 2, 3)) / masks.sum(dim=(1, 2, 3)).clamp(min=1e-6)
+
+
+def scaled_maps(maps: Tensor) -> Tensor:
+    """Scale attention maps (…, Q) to [0, 1] each.
+
+    Minimum and range are constants to the gradient, as in the authors' code.
+    """
+    low = maps.amin(dim=-1, keepdim=True).detach()
+    high = maps.amax(dim=-1, keepdim=True).detach()
+    return (maps - low) / (high - low + 1e-6)
+
+
+def refocusing_loss(maps: Tensor, present: Tensor, masks: Tensor) -> Tensor:
+    """Attention refocusing (MagiCapture, eq. 5): ``‖S(A) ⊙ (1 − M)‖²``, the mean over samples, layers, heads, places.
+
+    ``maps``: (layers, B, heads, side²) of one word; ``present``: (B,), whether the prompt has it: other samples do not
+    count, and without any the loss is 0. ``masks``: (B, side, side) with 1 where the word may look; inside it the map
+    stays free.
+    """
+    if not present.any():
+        return maps.sum() * 0
+    scaled = scaled_maps(maps)[:, present]
+    return (scaled * (1 - masks[present].flatten(1))[:, None, :]).square().mean()
 
 
 def identity_loss(embeddings: Tensor, target: Tensor, weights: Tensor) -> Tensor:

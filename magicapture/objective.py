@@ -6,12 +6,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from magicapture.attention import record_attention, refocusing_layers, refocusing_loss
 from magicapture.bases import Base
-from magicapture.concepts import TOKENS, draw_prompt, tokenize
+from magicapture.bases.words import draw_prompt
 from magicapture.config import TrainConfig
 from magicapture.faces.recogniser import Recogniser, align
-from magicapture.losses import face_window, identity_loss, masked_mse
+from magicapture.losses import face_window, identity_loss, masked_mse, refocusing_loss
 from magicapture.material import Material, Samples
 
 Phase = Literal["tokens", "lora"]
@@ -38,30 +37,27 @@ class Objective:
         ``step`` counts from 0: identity is judged at some steps only. ``style_weight`` multiplies the reconstruction of
         the tasks that teach the style.
         """
-        pipeline, schedule, config = self.base.pipeline, self.base.schedule, self.config
+        base, schedule, config = self.base, self.base.schedule, self.config
         tasks = [task for task in PHASE_TASKS[phase] if task != "composed" or config.uses("composed")]
         if config.one_task:
             tasks = [tasks[int(torch.randint(len(tasks), (), generator=generator))]]
         samples = self.material.draw(tasks, config.images_per_task, generator)
-        noise = torch.randn(samples.latents.shape, generator=generator).to(self.base.device)
+        noise = torch.randn(samples.latents.shape, generator=generator).to(base.device)
         late = torch.tensor([config.late_style and teaches_style(samples.tasks, i) for i in range(len(noise))])
-        timesteps = schedule.draw_timesteps(late, generator).to(self.base.device)
+        timesteps = schedule.draw_timesteps(late, generator).to(base.device)
         noisy = schedule.add_noise(samples.latents, noise, timesteps)
-        ids = tokenize(pipeline, [draw_prompt(task, generator) for task in samples.tasks])
+        text = base.condition([draw_prompt(task, generator) for task in samples.tasks])
 
         refocus = phase == "lora" and config.uses("attention")
-        layers = refocusing_layers(pipeline.unet, self.base.attention_side) if refocus else []
-        with self.base.autocast(), record_attention(pipeline.unet, layers) as recorder:
-            text = pipeline.text_encoder(ids).last_hidden_state
-            output = pipeline.unet(noisy, timesteps, text).sample.float()
+        prediction = base.predict(noisy, timesteps, text, with_maps=refocus)
 
         weights = torch.tensor([1.0 if task == "source" else style_weight for task in samples.tasks])
-        error = masked_mse(output, schedule.target(samples.latents, noise, timesteps), samples.loss_masks)
+        error = masked_mse(prediction.output, schedule.target(samples.latents, noise, timesteps), samples.loss_masks)
         terms = {"reconstruction": (error * weights.to(error)).mean()}
         if refocus:
-            terms["attention"] = self._attention(recorder.take(), ids, samples)
+            terms["attention"] = self._attention(prediction.maps, text.positions, samples)
         if phase == "lora" and self.recogniser and step % config.identity_every == 0:
-            terms["identity"] = self._identity(noisy, output, timesteps, samples)
+            terms["identity"] = self._identity(noisy, prediction.output, timesteps, samples)
         return terms
 
     def total(self, terms: dict[str, Tensor]) -> Tensor:
@@ -70,14 +66,10 @@ class Objective:
         weights = {"attention": config.attention_weight, "identity": config.identity_weight * config.identity_every}
         return sum(weights.get(name, 1.0) * term for name, term in terms.items())
 
-    def _attention(self, maps: list[Tensor], ids: Tensor, samples: Samples) -> Tensor:
+    def _attention(self, maps: Tensor, positions: Tensor, samples: Samples) -> Tensor:
         """Keep [V1] inside the face and [V2] outside it, each in the prompts where it stands."""
-        token_ids = self.base.pipeline.tokenizer.convert_tokens_to_ids(list(TOKENS))
-        terms = []
-        for token_id, masks in zip(token_ids, (samples.attention_masks, 1 - samples.attention_masks), strict=True):
-            found = ids == token_id
-            positions = torch.where(found.any(dim=1), found.int().argmax(dim=1), -1)
-            terms.append(refocusing_loss(maps, positions, masks))
+        masks = (samples.attention_masks, 1 - samples.attention_masks)
+        terms = [refocusing_loss(*of_word) for of_word in zip(maps, positions >= 0, masks, strict=True)]
         return torch.stack(terms).mean()
 
     def _identity(self, noisy: Tensor, output: Tensor, timesteps: Tensor, samples: Samples) -> Tensor:
@@ -95,8 +87,7 @@ class Objective:
         x0 = schedule.predict_x0(noisy[chosen], output[chosen], timesteps[chosen])
         scale, landmarks = self.base.resolution // x0.shape[-1], samples.landmarks[chosen]
         rows, columns = face_window(landmarks, *x0.shape[-2:], scale)
-        with self.base.autocast():
-            decoded = self.base.decode(x0[:, :, rows, columns])
+        decoded = self.base.decode(x0[:, :, rows, columns])
         origin = landmarks.new_tensor([columns.start, rows.start]) * scale
         embeddings = self.recogniser(align(decoded, landmarks - origin))
         return identity_loss(embeddings, self.person.to(embeddings), schedule.trust(timesteps[chosen]))

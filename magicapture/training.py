@@ -10,16 +10,17 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from magicapture.adapter import Adapter, load_lora, lora_layers, lora_state, new_info
-from magicapture.bases import Base
-from magicapture.concepts import concept_tokens, initial_rows
+from magicapture.adapter import Adapter
+from magicapture.adapter_info import AdapterInfo, PreviewScore
+from magicapture.bases import Base, Rows
+from magicapture.bases.lora import load_lora, lora_layers, lora_state
 from magicapture.config import GenerateConfig, TrainConfig
 from magicapture.faces import FaceEngine
 from magicapture.generation import draw_scored
 from magicapture.material import Material
 from magicapture.objective import Objective, Phase
+from magicapture.optimizer import optimizer_step
 from magicapture.portrait import Portrait
-from magicapture.precision import descend
 from magicapture.references import Reference
 from magicapture.scoring import Targets
 
@@ -36,6 +37,14 @@ class TrainEvent:
     previews: tuple[Portrait, ...] = ()
 
 
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """What is learned, on the CPU: PEFT's state dict of the LoRA, and the trigger words' rows."""
+
+    lora: dict[str, Tensor]
+    rows: Rows
+
+
 @dataclass
 class Progress:
     """All that changes while training, beside the weights under training: part of a checkpoint."""
@@ -43,8 +52,8 @@ class Progress:
     step: int = 0
     best_score: float = float("-inf")
     best_step: int = 0
-    best: dict[str, Tensor] = field(default_factory=dict)  # LoRA and token rows of the best preview so far
-    history: list[dict] = field(default_factory=list)  # one row per round of previews: step, likeness, style
+    best: Weights | None = None  # of the best preview so far
+    history: list[PreviewScore] = field(default_factory=list)  # one row per round of previews
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +61,7 @@ class Checkpoint:
     """All that is needed to go on later with the same result, as CPU tensors and plain data: it can be pickled."""
 
     config: TrainConfig
-    weights: dict[str, Tensor]  # LoRA and token rows
+    weights: Weights
     optimizer: dict
     scaler: dict
     rng: Tensor
@@ -62,7 +71,7 @@ class Checkpoint:
 class Training:
     """One training run; use it as a context manager and iterate over its events.
 
-    >>> with Training(base, engine, person, style, PRESETS["quick"]) as training:
+    >>> with Training(base, engine, person, style, base.spec.presets["quick"]) as training:
     ...     for event in training:
     ...         print(event.step, event.losses)
     ...     adapter = training.adapter()
@@ -87,18 +96,18 @@ class Training:
 
     def __enter__(self) -> Self:
         """Put fresh LoRA layers and tokens on the base."""
-        config, pipeline = self.config, self.base.pipeline
-        rows = initial_rows(pipeline, config.token_noise, self.generator)
+        base, config = self.base, self.config
+        start = base.initial_rows(config.token_noise, self.generator)
         with ExitStack() as stack, torch.random.fork_rng():
             torch.manual_seed(config.seed)  # PEFT draws the LoRA's start from the global generator
-            self.rows = stack.enter_context(concept_tokens(pipeline, rows)).rows
-            self.lora = stack.enter_context(lora_layers(pipeline.unet, config.rank, self.base.spec.lora_targets))
+            self.rows = stack.enter_context(base.concept_tokens(start))
+            self.lora = stack.enter_context(lora_layers(base.denoiser, config.rank, base.spec.lora_targets))
             groups = [
-                {"params": [self.rows], "weight_decay": 0.0},
+                {"params": list(self.rows.values()), "weight_decay": 0.0},
                 {"params": self.lora, "weight_decay": config.weight_decay},
             ]
             self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99), fused=True)
-            self.scaler = self.base.grad_scaler()
+            self.scaler = base.grad_scaler()
             self._stack = stack.pop_all()
         return self
 
@@ -114,7 +123,7 @@ class Training:
             self._set_learning_rates(phase, done)
             style_weight = self.config.style_emphasis if done < 0.5 else 1.0
             terms = self.objective.terms(self.progress.step, phase, style_weight, self.generator)
-            descend(self.objective.total(terms), self.optimizer, self.scaler, self.config.max_grad_norm)
+            optimizer_step(self.objective.total(terms), self.optimizer, self.scaler, self.config.max_grad_norm)
             self.progress.step += 1
             losses = {name: term.item() for name, term in terms.items()}
             previews = self._preview() if self._preview_is_due() else ()
@@ -130,21 +139,20 @@ class Training:
 
     def adapter(self) -> Adapter:
         """Give the best state that a preview has seen, or the present one when there was none."""
-        weights = dict(self.progress.best or self._weights())
-        rows = weights.pop("rows")
-        info = new_info(
-            self.base,
+        weights = self.progress.best or self._weights()
+        info = AdapterInfo.of(
+            self.base.spec,
             preset=self.config.preset,
             rank=self.config.rank,
             seed=self.config.seed,
-            off=sorted(self.config.off),
+            off=tuple(sorted(self.config.off)),
             steps=self.progress.step,
             best_step=self.progress.best_step or self.progress.step,
             engine=self.engine.name,
-            latent_mean=self.objective.material.style.latent_mean.tolist(),
-            scores=self.progress.history,
+            latent_mean=tuple(self.objective.material.style.latent_mean.tolist()),
+            scores=tuple(self.progress.history),
         )
-        return Adapter(weights, rows, info, self.targets)
+        return Adapter(weights.lora, weights.rows, info, self.targets)
 
     def checkpoint(self) -> Checkpoint:
         """Give the state after the last step."""
@@ -161,9 +169,9 @@ class Training:
         """Go on from ``checkpoint``, inside the ``with`` block. Raises ``ValueError`` when it is of another setting."""
         if checkpoint.config != self.config:
             raise ValueError("The checkpoint was made with other settings; train with the same ones to go on from it.")
-        weights = dict(checkpoint.weights)
-        self.rows.data.copy_(weights.pop("rows"))
-        load_lora(self.base.pipeline.unet, weights)
+        for encoder, rows in checkpoint.weights.rows.items():
+            self.rows[encoder].data.copy_(rows)
+        load_lora(self.base.denoiser, checkpoint.weights.lora)
         self.optimizer.load_state_dict(checkpoint.optimizer)
         self.scaler.load_state_dict(checkpoint.scaler)
         self.generator.set_state(checkpoint.rng)
@@ -199,9 +207,9 @@ class Training:
             progress.best_score, progress.best_step, progress.best = likeness + style, progress.step, self._weights()
         return tuple(portraits)
 
-    def _weights(self) -> dict[str, Tensor]:
+    def _weights(self) -> Weights:
         """Copy LoRA and token rows to the CPU."""
-        return {**lora_state(self.base.pipeline.unet), "rows": self.rows.detach().cpu().clone()}
+        return Weights(lora_state(self.base.denoiser), _to_cpu(self.rows))
 
     def _seconds_left(self, started: float) -> float:
         """Foretell the rest from a running mean of the time per step, previews included."""

@@ -1,7 +1,6 @@
 """What the tests of pushing and of pulling share: a Hub on this machine, and an adapter with portraits."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,8 +12,10 @@ from huggingface_hub import constants
 from huggingface_hub.utils import _http
 from PIL import Image
 
-from magicapture.adapter import Adapter, lora_layers, lora_state, new_info
+from magicapture.adapter import Adapter
+from magicapture.adapter_info import AdapterInfo
 from magicapture.bases import Base
+from magicapture.bases.lora import lora_layers, lora_state
 from magicapture.portrait import Portrait
 from magicapture.scoring import Targets
 
@@ -26,16 +27,18 @@ def base() -> Base:
 
 @pytest.fixture(scope="module")
 def adapter(base: Base) -> Adapter:
-    with lora_layers(base.pipeline.unet, 2, base.spec.lora_targets):
-        lora = {key: torch.rand_like(value) / 50 for key, value in lora_state(base.pipeline.unet).items()}
-    info = new_info(base, preset="quick", rank=2, title="my mother in oil")
-    return Adapter(lora, torch.rand(2, tiny.TEXT_WIDTH), info, Targets(torch.rand(8), torch.rand(8), "stand-in"))
+    with lora_layers(base.denoiser, 2, base.spec.lora_targets):
+        lora = {key: torch.rand_like(value) / 50 for key, value in lora_state(base.denoiser).items()}
+    info = AdapterInfo.of(
+        base.spec, preset="quick", rank=2, steps=3, best_step=3, engine="stand-in", title="my mother in oil"
+    )
+    rows = {"clip_l": torch.rand(2, tiny.TEXT_WIDTH)}
+    return Adapter(lora, rows, info, Targets(torch.rand(8), torch.rand(8), "stand-in"))
 
 
 @pytest.fixture
 def folder(adapter: Adapter, tmp_path: Path) -> Path:
-    info = adapter.info | {"engine": "stand-in"}
-    return replace(adapter, info=info).save(tmp_path / "mine")
+    return adapter.save(tmp_path / "mine")
 
 
 @pytest.fixture

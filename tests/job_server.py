@@ -1,19 +1,18 @@
 """A server that trains one job on the base in a folder and ends; started again, it takes up what was interrupted."""
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import stand_in
 
 from magicapture import gpu
-from magicapture.config import QUICK
+from magicapture.config import TrainConfig
 from magicapture.jobs import Jobs, Plan
 from magicapture.records import Records
 from magicapture.workspace import Workspace, new_key
 
 root, base = Path(sys.argv[1]), sys.argv[2]
-CONFIG = replace(QUICK, token_steps=4, lora_steps=12, previews=0, rank=2)
+CONFIG = TrainConfig(token_steps=4, lora_steps=12, previews=0, rank=2)
 gpu.load_engine, gpu.CHECKPOINT_SECONDS = stand_in.StandInEngine, 0
 
 jobs = Jobs(Records(f"sqlite:///{root / 'records.sqlite'}"))

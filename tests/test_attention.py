@@ -4,7 +4,8 @@ import pytest
 import tiny
 import torch
 
-from magicapture.attention import record_attention, refocusing_layers, refocusing_loss, token_maps
+from magicapture.bases.attention import pick_words, record_attention, refocusing_layers
+from magicapture.losses import refocusing_loss, scaled_maps
 
 
 def test_layers_are_the_five_of_stable_diffusion_at_a_quarter_of_the_latents() -> None:
@@ -57,31 +58,48 @@ def test_maps_carry_a_gradient_and_refocusing_alone_moves_the_text() -> None:
     assert all(m.requires_grad for m in maps)
     masks = torch.zeros(2, 16, 16)
     masks[:, 4:12, 4:12] = 1
-    refocusing_loss(maps, torch.tensor([2, 3]), masks).backward()
+    (picked,) = pick_words(maps, torch.tensor([[2, 3]]))
+    refocusing_loss(picked, torch.tensor([True, True]), masks).backward()
     assert text.grad[0, 2].abs().sum() > 0
 
 
+PRESENT = torch.tensor([True])
+
+
+def test_each_word_is_picked_at_its_own_place_in_every_prompt() -> None:
+    maps = [torch.rand(2, 3, 4, 5), torch.rand(2, 3, 4, 5)]
+    picked = pick_words(maps, torch.tensor([[1, 2], [4, -1]]))
+    assert picked.shape == (2, 2, 2, 3, 4)
+    assert torch.equal(picked[0, 1, 1], maps[1][1, :, :, 2])
+    assert torch.equal(picked[1, 0, 0], maps[0][0, :, :, 4])
+
+
 def test_refocusing_penalises_only_what_lies_outside_the_mask() -> None:
-    # One layer, one sample, one head, four places, two tokens; the second token's map is 0.1, 0.2, 0.3, 0.5.
-    probabilities = torch.tensor([[[[0.9, 0.1], [0.8, 0.2], [0.7, 0.3], [0.5, 0.5]]]])
-    scaled = token_maps([probabilities], torch.tensor([1]))
-    assert scaled.flatten().tolist() == pytest.approx([0, 0.25, 0.5, 1], abs=1e-4)
+    # One layer, one sample, one head, four places.
+    maps = torch.tensor([[[[0.1, 0.2, 0.3, 0.5]]]])
+    assert scaled_maps(maps).flatten().tolist() == pytest.approx([0, 0.25, 0.5, 1], abs=1e-4)
     mask = torch.tensor([[[0.0, 0.0], [0.0, 1.0]]])
-    loss = refocusing_loss([probabilities], torch.tensor([1]), mask)
-    assert loss.item() == pytest.approx((0.25**2 + 0.5**2) / 4, abs=1e-4)
-    assert refocusing_loss([probabilities], torch.tensor([1]), torch.ones(1, 2, 2)).item() == 0
+    assert refocusing_loss(maps, PRESENT, mask).item() == pytest.approx((0.25**2 + 0.5**2) / 4, abs=1e-4)
+    assert refocusing_loss(maps, PRESENT, torch.ones(1, 2, 2)).item() == 0
+
+
+def test_a_prompt_without_the_word_does_not_count() -> None:
+    maps, masks = torch.rand(1, 2, 1, 4), torch.zeros(2, 2, 2)
+    both = refocusing_loss(maps, torch.tensor([True, False]), masks)
+    assert both == refocusing_loss(maps[:, :1], PRESENT, masks[:1])
+    assert refocusing_loss(maps, torch.tensor([False, False]), masks) == 0
 
 
 def test_a_flat_map_gives_no_nan() -> None:
-    flat = torch.full((1, 1, 4, 2), 0.5, requires_grad=True)
-    loss = refocusing_loss([flat], torch.tensor([0]), torch.zeros(1, 2, 2))
+    flat = torch.full((1, 1, 1, 4), 0.5, requires_grad=True)
+    loss = refocusing_loss(flat, PRESENT, torch.zeros(1, 2, 2))
     loss.backward()
     assert loss.item() == 0
     assert torch.isfinite(flat.grad).all()
 
 
 def test_minimum_and_range_are_constants_to_the_gradient() -> None:
-    probabilities = torch.tensor([[[[0.1], [0.2], [0.3], [0.5]]]], requires_grad=True)
-    refocusing_loss([probabilities], torch.tensor([0]), torch.zeros(1, 2, 2)).backward()
+    maps = torch.tensor([[[[0.1, 0.2, 0.3, 0.5]]]], requires_grad=True)
+    refocusing_loss(maps, PRESENT, torch.zeros(1, 2, 2)).backward()
     # d/dA of mean(((A − 0.1) / 0.4)²) = 2 (A − 0.1) / 0.4² / 4
-    assert probabilities.grad.flatten().tolist() == pytest.approx([0, 0.3125, 0.625, 1.25], abs=1e-3)
+    assert maps.grad.flatten().tolist() == pytest.approx([0, 0.3125, 0.625, 1.25], abs=1e-3)

@@ -10,14 +10,12 @@ import torch
 
 from magicapture.bases import Base
 from magicapture.evaluation.baselines import (
-    KEYS_AND_VALUES,
     BaselineConfig,
     custom_diffusion,
     dreambooth_lora,
     plain_loss,
     textual_inversion,
 )
-from magicapture.generation import embed
 from magicapture.material import Material
 
 CONFIG = BaselineConfig(steps=3, rank=2)
@@ -41,7 +39,7 @@ def loss(base: Base, material: Material, learn: Callable, steps: int) -> float:
     with torch.enable_grad():
         learned = learn(base, material, replace(CONFIG, steps=steps))
         learned.__enter__()
-    text = embed(base, "a photo of <magi-person> person").expand(len(latents), -1, -1)
+    text = base.condition(["a photo of <magi-person> person"]).expand(len(latents))
     found = plain_loss(base, latents, text, torch.Generator().manual_seed(1)).item()
     learned.__exit__(None, None, None)
     return found
@@ -69,7 +67,7 @@ def test_custom_diffusion_trains_keys_and_values_and_nothing_else_of_the_denoise
     before = {name: value.clone() for name, value in base.pipeline.unet.state_dict().items()}
     with custom_diffusion(base, material, CONFIG):
         changed = {n for n, value in base.pipeline.unet.state_dict().items() if not torch.equal(value, before[n])}
-    assert changed == {name for name in before if name.endswith(KEYS_AND_VALUES)}
+    assert changed == {name for name in before if name.endswith(base.spec.text_projections)}
 
 
 def test_textual_inversion_leaves_the_denoiser_alone(base: Base, material: Material) -> None:

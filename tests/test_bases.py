@@ -7,8 +7,7 @@ import tiny
 import torch
 from diffusers import StableDiffusionPipeline
 
-from magicapture import bases
-from magicapture.bases import MINI, SD15, BaseUnavailableError, load_base, resolve_base
+from magicapture.bases import MINI, SD15, BaseSpec, BaseUnavailableError, load_base, registry, resolve_base
 
 
 def test_without_a_gpu_the_embedded_base_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,7 +29,7 @@ def test_a_base_out_of_reach_is_one_sentence_with_a_way_out(monkeypatch: pytest.
         raise OSError("no route")
 
     monkeypatch.setattr(StableDiffusionPipeline, "from_pretrained", refuse)
-    bases._load.cache_clear()
+    registry._load.cache_clear()
     with pytest.raises(BaseUnavailableError, match=r"stable-diffusion-v1-5.*embedded demo model"):
         load_base("sd15")
 
@@ -38,13 +37,13 @@ def test_a_base_out_of_reach_is_one_sentence_with_a_way_out(monkeypatch: pytest.
 def test_auto_falls_back_to_the_embedded_base(monkeypatch: pytest.MonkeyPatch) -> None:
     tried = []
 
-    def load(spec: bases.BaseSpec) -> str:
+    def load(spec: BaseSpec) -> str:
         tried.append(spec.name)
         if spec is SD15:
             raise BaseUnavailableError
         return spec.name
 
-    monkeypatch.setattr(bases, "_load", load)
+    monkeypatch.setattr(registry, "_load", load)
     monkeypatch.setenv("MAGICAPTURE_BASE", "sd15")
     assert load_base("auto") == "mini"
     assert tried == ["sd15", "mini"]
@@ -68,10 +67,10 @@ def test_latents_are_scaled_as_the_denoiser_sees_them() -> None:
 
 @pytest.mark.parametrize("steps", [20])
 def test_the_embedded_base_is_an_ordinary_diffusers_folder(steps: int) -> None:
-    pipeline = StableDiffusionPipeline.from_pretrained(bases.MINI_WEIGHTS, safety_checker=None)
+    pipeline = StableDiffusionPipeline.from_pretrained(registry.MINI_WEIGHTS, safety_checker=None)
     pipeline.set_progress_bar_config(disable=True)
     picture = pipeline("an oil painting of a man", num_inference_steps=steps, guidance_scale=2.5).images[0]
     side = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
     assert picture.size == (side, side)
-    weights = sum(path.stat().st_size for path in bases.MINI_WEIGHTS.rglob("*") if path.is_file())
+    weights = sum(path.stat().st_size for path in registry.MINI_WEIGHTS.rglob("*") if path.is_file())
     assert weights <= 90e6

@@ -4,16 +4,8 @@ import pytest
 import tiny
 import torch
 
-from magicapture.concepts import (
-    PERSON,
-    STYLE,
-    ConceptEmbedding,
-    concept_tokens,
-    draw_prompt,
-    initial_rows,
-    prompt_for,
-    tokenize,
-)
+from magicapture.bases.clip import ConceptEmbedding, concept_tokens, initial_rows, tokenize
+from magicapture.bases.words import PERSON, STYLE, draw_prompt, prompt_for
 
 
 def test_each_task_names_just_its_concepts() -> None:

@@ -14,7 +14,6 @@ from PIL import Image, ImageOps
 from running import ROOT
 from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from magicapture.concepts import concept_tokens, initial_rows
 from magicapture.evaluation.compare import Comparison
 from magicapture.evaluation.judge import closeness, dlib_descriptor
 from magicapture.evaluation.looks import ClipLook, ImageNetLook
@@ -216,7 +215,7 @@ def test_clip_compares_looks_outside_the_face(
 
 def test_attention_that_leaks_is_seen(sets: tuple[CheckedSet, CheckedSet]) -> None:
     base = tiny.base(sample_size=16)
-    with concept_tokens(base.pipeline, initial_rows(base.pipeline, 0.1, torch.Generator().manual_seed(0))):
+    with base.concept_tokens(base.initial_rows(0.1, torch.Generator().manual_seed(0))):
         leak = attention_leak(base, sets[1].references)
     covered = np.mean([reference.mask.mean() for reference in sets[1].references])
     assert leak == pytest.approx(1 - covered, abs=0.25)  # random attention looks everywhere alike

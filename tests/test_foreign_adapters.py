@@ -10,8 +10,9 @@ import pytest
 import safetensors.torch
 import torch
 
-from magicapture.adapter import Adapter, AdapterError, new_info
-from magicapture.bases import SD15, Base
+from magicapture.adapter import Adapter
+from magicapture.adapter_info import AdapterError, AdapterInfo
+from magicapture.bases import SD15
 from magicapture.workspace import Workspace, new_key, uploads
 
 Files = dict[str, bytes]
@@ -19,8 +20,9 @@ Files = dict[str, bytes]
 
 @pytest.fixture
 def sound(tmp_path: Path) -> Files:
-    info = new_info(Base(SD15, None, None), preset="quick", rank=2, steps=3, engine="stand-in")
-    folder = Adapter({"conv_in.lora_A.weight": torch.rand(2, 4)}, torch.rand(2, 32), info).save(tmp_path / "sound")
+    info = AdapterInfo.of(SD15, preset="quick", rank=2, steps=3, best_step=3, engine="stand-in")
+    lora, rows = {"conv_in.lora_A.weight": torch.rand(2, 4)}, {"clip_l": torch.rand(2, 32)}
+    folder = Adapter(lora, rows, info).save(tmp_path / "sound")
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
@@ -60,7 +62,7 @@ class Evil:
 def test_a_sound_one_is_accepted(tmp_path: Path, sound: Files) -> None:
     packed(sound)(tmp_path / "Anna in oil.zip")
     space = Workspace.of(new_key(), tmp_path / "root")
-    assert space.load_adapter(space.import_zip(tmp_path / "Anna in oil.zip")).info["rank"] == 2
+    assert space.load_adapter(space.import_zip(tmp_path / "Anna in oil.zip")).info.rank == 2
     assert space.adapters()[0].title == "Anna in oil"
     assert (tmp_path / "Anna in oil.zip").is_file(), "it was no upload"
 
@@ -135,10 +137,40 @@ def test_an_adapter_that_does_not_say_what_it_is_is_refused(tmp_path: Path, soun
         ({"steps": None}, "steps"),
         ({"latent_mean": [0.1, float("nan")]}, "latent_mean"),
         ({"latent_mean": "0.1"}, "latent_mean"),
+        ({"scores": [{"step": 3, "likeness": float("nan"), "style": 0.5}]}, "scores"),
+        ({"scores": [{"step": 3, "likeness": 0.5}]}, "scores"),
+        ({"scores": [{"step": 4, "likeness": 0.5, "style": 0.5}]}, "scores"),
+        ({"best_step": None}, "best_step"),
+        ({"best_step": 4}, "best_step"),
+        ({"off": "identity"}, "off"),
+        ({"prompts": {"composed": 3}}, "prompts"),
+        ({"title": 7}, "title"),
+        ({"format": 2}, "format"),
     ],
 )
 def test_claims_that_would_harm_the_server_are_refused(tmp_path: Path, sound: Files, claims: dict, said: str) -> None:
     assert said in refused(tmp_path, packed(with_info(sound, **claims)))
+
+
+def test_scores_without_the_best_step_do_not_break_the_list_of_adapters(tmp_path: Path, sound: Files) -> None:
+    facts = json.loads(sound["magicapture.json"]) | {"scores": [{"step": 3, "likeness": 0.5, "style": 0.5}]}
+    del facts["best_step"]
+    assert "best_step" in refused(tmp_path, packed(sound | {"magicapture.json": json.dumps(facts).encode()}))
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        {},
+        {"clip_l": torch.rand(3, 32)},
+        {"clip_l": torch.rand(2)},
+        {"clip_l": torch.full((2, 32), torch.nan)},
+        {"clip_l": torch.ones(2, 32, dtype=torch.int64)},
+    ],
+)
+def test_words_of_odd_shapes_or_numbers_are_refused(tmp_path: Path, sound: Files, rows: dict) -> None:
+    forged = sound | {"magicapture_emb.safetensors": safetensors.torch.save(rows)}
+    assert "damaged" in refused(tmp_path, packed(forged))
 
 
 def test_an_adapter_too_large_to_put_on_a_base_is_refused(tmp_path: Path, sound: Files) -> None:

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from magicapture.bases import Base, load_base
-from magicapture.concepts import concept_tokens, initial_rows, prompt_for
+from magicapture.bases.words import prompt_for
 from magicapture.config import GenerateConfig
-from magicapture.generation import DIAL_REACH, dialled_embedding, draw, embed, rank
+from magicapture.generation import DIAL_REACH, dialled, draw, rank
 from magicapture.portrait import Portrait
 from magicapture.scoring import Targets, likeness_in_words, score, style_features
 
@@ -30,8 +30,8 @@ def mini() -> Base:
 
 
 def pictures(base: Base, seeds: list[int]) -> list[np.ndarray]:
-    rows = initial_rows(base.pipeline, 0.017, torch.Generator().manual_seed(0))
-    with concept_tokens(base.pipeline, rows):
+    rows = base.initial_rows(0.017, torch.Generator().manual_seed(0))
+    with base.concept_tokens(rows):
         return [np.asarray(image).astype(int) for image in draw(base, seeds, FAST)]
 
 
@@ -43,10 +43,10 @@ def test_a_seed_gives_the_same_picture_whatever_it_is_drawn_beside(base: Base) -
 
 
 def test_portraits_keep_to_the_colours_of_the_look(mini: Base) -> None:
-    rows = initial_rows(mini.pipeline, 0.017, torch.Generator().manual_seed(0))
+    rows = mini.initial_rows(0.017, torch.Generator().manual_seed(0))
     shades = torch.stack([torch.full((3, mini.resolution, mini.resolution), shade) for shade in (-0.9, 0.9)])
     dark, bright = mini.encode(shades)[0].mean(dim=(2, 3))
-    with concept_tokens(mini.pipeline, rows):
+    with mini.concept_tokens(rows):
         drawn = [
             np.mean([np.asarray(image) for image in draw(mini, [0, 1, 2, 3], GenerateConfig(steps=8), mean)])
             for mean in (dark, None, bright)
@@ -55,13 +55,15 @@ def test_portraits_keep_to_the_colours_of_the_look(mini: Base) -> None:
 
 
 def test_the_dial_strengthens_one_concept_and_weakens_the_other(base: Base) -> None:
-    rows = initial_rows(base.pipeline, 0.017, torch.Generator().manual_seed(0))
-    with torch.no_grad(), concept_tokens(base.pipeline, rows):
-        composed, person, style = (embed(base, prompt_for(task)) for task in ("composed", "source", "reference"))
-        assert torch.equal(dialled_embedding(base, 0.5), composed)
-        assert torch.allclose(dialled_embedding(base, 1.0), composed + DIAL_REACH * (person - style), atol=1e-5)
-        assert torch.allclose(dialled_embedding(base, 0.0), composed + DIAL_REACH * (style - person), atol=1e-5)
-        assert not torch.allclose(dialled_embedding(base, 0.5, "with glasses"), composed)
+    rows = base.initial_rows(0.017, torch.Generator().manual_seed(0))
+    with torch.no_grad(), base.concept_tokens(rows):
+        prompts = [prompt_for(task) for task in ("composed", "source", "reference")]
+        composed, person, style = (base.condition([prompt]).embeddings for prompt in prompts)
+        assert torch.equal(dialled(base, 0.5).embeddings, composed)
+        to_person, to_style = (composed + sign * DIAL_REACH * (person - style) for sign in (1, -1))
+        assert torch.allclose(dialled(base, 1.0).embeddings, to_person, atol=1e-5)
+        assert torch.allclose(dialled(base, 0.0).embeddings, to_style, atol=1e-5)
+        assert not torch.allclose(dialled(base, 0.5, "with glasses").embeddings, composed)
 
 
 @pytest.mark.parametrize(

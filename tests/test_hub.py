@@ -17,7 +17,7 @@ from peft.utils import get_peft_model_state_dict
 from PIL import Image
 
 from magicapture.adapter import Adapter
-from magicapture.concepts import PERSON, STYLE, prompt_for
+from magicapture.bases.words import PERSON, STYLE, prompt_for
 from magicapture.hub import Account, HubError, account, pull, push
 from magicapture.settings import settings
 
@@ -93,7 +93,7 @@ def test_the_code_on_the_card_runs_with_stock_diffusers(server, folder, portrait
     exec(code, named)
     assert named["image"] == prompt_for("composed")
     learned = stock.tokenizer.convert_tokens_to_ids([PERSON, STYLE])
-    assert torch.equal(stock.text_encoder.get_input_embeddings().weight[learned], adapter.rows)
+    assert torch.equal(stock.text_encoder.get_input_embeddings().weight[learned], adapter.rows["clip_l"])
     lora = get_peft_model_state_dict(stock.unet, adapter_name="default_0")
     assert lora.keys() == adapter.lora.keys()
     assert all(torch.equal(lora[key], adapter.lora[key]) for key in lora)

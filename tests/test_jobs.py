@@ -18,7 +18,9 @@ import torch
 from magicapture import gpu
 from magicapture import jobs as jobs_module
 from magicapture.adapter import Adapter
-from magicapture.config import QUICK, GenerateConfig
+from magicapture.adapter_info import AdapterInfo
+from magicapture.bases import MINI
+from magicapture.config import GenerateConfig, TrainConfig
 from magicapture.jobs import Job, JobError, Jobs, Plan, delete_everything
 from magicapture.portrait import Portrait
 from magicapture.records import Records
@@ -29,11 +31,10 @@ from magicapture.ui import train
 from magicapture.workspace import Workspace, new_key
 
 STEPS = 6
-PLAN = Plan("mini", stand_in.references(32), stand_in.references(32), QUICK, "My look")
-INFO = {"base": "mini", "base_source": "mini", "licence": "x", "preset": "quick", "rank": 2, "steps": STEPS}
-INFO |= {"best_step": 3, "scores": [], "tokens": ["a", "b"], "prompts": {"composed": "c"}, "engine": "stand-in"}
+PLAN = Plan("mini", stand_in.references(32), stand_in.references(32), TrainConfig(), "My look")
+INFO = AdapterInfo.of(MINI, preset="quick", rank=2, steps=STEPS, best_step=3, engine="stand-in")
 LORA = {"down.lora_A.weight": torch.zeros(2, 4), "down.lora_B.weight": torch.zeros(4, 2)}
-ADAPTER = Adapter(LORA, torch.zeros(2, 4), INFO)
+ADAPTER = Adapter(LORA, {"clip_l": torch.zeros(2, 4)}, INFO)
 PATIENCE = 120
 
 
@@ -55,7 +56,7 @@ class Trainer:
         for step in range(first + 1, STEPS + 1):
             previews = (Portrait(person[0].image, 0, 0.5, 0.5, {}),) if step == 3 else ()
             yield TrainEvent("lora", step, STEPS, {"reconstruction": 1 / step}, 1.0, previews)
-            yield Checkpoint(QUICK, {}, {}, {}, torch.zeros(1), Progress(step))
+            yield Checkpoint(TrainConfig(), {}, {}, {}, torch.zeros(1), Progress(step))
             if step == self.breaks_at:
                 raise self.error
             while self.hold and not stop.exists():
@@ -215,7 +216,7 @@ def test_too_little_memory_on_the_gpu_is_told_with_what_to_do(tmp_path: Path, mo
     with pytest.raises(gr.Error, match="fewer portraits at once"):
         gpu.generate_portraits(ADAPTER, GenerateConfig())
     with pytest.raises(gr.Error, match="train on the embedded base"):
-        next(gpu.train_slice("sd15", PLAN.person, PLAN.style, QUICK, None, tmp_path / "stop", 60.0))
+        next(gpu.train_slice("sd15", PLAN.person, PLAN.style, TrainConfig(), None, tmp_path / "stop", 60.0))
 
 
 def test_deleting_everything_ends_the_training_and_leaves_no_byte(

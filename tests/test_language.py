@@ -32,7 +32,8 @@ from magicapture.ui.session import House
 
 PACKAGE = Path(__file__).parents[1] / "magicapture"
 SPEAKING = (
-    *("adapter", "bases", "gpu", "hub", "jobs", "photos", "quality", "references"),
+    *("adapter", "adapter_info", "bases.registry", "bases.stable_diffusion"),
+    *("gpu", "hub", "jobs", "photos", "quality", "references"),
     *("workspace.folder", "workspace.shelf", "workspace.uploads", "workspace.visitor"),
     *("ui.adapters", "ui.consent", "ui.installation", "ui.live", "ui.page", "ui.portraits", "ui.readiness"),
     *("ui.references", "ui.session", "ui.train", "ui.wall", "ui.words"),

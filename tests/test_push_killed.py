@@ -10,7 +10,7 @@ from page_session import PageSession
 from running import PATIENCE, running_app, running_process
 from visitor import files, small_adapter
 
-from magicapture.adapter import LORA_FILE
+from magicapture.bases.base import LORA_FILE
 from magicapture.workspace import Workspace, new_key
 
 TITLE = "My look"

@@ -4,7 +4,7 @@ import gradio as gr
 import pytest
 import stand_in
 
-from magicapture.config import QUICK
+from magicapture.config import TrainConfig
 from magicapture.references import CheckedSet, Verdict
 from magicapture.ui import readiness
 
@@ -22,8 +22,8 @@ def test_the_share_of_the_quota_is_the_visitors_own(
 ) -> None:
     monkeypatch.setattr(readiness, "training_seconds", lambda *_: 60)
     monkeypatch.setattr(readiness, "ZERO_GPU", True)
-    assert said in readiness.readiness(CHECKED, CHECKED, "mini", QUICK, profile)
+    assert said in readiness.readiness(CHECKED, CHECKED, "mini", TrainConfig(), profile)
 
 
 def test_where_time_is_not_counted_no_quota_is_mentioned() -> None:
-    assert "quota" not in readiness.readiness(CHECKED, CHECKED, "mini", QUICK, PRO)
+    assert "quota" not in readiness.readiness(CHECKED, CHECKED, "mini", TrainConfig(), PRO)

@@ -11,13 +11,13 @@ import torch
 from diffusers import DDIMScheduler
 
 from magicapture.bases import Base, BaseError, load_base
-from magicapture.config import QUICK, GenerateConfig
+from magicapture.bases.schedule import PREDICTION_TYPES, Schedule
+from magicapture.config import GenerateConfig, TrainConfig
 from magicapture.evaluation.baselines import plain_loss
-from magicapture.generation import draw_untouched, embed, first_latents, generate
+from magicapture.generation import draw_untouched, first_latents, generate
 from magicapture.material import Material
-from magicapture.schedule import PREDICTION_TYPES, Schedule
 
-SHORT = replace(QUICK, token_steps=2, lora_steps=4, previews=1, preview_images=1, preview_steps=2, rank=2)
+SHORT = TrainConfig(token_steps=2, lora_steps=4, previews=1, preview_images=1, preview_steps=2, rank=2)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ class Oracle:
 def test_a_perfect_denoiser_of_velocities_has_no_loss(velocities: Base, monkeypatch: pytest.MonkeyPatch) -> None:
     clean = torch.randn(1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
     monkeypatch.setattr(velocities.pipeline.unet, "forward", Oracle(velocities, clean))
-    text = embed(velocities, "a portrait").expand(2, -1, -1)
+    text = velocities.condition(["a portrait"]).expand(2)
     plain = plain_loss(velocities, clean.expand(2, -1, -1, -1), text, torch.Generator().manual_seed(1))
     assert plain.item() < 1e-6
     draw = Material.draw

@@ -5,7 +5,8 @@ from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, StableDiffusio
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from magicapture.bases import MINI, SD15, Base, BaseSpec
-from magicapture.concepts import TEMPLATES
+from magicapture.bases.stable_diffusion import StableDiffusion
+from magicapture.bases.words import TEMPLATES
 from magicapture.mini.tokenizer import train_tokenizer
 
 TEXT_WIDTH = 32
@@ -100,7 +101,7 @@ def assembled(spec: BaseSpec, denoiser: UNet2DConditionModel, autoencoder: Autoe
     pipeline.set_progress_bar_config(disable=True)
     for module in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
         module.eval().requires_grad_(False)
-    return Base(spec, pipeline, pipeline.vae)
+    return StableDiffusion(spec, pipeline, pipeline.vae)
 
 
 def fingerprint(base: Base) -> dict[str, object]:

@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from magicapture.adapter import Adapter, new_info
-from magicapture.bases import SD15, Base
+from magicapture.adapter import Adapter
+from magicapture.adapter_info import AdapterInfo
+from magicapture.bases import SD15
 from magicapture.portrait import Portrait
 from magicapture.scoring import Targets
 
@@ -30,8 +31,8 @@ def portrait(seed: int = 7, likeness: float | None = 0.5) -> Portrait:
 def small_adapter() -> Adapter:
     layer = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
     lora = {f"{layer}.lora_A.weight": torch.rand(2, 8), f"{layer}.lora_B.weight": torch.rand(8, 2)}
-    info = new_info(Base(SD15, None, None), preset="quick", rank=2, steps=3, engine="stand-in")
-    return Adapter(lora, torch.rand(2, 32), info, Targets(torch.rand(8), torch.rand(8), "stand-in"))
+    info = AdapterInfo.of(SD15, preset="quick", rank=2, steps=3, best_step=3, engine="stand-in")
+    return Adapter(lora, {"clip_l": torch.rand(2, 32)}, info, Targets(torch.rand(8), torch.rand(8), "stand-in"))
 
 
 def files(folder: Path) -> list[Path]:

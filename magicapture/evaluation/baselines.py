@@ -12,14 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from magicapture.adapter import lora_layers
-from magicapture.bases import Base
-from magicapture.concepts import TOKENS, concept_tokens, draw_prompt, initial_rows, tokenize
+from magicapture.bases import Base, Conditioning, Rows
+from magicapture.bases.lora import lora_layers
+from magicapture.bases.words import TOKENS, draw_prompt
 from magicapture.material import Material
-from magicapture.precision import descend
-
-KEYS_AND_VALUES = ("attn2.to_k.weight", "attn2.to_v.weight")
-"""What Custom Diffusion trains of the denoiser: how it reads the prompt."""
+from magicapture.optimizer import optimizer_step
 
 
 @dataclass(frozen=True)
@@ -44,10 +41,11 @@ def dreambooth_lora(base: Base, material: Material, config: BaselineConfig) -> I
     The words stay as they are; without prior preservation, as in diffusers' script by default.
     """
     generator = torch.Generator().manual_seed(config.seed)
-    with concept_tokens(base.pipeline, rare_rows(base, generator)) as words, torch.random.fork_rng():
+    with base.concept_tokens(rare_rows(base, generator)) as words, torch.random.fork_rng():
         torch.manual_seed(config.seed)  # PEFT draws the LoRA's start from the global generator
-        words.rows.requires_grad_(False)
-        with lora_layers(base.pipeline.unet, config.rank, base.spec.lora_targets) as parameters:
+        for rows in words.values():
+            rows.requires_grad_(False)
+        with lora_layers(base.denoiser, config.rank, base.spec.lora_targets) as parameters:
             fit(base, material, [{"params": parameters, "lr": config.lora_lr}], config, generator)
             yield
 
@@ -56,24 +54,25 @@ def dreambooth_lora(base: Base, material: Material, config: BaselineConfig) -> I
 def textual_inversion(base: Base, material: Material, config: BaselineConfig) -> Iterator[None]:
     """Learn nothing but the embeddings of two words (Gal et al., 2023)."""
     generator = torch.Generator().manual_seed(config.seed)
-    with concept_tokens(base.pipeline, initial_rows(base.pipeline, config.token_noise, generator)) as words:
-        fit(base, material, [{"params": [words.rows], "lr": config.token_lr, "weight_decay": 0.0}], config, generator)
+    with base.concept_tokens(base.initial_rows(config.token_noise, generator)) as words:
+        group = {"params": list(words.values()), "lr": config.token_lr, "weight_decay": 0.0}
+        fit(base, material, [group], config, generator)
         yield
 
 
 @contextmanager
 def custom_diffusion(base: Base, material: Material, config: BaselineConfig) -> Iterator[None]:
-    """Learn two words and the keys and values of cross-attention (Kumari et al., 2023)."""
+    """Learn two words, and the weights with which the denoiser reads the prompt (Kumari et al., 2023)."""
     generator = torch.Generator().manual_seed(config.seed)
-    layers = [p for name, p in base.pipeline.unet.named_parameters() if name.endswith(KEYS_AND_VALUES)]
+    layers = [p for name, p in base.denoiser.named_parameters() if name.endswith(base.spec.text_projections)]
     before = [parameter.data for parameter in layers]
-    with concept_tokens(base.pipeline, initial_rows(base.pipeline, config.token_noise, generator)) as words:
+    with base.concept_tokens(base.initial_rows(config.token_noise, generator)) as words:
         try:
             for parameter in layers:
                 parameter.data = parameter.data.float().clone()
                 parameter.requires_grad_(True)
             groups = [
-                {"params": [words.rows], "lr": config.token_lr_joint, "weight_decay": 0.0},
+                {"params": list(words.values()), "lr": config.token_lr_joint, "weight_decay": 0.0},
                 {"params": layers, "lr": config.layer_lr},
             ]
             fit(base, material, groups, config, generator)
@@ -84,10 +83,12 @@ def custom_diffusion(base: Base, material: Material, config: BaselineConfig) -> 
                 parameter.grad, parameter.data = None, data
 
 
-def rare_rows(base: Base, generator: torch.Generator) -> Tensor:
+def rare_rows(base: Base, generator: torch.Generator) -> Rows:
     """Draw embeddings (2, D) spread like those of the words that the base knows."""
-    known = base.pipeline.text_encoder.get_input_embeddings().weight.detach().float().cpu()
-    return known.mean(dim=0) + known.std(dim=0) * torch.randn(len(TOKENS), known.shape[1], generator=generator)
+    return {
+        encoder: known.mean(dim=0) + known.std(dim=0) * torch.randn(len(TOKENS), known.shape[1], generator=generator)
+        for encoder, known in base.vocabulary().items()
+    }
 
 
 def fit(base: Base, material: Material, groups: list[dict], config: BaselineConfig, generator: torch.Generator) -> None:
@@ -96,22 +97,18 @@ def fit(base: Base, material: Material, groups: list[dict], config: BaselineConf
     decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, config.steps)
     for _ in range(config.steps):
         samples = material.draw(["source", "reference"], config.images_per_task, generator)
-        ids = tokenize(base.pipeline, [draw_prompt(task, generator) for task in samples.tasks])
-        with base.autocast():
-            text = base.pipeline.text_encoder(ids).last_hidden_state
-        descend(plain_loss(base, samples.latents, text, generator), optimizer, scaler)
+        text = base.condition([draw_prompt(task, generator) for task in samples.tasks])
+        optimizer_step(plain_loss(base, samples.latents, text, generator), optimizer, scaler)
         decay.step()
 
 
-def plain_loss(base: Base, latents: Tensor, text: Tensor, generator: torch.Generator) -> Tensor:
+def plain_loss(base: Base, latents: Tensor, text: Conditioning, generator: torch.Generator) -> Tensor:
     """Denoise samples of random timesteps and give the mean squared error over whole pictures (DDPM, eq. 14).
 
-    ``latents``: (B, C, h, w) without noise; ``text``: (B, L, D).
+    ``latents``: (B, C, h, w) without noise.
     """
     schedule = base.schedule
     noise = torch.randn(latents.shape, generator=generator).to(latents)
     timesteps = torch.randint(schedule.steps, (len(latents),), generator=generator).to(base.device)
     noisy = schedule.add_noise(latents, noise, timesteps)
-    with base.autocast():
-        output = base.pipeline.unet(noisy, timesteps, text).sample
-    return F.mse_loss(output.float(), schedule.target(latents, noise, timesteps))
+    return F.mse_loss(base.predict(noisy, timesteps, text).output, schedule.target(latents, noise, timesteps))

@@ -13,14 +13,13 @@ import torch
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
-from magicapture.adapter import lora_layers
 from magicapture.bases import Base
-from magicapture.concepts import tokenize
-from magicapture.config import QUICK, GenerateConfig, Term
+from magicapture.bases.lora import lora_layers
+from magicapture.config import GenerateConfig, Term
 from magicapture.evaluation.baselines import plain_loss
 from magicapture.faces import FaceEngine
 from magicapture.generation import draw
-from magicapture.precision import descend
+from magicapture.optimizer import optimizer_step
 from magicapture.references import Reference
 from magicapture.training import Training
 
@@ -36,11 +35,12 @@ def bench(base: Base, engine: FaceEngine) -> dict[str, float]:
     is told by steps with one term of the method off; ``floor_seconds_per_step`` is what the operations of a step would
     take at the rate at which this machine multiplies large matrices.
     """
+    quick = base.spec.presets["quick"]
     references = [noise_reference(base.resolution, seed) for seed in range(4)]
     ours, theirs = [], []
     for _ in range(ROUNDS):
         ours += training_seconds(base, engine, references)
-        theirs += dreambooth_lora_seconds(base, QUICK.images_per_task * 3, QUICK.rank)
+        theirs += dreambooth_lora_seconds(base, quick.images_per_task * 3, quick.rank)
     operations, rate = operations_per_step(base, engine, references), operations_per_second(base)
     settings = GenerateConfig()
     list(draw(base, [0], replace(settings, steps=2)))
@@ -68,23 +68,24 @@ def endless_rounds(
     base: Base, engine: FaceEngine, references: list[Reference], *off: Term
 ) -> Iterator[Callable[[], object]]:
     """Give what takes steps of ``quick``'s second phase until identity has been judged once, with the terms ``off``."""
-    config = replace(QUICK, previews=0, off=frozenset({"tokens", *off}))  # phase 2 from the first step
+    quick = base.spec.presets["quick"]
+    config = replace(quick, previews=0, off=frozenset({"tokens", *off}))  # phase 2 from the first step
     with Training(base, engine, references, references, config) as training:
         steps = iter(training)
-        yield lambda: [next(steps) for _ in range(QUICK.identity_every)]
+        yield lambda: [next(steps) for _ in range(quick.identity_every)]
 
 
 def training_seconds(base: Base, engine: FaceEngine, references: list[Reference], *off: Term) -> list[float]:
     """Time a step of ``quick``'s second phase, with the terms ``off``."""
     with endless_rounds(base, engine, references, *off) as take:
-        return [seconds / QUICK.identity_every for seconds in seconds_per_call(take)]
+        return [seconds / base.spec.presets["quick"].identity_every for seconds in seconds_per_call(take)]
 
 
 def operations_per_step(base: Base, engine: FaceEngine, references: list[Reference]) -> int:
     """Count the additions and multiplications of a step, forward and backward."""
     with endless_rounds(base, engine, references) as take, FlopCounterMode(display=False) as counter:
         take()
-    return counter.get_total_flops() // QUICK.identity_every
+    return counter.get_total_flops() // base.spec.presets["quick"].identity_every
 
 
 def operations_per_second(base: Base) -> float:
@@ -99,18 +100,17 @@ def operations_per_second(base: Base) -> float:
 
 def dreambooth_lora_seconds(base: Base, batch: int, rank: int) -> list[float]:
     """Time steps of DreamBooth-LoRA (Ruiz et al., 2023): one prompt, plain noise prediction, the same LoRA."""
-    unet, generator = base.pipeline.unet, torch.Generator().manual_seed(0)
-    side = unet.config.sample_size
-    latents = torch.randn(batch, unet.config.in_channels, side, side, generator=generator).to(base.device)
-    ids = tokenize(base.pipeline, ["a photo of sks person"])
-    text = base.pipeline.text_encoder(ids).last_hidden_state.detach().expand(batch, -1, -1)
-    with lora_layers(unet, rank, base.spec.lora_targets) as parameters:
+    generator = torch.Generator().manual_seed(0)
+    latents = torch.randn(batch, *base.latent_shape, generator=generator).to(base.device)
+    with torch.no_grad():
+        text = base.condition(["a photo of sks person"]).expand(batch)
+    with lora_layers(base.denoiser, rank, base.spec.lora_targets) as parameters:
         optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=True)
         scaler = base.grad_scaler()
 
         def step() -> None:
             loss = plain_loss(base, latents, text, generator)
-            descend(loss, optimizer, scaler)
+            optimizer_step(loss, optimizer, scaler)
             loss.item()
 
         return seconds_per_call(step)

@@ -66,7 +66,7 @@ def main() -> None:
     engine, blocks, scores = load_engine(), [], []
     for folder, person, style in zip(args.adapters, args.person, args.style, strict=True):
         adapter = Adapter.load(folder)
-        base = load_base(adapter.info["base"])
+        base = load_base(adapter.info.base)
         portraits = generate(base, engine, adapter, GenerateConfig(count=COLUMNS))
         crops = [
             [reference.image for reference in check_photos(sorted(photos.iterdir()), role, engine, SIDE).references]

@@ -26,6 +26,7 @@ import psutil
 from gradio_client import Client, handle_file
 from gradio_client.utils import QueueError
 
+from magicapture.bases import MINI
 from magicapture.evaluation.plan import photos_in
 
 ROOT = Path(__file__).parents[2]
@@ -159,7 +160,7 @@ def table(tallies: dict[str, Tally]) -> str:
 def main() -> None:
     """Start the app, warm it up, measure, print; the exit status is 1 if a request failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--base", default="mini")
+    parser.add_argument("--base", default=MINI.name)
     parser.add_argument("--visitors", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=1, help="how often they all come")
     parser.add_argument("--count", type=int, default=1, help="portraits that each visitor asks for")

@@ -8,7 +8,7 @@ from PIL import Image
 
 from magicapture.adapter import applied
 from magicapture.bases import Base
-from magicapture.config import PRESETS, GenerateConfig, Term
+from magicapture.config import GenerateConfig, Term
 from magicapture.evaluation import baselines
 from magicapture.evaluation.baselines import BaselineConfig
 from magicapture.faces import FaceEngine
@@ -50,7 +50,7 @@ def _magicapture(
 ) -> Callable[[Task], AbstractContextManager[Draw]]:
     @contextmanager
     def learn(task: Task) -> Iterator[Draw]:
-        config = replace(PRESETS[preset or task.preset], seed=task.seed, off=frozenset(off))
+        config = replace(task.base.spec.presets[preset or task.preset], seed=task.seed, off=frozenset(off))
         config = config.with_steps(task.steps) if task.steps else config
         adapter = train(task.base, task.engine, task.person, task.style, config)
         mean = None if from_noise else adapter.latent_mean
@@ -65,7 +65,7 @@ def _baseline(
 ) -> Callable[[Task], AbstractContextManager[Draw]]:
     @contextmanager
     def learn(task: Task) -> Iterator[Draw]:
-        config = BaselineConfig(steps=task.steps or PRESETS[task.preset].steps, seed=task.seed)
+        config = BaselineConfig(steps=task.steps or task.base.spec.presets[task.preset].steps, seed=task.seed)
         with learned(task.base, Material.of(task.base, task.person, task.style), config):
             yield lambda seeds: list(draw(task.base, seeds, GenerateConfig()))
 

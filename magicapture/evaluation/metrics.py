@@ -8,12 +8,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from magicapture.attention import record_attention, refocusing_layers, token_maps
 from magicapture.bases import Base
-from magicapture.concepts import PERSON, prompt_for, tokenize
+from magicapture.bases.words import prompt_for
 from magicapture.evaluation.judge import Judge, closeness
 from magicapture.evaluation.looks import Look
 from magicapture.faces import Face, FaceEngine
+from magicapture.losses import scaled_maps
 from magicapture.material import prepare
 from magicapture.quality import MEASURED_SIDE, sharpness
 from magicapture.references import Reference, aligned_square
@@ -149,20 +149,14 @@ def attention_leak(base: Base, references: list[Reference], seed: int = 0) -> fl
     ``references``: pictures in the style, noised; the prompt asks for the person in the style, as the composed task
     does. Maps are those of the refocusing loss (MagiCapture, eq. 5), each scaled to [0, 1].
     """
-    pipeline, schedule, generator = base.pipeline, base.schedule, torch.Generator().manual_seed(seed)
+    schedule, generator = base.schedule, torch.Generator().manual_seed(seed)
     role = prepare(base, references)
     latents, masks = role.mean[:, 0], role.attention[:, 0].flatten(1)
     noise = torch.randn(latents.shape, generator=generator).to(latents)
     timesteps = torch.full((len(latents),), int(LEAK_TIMESTEP * schedule.steps), device=base.device)
     noisy = schedule.add_noise(latents, noise, timesteps)
-    ids = tokenize(pipeline, [prompt_for("composed")] * len(latents))
-    position = (ids == pipeline.tokenizer.convert_tokens_to_ids(PERSON)).int().argmax(dim=1)
-    layers = refocusing_layers(pipeline.unet, base.attention_side)
-    with (
-        base.autocast(),
-        record_attention(pipeline.unet, layers) as recorder,
-    ):
-        pipeline.unet(noisy, timesteps, pipeline.text_encoder(ids).last_hidden_state)
-    scaled = token_maps(recorder.take(), position)
+    text = base.condition([prompt_for("composed")] * len(latents))
+    of_person, _ = base.predict(noisy, timesteps, text, with_maps=True).maps
+    scaled = scaled_maps(of_person)
     outside = (scaled * (1 - masks)[:, None]).sum(dim=-1) / scaled.sum(dim=-1).clamp(min=1e-6)
     return float(outside.mean())

@@ -4,6 +4,8 @@ import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from magicapture.bases import MINI
+
 PLANS = Path(__file__).parent / "plans"
 SUFFIXES = {".jpg", ".jpeg", ".png"}
 
@@ -58,7 +60,7 @@ class Plan:
     styles: str
     images: int
     tables: list[Table]
-    base: str = "mini"
+    base: str = MINI.name
     preset: str = "quick"
     steps: int = 0
     pictures: bool = True

@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=16)
     args = parser.parse_args()
     adapter, engine = Adapter.load(args.adapter), load_engine()
-    base = load_base(adapter.info["base"])
+    base = load_base(adapter.info.base)
     fast = base.pipeline.scheduler
     euler = EulerDiscreteScheduler.from_config(fast.config, use_karras_sigmas=False)
     rows = []

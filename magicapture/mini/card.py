@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from magicapture.bases import MINI_WEIGHTS, Base, load_base
+from magicapture.bases import Base, load_base
+from magicapture.bases.registry import MINI_WEIGHTS
 from magicapture.faces import FaceEngine, load_engine
 from magicapture.faces.recogniser import align
 from magicapture.generation import draw_untouched

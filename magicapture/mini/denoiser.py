@@ -9,12 +9,12 @@ from diffusers.training_utils import compute_snr
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from magicapture.bases import prefer_plain_attention
+from magicapture.bases.schedule import Schedule
+from magicapture.bases.stable_diffusion import prefer_plain_attention
 from magicapture.mini.config import MiniConfig, UnetConfig
 from magicapture.mini.data import Portraits, caption
 from magicapture.mini.stage import DEVICE, Stage, run_stage
 from magicapture.mini.tokenizer import train_tokenizer
-from magicapture.schedule import Schedule
 
 
 class TextToNoise(nn.Module):

@@ -164,7 +164,7 @@ def _line(adapter: StoredAdapter) -> str:
 
 def _facts(adapter: StoredAdapter) -> str:
     info = adapter.info
-    return f"{summary(info)} Preset {info['preset']}, base {info['base']}, licence {info['licence']}."
+    return f"{summary(info)} Preset {info.preset}, base {info.base}, licence {info.licence}."
 
 
 def use(visitor: Workspace | None, chosen: str) -> str:

@@ -14,7 +14,7 @@ import gradio as gr
 from gradio_client import handle_file
 
 from magicapture import references, scoring
-from magicapture.config import PRESETS, GenerateConfig
+from magicapture.config import GenerateConfig
 from magicapture.jobs import Job, delete_everything
 from magicapture.photos import PhotoError, read_photo
 from magicapture.references import CheckedSet, Role
@@ -91,7 +91,8 @@ class Api:
         """
         with _plainly(), received(self.house.settings, person, style) as (of_person, of_style):
             _require(consent, NO_CONSENT)
-            _require(preset in PRESETS, f"preset is one of {', '.join(PRESETS)}; this is {preset!r}.")
+            presets = self.house.base.spec.presets
+            _require(preset in presets, f"preset is one of {', '.join(presets)}; this is {preset!r}.")
             _require(0 <= steps <= train.MAX_STEPS, f"steps must lie between 0 and {train.MAX_STEPS}; it is {steps}.")
             key = key or new_key()
             visitor = workspace_of(key, request)

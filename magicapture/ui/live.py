@@ -2,6 +2,7 @@
 
 from html import escape
 
+from magicapture.adapter_info import AdapterInfo
 from magicapture.jobs import Job
 from magicapture.portrait import read_facts
 from magicapture.scoring import likeness_in_words
@@ -91,10 +92,10 @@ def caption(facts: dict) -> str:
     return likeness_in_words(likeness) + number + ("" if style is None else f" · style {style:.2f}")
 
 
-def summary(info: dict) -> str:
+def summary(info: AdapterInfo) -> str:
     """Say what came out of a training, from its adapter's ``info``."""
-    scores = next((row for row in info.get("scores", []) if row["step"] == info["best_step"]), None)
-    kept = f"Your adapter is ready: {info['steps']} steps"
+    scores = next((row for row in info.scores if row["step"] == info.best_step), None)
+    kept = f"Your adapter is ready: {info.steps} steps"
     if scores is None:
         return f"{kept}. No preview of it was scored, so nothing is known of its likeness yet."
-    return f"{kept}, the best state at step {info['best_step']}: {caption(scores)}."
+    return f"{kept}, the best state at step {info.best_step}: {caption(scores)}."

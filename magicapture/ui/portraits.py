@@ -115,7 +115,7 @@ def describe(visitor: Workspace | None, adapter_id: str) -> str:
         info = visitor.load_adapter(adapter_id).info
     except (AdapterError, AttributeError):
         return note(NO_ADAPTER, "warn")
-    return note(f"In use: {info['title']} ({info['preset']}, {info['steps']} steps, base {info['base']}).", "good")
+    return note(f"In use: {info.title} ({info.preset}, {info.steps} steps, base {info.base}).", "good")
 
 
 def require_adapter(adapter_id: str) -> None:
@@ -134,7 +134,7 @@ def draw_portraits(
     visitor = require_visitor(visitor)
     try:
         adapter = visitor.load_adapter(adapter_id)
-        with LINE.join(drawing_seconds(adapter.info["base"], config)) as turn:
+        with LINE.join(drawing_seconds(adapter.info.base, config)) as turn:
             while not turn.wait(ASK_SECONDS):
                 yield section("", _waiting(turn))
             yield section("", "Drawing …")

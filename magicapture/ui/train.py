@@ -9,8 +9,8 @@ from types import MethodType
 import gradio as gr
 
 from magicapture.adapter import AdapterError
-from magicapture.bases import SPECS, BaseError, load_base
-from magicapture.config import PRESETS, TERMS, TrainConfig
+from magicapture.bases import SPECS, BaseError, load_base, resolve_base
+from magicapture.config import TERMS, TrainConfig
 from magicapture.gpu import ZERO_GPU
 from magicapture.jobs import Job, JobError, Plan
 from magicapture.references import CheckedSet
@@ -66,7 +66,8 @@ def build(base: str) -> Trainer:
             choices = [(sentence, name) for name, sentence in PURPOSES.items()]
             preset = gr.Radio(choices, value="quick", label="Preset", elem_id="preset")
             advanced = _build_advanced(base)
-            ready = gr.HTML(readiness(None, None, base, PRESETS["quick"]), elem_id="ready", min_height=60)
+            quick = resolve_base(base).presets["quick"]
+            ready = gr.HTML(readiness(None, None, base, quick), elem_id="ready", min_height=60)
             with gr.Row():
                 start = gr.Button("Start training", variant="primary", elem_id="start-training")
                 stop = gr.Button("Stop and keep", interactive=False, elem_id="stop-training")
@@ -157,11 +158,11 @@ def show_ready(
     profile: gr.OAuthProfile | None = None,
 ) -> str:
     """Say what is missing, or how long it will take."""
-    return readiness(person, style, base, _config(preset, seed, steps, off), profile)
+    return readiness(person, style, base, _config(base, preset, seed, steps, off), profile)
 
 
-def _config(preset: str, seed: int | None, steps: int | None, off: list[str]) -> TrainConfig:
-    config = replace(PRESETS[preset], seed=int(seed or 0), off=frozenset(off))
+def _config(base: str, preset: str, seed: int | None, steps: int | None, off: list[str]) -> TrainConfig:
+    config = replace(resolve_base(base).presets[preset], seed=int(seed or 0), off=frozenset(off))
     return config.with_steps(int(steps)) if steps else config
 
 
@@ -186,7 +187,7 @@ def start(
     settings = house.settings
     limit = settings.slice_seconds if profile is None else settings.slice_seconds_signed_in
     title = f"{say(preset).capitalize()}, {datetime.now().astimezone():%Y-%m-%d %H:%M}"
-    config = _config(preset, seed, steps, off)
+    config = _config(base, preset, seed, steps, off)
     plan = Plan(base, person.references, style.references, config, title, limit if ZERO_GPU else float("inf"))
     try:
         load_base(base)

@@ -1,6 +1,5 @@
 """A visitor's adapters: stored, listed, renamed, packed, taken in from a zip."""
 
-import json
 import re
 import secrets
 from contextlib import suppress
@@ -9,7 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from magicapture.adapter import INFO_FILE, Adapter, AdapterError
+from magicapture.adapter import Adapter
+from magicapture.adapter_info import INFO_FILE, AdapterError, AdapterInfo
 from magicapture.workspace.folder import TEMPORARY, VisitorFolder, remove, same_age
 from magicapture.workspace.uploads import ADAPTER_FILES, safe_stem, unpack_adapter, write_zip
 
@@ -18,13 +18,13 @@ LONGEST_TITLE = 60
 
 @dataclass(frozen=True)
 class StoredAdapter:
-    """An adapter on disk; ``info`` is what its ``magicapture.json`` holds."""
+    """An adapter on disk."""
 
     id: str
     title: str
     created: datetime
     folder: Path
-    info: dict
+    info: AdapterInfo
 
 
 class AdapterShelf(VisitorFolder):
@@ -34,17 +34,17 @@ class AdapterShelf(VisitorFolder):
         """Store ``adapter`` under a title of at most 60 characters; gives its id."""
         adapter_id = secrets.token_hex(8)
         with self._building(self.part("adapters") / adapter_id) as folder:
-            replace(adapter, info={**adapter.info, "title": _one_line(title)}).save(folder)
+            replace(adapter, info=replace(adapter.info, title=_one_line(title))).save(folder)
         return adapter_id
 
     def adapters(self) -> list[StoredAdapter]:
         """List what is stored, newest first."""
         found = []
         for folder in self.entries("adapters"):
-            with suppress(FileNotFoundError):  # deleted while this looks
-                info = json.loads((folder / INFO_FILE).read_text())
+            with suppress(FileNotFoundError, AdapterError):  # deleted while this looks, or damaged
+                info = AdapterInfo.read(folder)
                 created = datetime.fromtimestamp(folder.stat().st_mtime, UTC)
-                found.append(StoredAdapter(folder.name, info["title"], created, folder, info))
+                found.append(StoredAdapter(folder.name, info.title or folder.name, created, folder, info))
         return sorted(found, key=lambda stored: stored.created, reverse=True)
 
     def load_adapter(self, adapter_id: str) -> Adapter:
@@ -54,12 +54,12 @@ class AdapterShelf(VisitorFolder):
     def rename(self, adapter_id: str, title: str) -> None:
         """Give an adapter another title. Raises ``AdapterError`` if there is none with this id."""
         folder = self._adapter(adapter_id)
-        info = json.loads((folder / INFO_FILE).read_text()) | {"title": _one_line(title)}
+        info = replace(AdapterInfo.read(folder), title=_one_line(title))
         with same_age(folder):
             for named_as_before in folder.glob("*.zip"):
                 remove(named_as_before)
             with self._building(folder / INFO_FILE) as file:
-                file.write_text(json.dumps(info, indent=2) + "\n")
+                file.write_text(info.as_json())
 
     def zip_adapter(self, adapter_id: str) -> Path:
         """Pack an adapter; the zip is named after its title and lies beside its files, to be deleted with them.
@@ -67,8 +67,7 @@ class AdapterShelf(VisitorFolder):
         Raises ``AdapterError`` if there is none with this id.
         """
         folder = self._adapter(adapter_id)
-        title = json.loads((folder / INFO_FILE).read_text())["title"]
-        target = folder / f"{safe_stem(title)}.zip"
+        target = folder / f"{safe_stem(AdapterInfo.read(folder).title or folder.name)}.zip"
         with same_age(folder), self._building(target) as package:
             write_zip([folder / name for name in ADAPTER_FILES if (folder / name).is_file()], package)
         return target
@@ -88,7 +87,7 @@ class AdapterShelf(VisitorFolder):
             self._check_access(path)
             with TemporaryDirectory(prefix=TEMPORARY, dir=self.part()) as place:
                 adapter = unpack_adapter(path, Path(place) / safe_stem(path.stem))
-                return self.add_adapter(adapter, str(adapter.info.get("title", path.stem)))
+                return self.add_adapter(adapter, adapter.info.title or path.stem)
         finally:
             self._discard_upload(path)
 

@@ -9,8 +9,10 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from PIL import Image
 
-from magicapture.adapter import INFO_FILE, LORA_FILE, ROWS_FILE, TARGETS_FILE, Adapter, AdapterError
+from magicapture.adapter import TARGETS_FILE, Adapter
+from magicapture.adapter_info import INFO_FILE, AdapterError
 from magicapture.bases import SPECS, resolve_base
+from magicapture.bases.base import LORA_FILE, ROWS_FILE
 from magicapture.photos import read_photo
 
 MAX_PHOTO_BYTES = 30 * 2**20
@@ -19,8 +21,6 @@ STORED_SIDE = 2048
 ADAPTER_FILES = (INFO_FILE, LORA_FILE, ROWS_FILE, TARGETS_FILE, "README.md")
 MAX_ADAPTER_BYTES = 2**30
 MAX_TEXT_BYTES = 2**20
-MAX_RANK = 128
-"""Putting an adapter on a base takes memory in proportion to the rank that its file claims."""
 MAX_LINE = 200
 LONGEST_STEM = 40
 
@@ -67,14 +67,9 @@ def unpack_adapter(package: Path, folder: Path) -> Adapter:
 
 def read_foreign(folder: Path) -> Adapter:
     """Read an adapter of unknown origin. Raises ``AdapterError`` also for what only a forged one would claim."""
-    try:
-        adapter = Adapter.load(folder)
-    except RecursionError as error:
-        raise AdapterError(f"The adapter in {folder.name} is damaged: {INFO_FILE} cannot be read.") from error
-    if wrong := _wrong_facts(adapter.info):
-        raise AdapterError(f"The adapter in {folder.name} does not say what it is: look at {', '.join(wrong)}.")
-    if adapter.info["base"] not in {*SPECS, resolve_base().name}:  # it may name any folder, or any model on the Hub
-        raise AdapterError(f"The adapter was trained on the base {adapter.info['base']}, which is not in use here.")
+    adapter = Adapter.load(folder)
+    if adapter.info.base not in {*SPECS, resolve_base().name}:  # it may name any folder, or any model on the Hub
+        raise AdapterError(f"The adapter was trained on the base {adapter.info.base}, which is not in use here.")
     return adapter
 
 
@@ -98,15 +93,3 @@ def _check_entries(name: str, entries: list[ZipInfo]) -> None:
     # zipfile never unpacks more of an entry than the size it declares
     if sum(entry.file_size for entry in entries) > MAX_ADAPTER_BYTES or len(entries) > len(ADAPTER_FILES):
         raise AdapterError(f"{name} is too large: at most 1 GB is unpacked, and each file once.")
-
-
-def _wrong_facts(info: dict) -> list[str]:
-    """Name what an adapter has to say of itself and does not: short lines of text, and sound numbers."""
-    wrong = [key for key in ("base", "base_source", "licence", "preset", "engine") if not _is_line(info.get(key))]
-    numbers = {"rank": MAX_RANK, "steps": 10**6}
-    wrong += [key for key, top in numbers.items() if not (type(info.get(key)) is int and 0 < info[key] <= top)]
-    return wrong
-
-
-def _is_line(value: object) -> bool:
-    return isinstance(value, str) and value.isprintable() and 0 < len(value) <= MAX_LINE

@@ -1,4 +1,4 @@
-"""The two learned tokens, the embedding layer that holds them, and the prompts they stand in."""
+"""Two learned words in a CLIP text encoder: the embedding layer that holds them, and where they stand in prompts."""
 
 import copy
 from collections.abc import Iterator
@@ -6,32 +6,11 @@ from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
-from diffusers import StableDiffusionPipeline
+from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
-PERSON, STYLE = "<magi-person>", "<magi-style>"
-"""The trigger words that stand for the learned tokens [V1] and [V2]."""
-
-TOKENS = (PERSON, STYLE)
-
-MEDIA = ("a photo", "a portrait", "a picture", "an image")
-TEMPLATES = {
-    "source": "{medium} of {person} person",
-    "reference": "{medium} of a person in the {style} style",
-    "composed": "{medium} of {person} person in the {style} style",
-}
-"""One sentence per task (MagiCapture, §3.2); ``medium`` is drawn anew at every step."""
-
-
-def prompt_for(task: str, medium: str = MEDIA[0]) -> str:
-    """Give the prompt of ``task`` ("source", "reference" or "composed") with the trigger words in place."""
-    return TEMPLATES[task].format(medium=medium, person=PERSON, style=STYLE)
-
-
-def draw_prompt(task: str, generator: torch.Generator) -> str:
-    """Give the prompt of ``task`` with a medium drawn from ``generator``."""
-    return prompt_for(task, MEDIA[int(torch.randint(len(MEDIA), (), generator=generator))])
+from magicapture.bases.words import TOKENS
 
 
 class ConceptEmbedding(nn.Module):
@@ -51,7 +30,7 @@ class ConceptEmbedding(nn.Module):
         return torch.where((input_ids >= known).unsqueeze(-1), new.to(old.dtype), old)
 
 
-def initial_rows(pipeline: StableDiffusionPipeline, noise: float, generator: torch.Generator) -> Tensor:
+def initial_rows(pipeline: DiffusionPipeline, noise: float, generator: torch.Generator) -> Tensor:
     """Give the rows (2, D) to start from: [V1] as the word "person", [V2] from N(0, ``noise``²) around "portrait"."""
     embedding = pipeline.text_encoder.get_input_embeddings()
     person, portrait = (_word_row(pipeline.tokenizer, embedding, word) for word in ("person", "portrait"))
@@ -64,10 +43,11 @@ def _word_row(tokenizer: CLIPTokenizer, embedding: nn.Embedding, word: str) -> T
 
 
 @contextmanager
-def concept_tokens(pipeline: StableDiffusionPipeline, rows: Tensor) -> Iterator[ConceptEmbedding]:
+def concept_tokens(pipeline: DiffusionPipeline, rows: Tensor) -> Iterator[nn.Parameter]:
     """Teach ``pipeline`` the two trigger words with the embeddings ``rows`` (2, D), for the length of a ``with`` block.
 
-    The tokenizer is replaced by a copy and the embedding layer by one that wraps it, so leaving restores both exactly.
+    Gives the parameter that holds them. The tokenizer is replaced by a copy and the embedding layer by one that wraps
+    it, so leaving restores both exactly.
     """
     tokenizer, encoder = pipeline.tokenizer, pipeline.text_encoder
     original = encoder.get_input_embeddings()
@@ -77,16 +57,22 @@ def concept_tokens(pipeline: StableDiffusionPipeline, rows: Tensor) -> Iterator[
     try:
         pipeline.tokenizer = extended
         encoder.set_input_embeddings(wrapped)
-        yield wrapped
+        yield wrapped.rows
     finally:
         encoder.set_input_embeddings(original)
         pipeline.tokenizer = tokenizer
 
 
-def tokenize(pipeline: StableDiffusionPipeline, prompts: list[str]) -> Tensor:
+def tokenize(pipeline: DiffusionPipeline, prompts: list[str]) -> Tensor:
     """Give the token ids (B, L) of ``prompts`` as the pipeline itself would pad them."""
     tokenizer = pipeline.tokenizer
     encoded = tokenizer(
         prompts, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
     )
     return encoded.input_ids.to(pipeline.text_encoder.device)
+
+
+def positions(tokenizer: CLIPTokenizer, ids: Tensor) -> Tensor:
+    """Say where each trigger word stands in the prompts ``ids`` (B, L): (2, B), −1 where a prompt lacks it."""
+    found = torch.stack([ids == tokenizer.get_added_vocab().get(word, -1) for word in TOKENS])
+    return torch.where(found.any(dim=2), found.int().argmax(dim=2), -1)

@@ -1,4 +1,4 @@
-"""Recording cross-attention maps of chosen layers, and the loss that refocuses them."""
+"""Recording the cross-attention maps of chosen layers of a U-Net."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,28 +75,15 @@ def record_attention(unet: UNet2DConditionModel, layers: list[str]) -> Iterator[
             module.processor = processor
 
 
-def token_maps(maps: list[Tensor], positions: Tensor) -> Tensor:
-    """Pick one token's map per sample out of every recorded layer and scale each to [0, 1].
+def pick_words(maps: list[Tensor], positions: Tensor) -> Tensor:
+    """Pick each word's map per sample out of every recorded layer.
 
-    ``maps``: layers of (B, heads, Q, L), Q the same in all; ``positions``: (B,) index of the token in each prompt.
-    Returns (layers, B, heads, Q). Minimum and range are constants to the gradient, as in the authors' code.
+    ``maps``: layers of (B, heads, Q, L), Q the same in all; ``positions``: (W, B), index of each word in each prompt,
+    −1 where the prompt lacks it: what is picked then means nothing. Returns (W, layers, B, heads, Q).
     """
-    index = positions[:, None, None, None]
-    picked = torch.stack([m.take_along_dim(index.expand(-1, m.shape[1], m.shape[2], 1), dim=3)[..., 0] for m in maps])
-    low = picked.amin(dim=-1, keepdim=True).detach()
-    high = picked.amax(dim=-1, keepdim=True).detach()
-    return (picked - low) / (high - low + 1e-6)
-
-
-def refocusing_loss(maps: list[Tensor], positions: Tensor, masks: Tensor) -> Tensor:
-    """Attention refocusing (MagiCapture, eq. 5): ``‖S(A) ⊙ (1 − M)‖²``, the mean over samples, layers, heads, places.
-
-    ``positions``: (B,) as in ``token_maps``, −1 where the prompt lacks the token: such samples do not count, and
-    without any other the loss is 0. ``masks``: (B, side, side) with 1 where the token may look; inside it the map stays
-    free.
-    """
-    present = positions >= 0
-    if not present.any():
-        return maps[0].sum() * 0
-    scaled = token_maps(maps, positions.clamp(min=0))[:, present]
-    return (scaled * (1 - masks[present].flatten(1))[:, None, :]).square().mean()
+    index = positions.clamp(min=0)[:, :, None, None, None]
+    picked = [
+        torch.stack([m.take_along_dim(word.expand(-1, m.shape[1], m.shape[2], 1), dim=3)[..., 0] for m in maps])
+        for word in index
+    ]
+    return torch.stack(picked)

@@ -1,0 +1,141 @@
+"""What an adapter says of itself: one typed record, and the one place that reads it from a file."""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Self, TypedDict
+
+from magicapture.bases import BaseSpec
+from magicapture.bases.words import TOKENS, prompt_for
+
+INFO_FILE = "magicapture.json"
+MAX_LINE = 200
+"""Characters of a single line of text."""
+MAX_RANK = 128
+"""Putting an adapter on a base takes memory in proportion to the rank that its file claims."""
+MAX_STEPS, MAX_SEED, MAX_CHANNELS, MAX_ROWS = 10**6, 2**63, 1024, 1000
+
+
+class AdapterError(Exception):
+    """An adapter that cannot be used; the text says which file is wrong and why."""
+
+
+class PreviewScore(TypedDict):
+    """Mean scores of a round of previews after ``step`` steps; None where they cannot be compared."""
+
+    step: int
+    likeness: float | None
+    style: float | None
+
+
+@dataclass(frozen=True)
+class AdapterInfo:
+    """What ``magicapture.json`` holds."""
+
+    base: str  # name of the base it was trained on, and where that comes from
+    base_source: str
+    licence: str
+    preset: str
+    rank: int  # of the LoRA, 1 to 128
+    steps: int  # that were trained, and after how many of them this state was
+    best_step: int
+    engine: str  # the face engine whose embeddings its targets are
+    seed: int = 0
+    off: tuple[str, ...] = ()  # terms of the method that were switched off
+    latent_mean: tuple[float, ...] | None = None  # (C,), where drawing starts from (see ``generation.first_latents``)
+    scores: tuple[PreviewScore, ...] = ()
+    title: str | None = None  # the visitor's own note
+    tokens: tuple[str, ...] = TOKENS
+    prompts: dict[str, str] = field(default_factory=dict)  # by task
+    versions: dict[str, str] = field(default_factory=dict)  # of the libraries it was trained with
+    format: int = 1
+
+    @classmethod
+    def of(cls, spec: BaseSpec, **details: Any) -> Self:
+        """Describe an adapter that has just been trained on ``spec``, with ``details`` such as the rank."""
+        return cls(
+            base=spec.name,
+            base_source=spec.public_source,
+            licence=spec.licence,
+            prompts={task: prompt_for(task) for task in ("source", "reference", "composed")},
+            versions={library: version(library) for library in ("torch", "diffusers", "transformers", "peft")},
+            **details,
+        )
+
+    @classmethod
+    def parse(cls, facts: object) -> Self:
+        """Check what a file of unknown origin says. Raises ``ValueError`` that names the facts that are not sound."""
+        if not isinstance(facts, dict):
+            raise ValueError(f"{INFO_FILE} holds no facts")  # noqa: TRY004  as for every other unsound content
+        given = {f.name: facts[f.name] for f in fields(cls) if f.name in facts}
+        lacking = [name for name in REQUIRED if name not in given]
+        wrong = [name for name, value in given.items() if not SOUND[name](value)]
+        if not (lacking or wrong):
+            late = [row["step"] for row in given.get("scores", ()) if row["step"] > given["steps"]]
+            wrong = ["best_step"] * (given["best_step"] > given["steps"]) + ["scores"] * bool(late)
+        if lacking or wrong:
+            raise ValueError(f"{INFO_FILE} does not describe it ({', '.join(lacking + wrong)})")
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read the adapter in ``folder``. Raises ``AdapterError``, and ``FileNotFoundError`` when there is none."""
+        try:
+            return cls.parse(json.loads((folder / INFO_FILE).read_text()))
+        except (ValueError, RecursionError) as error:
+            said = str(error) if type(error) is ValueError else f"{INFO_FILE} is no JSON"
+            raise AdapterError(f"The adapter in {folder.name} is damaged and cannot be read: {said}.") from error
+
+    def as_json(self) -> str:
+        """Give the text of ``magicapture.json``."""
+        return json.dumps({name: value for name, value in asdict(self).items() if value is not None}, indent=2) + "\n"
+
+
+def _is_line(value: object) -> bool:
+    return isinstance(value, str) and value.isprintable() and 0 < len(value) <= MAX_LINE
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _whole(low: int, high: int) -> Callable[[object], bool]:
+    return lambda value: type(value) is int and low <= value <= high
+
+
+def _list_of(sound: Callable[[object], bool], most: int) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, list) and len(value) <= most and all(map(sound, value))
+
+
+def _is_table(value: object) -> bool:
+    return isinstance(value, dict) and len(value) <= MAX_ROWS and all(map(_is_line, [*value, *value.values()]))
+
+
+def _is_score(row: object) -> bool:
+    return (
+        isinstance(row, dict)
+        and row.keys() == PreviewScore.__annotations__.keys()
+        and _whole(0, MAX_STEPS)(row["step"])
+        and all(row[name] is None or _is_number(row[name]) for name in ("likeness", "style"))
+    )
+
+
+REQUIRED = ("base", "base_source", "licence", "preset", "rank", "steps", "best_step", "engine")
+SOUND: dict[str, Callable[[object], bool]] = {
+    **dict.fromkeys(("base", "base_source", "licence", "preset", "engine", "title"), _is_line),
+    "rank": _whole(1, MAX_RANK),
+    "steps": _whole(1, MAX_STEPS),
+    "best_step": _whole(0, MAX_STEPS),
+    "seed": _whole(-MAX_SEED, MAX_SEED),
+    "format": _whole(1, 1),
+    "off": _list_of(_is_line, MAX_ROWS),
+    "tokens": _list_of(_is_line, MAX_ROWS),
+    "latent_mean": _list_of(_is_number, MAX_CHANNELS),
+    "scores": _list_of(_is_score, MAX_ROWS),
+    "prompts": _is_table,
+    "versions": _is_table,
+}
+"""What each fact may be."""

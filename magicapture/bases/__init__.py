@@ -1,0 +1,19 @@
+"""The base models an adapter can be trained on: all that differs between them stays behind this door."""
+
+from magicapture.bases.base import Base, BaseError, BaseSpec, BaseUnavailableError, Conditioning, Prediction, Rows
+from magicapture.bases.registry import MINI, SD15, SPECS, load_base, resolve_base
+
+__all__ = [
+    "MINI",
+    "SD15",
+    "SPECS",
+    "Base",
+    "BaseError",
+    "BaseSpec",
+    "BaseUnavailableError",
+    "Conditioning",
+    "Prediction",
+    "Rows",
+    "load_base",
+    "resolve_base",
+]

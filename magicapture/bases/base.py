@@ -1,0 +1,198 @@
+"""What the method asks of a base model, whatever its family."""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, Self
+
+import torch
+from diffusers import DiffusionPipeline
+from PIL import Image
+from torch import Tensor, nn
+
+from magicapture.bases.schedule import Schedule
+from magicapture.config import TrainConfig
+
+FIRST_SCALE = 2.0**12
+"""What losses are multiplied by at first in float16, where small gradients vanish."""
+
+LORA_FILE = "pytorch_lora_weights.safetensors"
+ROWS_FILE = "magicapture_emb.safetensors"
+"""The names of an adapter's weights; of the first one diffusers says what it is."""
+
+Rows = dict[str, Tensor]
+"""The embeddings (2, D) of the two trigger words by text encoder, under the keys that other tools read them by."""
+
+
+class BaseError(Exception):
+    """A base model that cannot be used; the text says why and what to use instead."""
+
+
+class BaseUnavailableError(BaseError):
+    """A base model that cannot be loaded here: it is not on this machine and not to be had."""
+
+
+@dataclass(frozen=True)
+class BaseSpec:
+    """What is known of a base model before it is loaded."""
+
+    name: str
+    family: "type[Base]"
+    source: str  # Hub id or folder of a diffusers pipeline
+    title: str
+    licence: str
+    presets: Mapping[str, TrainConfig] = field(hash=False)
+    guidance_scale: float
+    lora_targets: str  # regular expression on the denoiser's layers
+    text_projections: tuple[str, ...]  # endings of the weights with which the denoiser reads the prompt
+    step_seconds: float  # of a training step with two pictures per task, on the device that it is meant for
+    portrait_seconds: float  # of a portrait with the usual number of sampling steps, likewise
+    tiny_decoder: str | None = None  # Hub id of a distilled decoder for the identity loss; None: its own is small
+    embedded: bool = False  # its weights are part of this app: adapters name it, not the folder they lie in
+
+    @property
+    def public_source(self) -> str:
+        """How an adapter says what it was trained on: without any path of the embedded weights."""
+        return self.name if self.embedded else self.source
+
+
+@dataclass(frozen=True, eq=False)
+class Conditioning:
+    """What prompts mean to a denoiser.
+
+    ``embeddings``: (B, L, D); ``positions``: (2, B), where each trigger word stands, −1 where a prompt lacks it;
+    ``extras``: what else a family conditions on, such as a pooled embedding (B, P), by name.
+    """
+
+    embeddings: Tensor
+    positions: Tensor
+    extras: dict[str, Tensor] = field(default_factory=dict)
+
+    def expand(self, count: int) -> Self:
+        """Repeat a single prompt ``count`` times."""
+        extras = {name: value.expand(count, *value.shape[1:]) for name, value in self.extras.items()}
+        return type(self)(self.embeddings.expand(count, -1, -1), self.positions.expand(-1, count), extras)
+
+    def towards(self, there: Self, away_from: Self, reach: float) -> Self:
+        """Move along the difference between two others: ``self + reach (there − away_from)``, extras too."""
+        moved = self.embeddings + reach * (there.embeddings - away_from.embeddings)
+        extras = {
+            name: value + reach * (there.extras[name] - away_from.extras[name]) for name, value in self.extras.items()
+        }
+        return type(self)(moved, self.positions, extras)
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a denoiser gives.
+
+    ``output``: (B, C, h, w) float32, to be compared with ``Schedule.target``; ``maps``: (2, layers, B, heads, side²),
+    how much each place attends to each trigger word, in [0, 1], of no meaning where the prompt lacks it; None unless
+    they were asked for.
+    """
+
+    output: Tensor
+    maps: Tensor | None
+
+
+class Base(Protocol):
+    """A loaded base model. There is one per process and name: whoever changes it puts it back as it was."""
+
+    spec: BaseSpec
+    pipeline: DiffusionPipeline
+
+    @classmethod
+    def load(cls, spec: BaseSpec) -> Self:
+        """Load ``spec``, frozen, onto the GPU if there is one.
+
+        Raises ``BaseError`` for a base that cannot be trained here, and what diffusers raises for missing weights.
+        """
+
+    @property
+    def denoiser(self) -> nn.Module:
+        """What carries the LoRA."""
+
+    @property
+    def schedule(self) -> Schedule:
+        """How it noises pictures, and what its denoiser predicts."""
+
+    @property
+    def resolution(self) -> int:
+        """Side of its pictures in pixels."""
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """Shape (C, h, w) of a picture's latents."""
+
+    @property
+    def attention_side(self) -> int:
+        """Side of the attention maps that the refocusing loss looks at."""
+
+    @property
+    def row_widths(self) -> dict[str, int]:
+        """The width D of the trigger words' embeddings by text encoder, from the configuration alone."""
+
+    def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Give mean and spread of the latents (B, C, h, w) of ``images`` (B, 3, H, W) in [-1, 1]."""
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Turn ``latents`` (B, C, h, w) into pictures (B, 3, H, W) around [-1, 1], unclamped, differentiably.
+
+        A window of latents gives the window of the picture.
+        """
+
+    def vocabulary(self) -> Rows:
+        """Give the embeddings (V, D) of the words that it knows, by text encoder, in float32 on the CPU."""
+
+    def initial_rows(self, noise: float, generator: torch.Generator) -> Rows:
+        """Give the rows to start from: [V1] as the word "person", [V2] from N(0, ``noise``²) around "portrait"."""
+
+    def concept_tokens(self, rows: Rows) -> AbstractContextManager[dict[str, nn.Parameter]]:
+        """Teach it the two trigger words for the length of a ``with`` block; gives the parameters with ``rows``."""
+
+    def condition(self, prompts: list[str]) -> Conditioning:
+        """Encode ``prompts`` with the words that it knows now, differentiably. All text is encoded here."""
+
+    def predict(
+        self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning, *, with_maps: bool = False
+    ) -> Prediction:
+        """Denoise ``noisy`` (B, C, h, w) at ``timesteps`` (B,) in one pass, differentiably."""
+
+    def draw(
+        self, positive: Conditioning, negative: Conditioning, latents: Tensor, steps: int, guidance_scale: float
+    ) -> list[Image.Image]:
+        """Draw one picture from each of ``latents`` (B, C, h, w): what ``Schedule.add_noise`` gives at the end."""
+
+    @staticmethod
+    def save_weights(folder: Path, lora: dict[str, Tensor], rows: Rows) -> None:
+        """Write ``LORA_FILE`` and ``ROWS_FILE``, and what other tools want beside them."""
+
+    @staticmethod
+    def read_weights(folder: Path) -> tuple[dict[str, Tensor], Rows]:
+        """Read what ``save_weights`` wrote. Raises ``SafetensorError`` for damaged files."""
+
+    @staticmethod
+    def usage(source: str, prompt: str, repo_id: str | None, latent_mean: tuple[float, ...] | None) -> str:
+        """Give the code with which stock diffusers draws from an adapter, in this folder or in ``repo_id``."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the denoiser lives."""
+        return self.denoiser.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """In what precision its frozen weights are kept."""
+        return self.denoiser.dtype
+
+    def autocast(self) -> torch.autocast:
+        """Multiply in the precision of the frozen weights, while the LoRA and the tokens stay in float32."""
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+    def grad_scaler(self) -> torch.amp.GradScaler:
+        """Give what keeps gradients in the range of float16 (https://docs.pytorch.org/docs/stable/amp.html).
+
+        With weights in any other precision it does nothing.
+        """
+        return torch.amp.GradScaler(self.device.type, FIRST_SCALE, enabled=self.dtype == torch.float16)

@@ -1,0 +1,60 @@
+"""The LoRA on a denoiser: fresh layers that are taken off again, and their state as plain tensors."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from peft import LoraConfig
+from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
+from torch import Tensor, nn
+
+LORA_NAME = "magicapture"
+
+
+@contextmanager
+def lora_layers(denoiser: nn.Module, rank: int, targets: str) -> Iterator[list[nn.Parameter]]:
+    """Put fresh LoRA layers of ``rank`` on the layers that ``targets`` matches, for the length of a ``with`` block.
+
+    Gives their parameters, in float32 whatever the precision of ``denoiser``: small steps would be lost in bfloat16.
+    The LoRA starts without effect (B = 0). Leaving puts the very layers back that were there.
+    """
+    before = vars(denoiser).get("_hf_peft_config_loaded")
+    try:
+        denoiser.add_adapter(
+            LoraConfig(r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=targets), LORA_NAME
+        )
+        parameters = [parameter for name, parameter in denoiser.named_parameters() if "lora_" in name]
+        for parameter in parameters:
+            parameter.data = parameter.data.float()
+        yield parameters
+    finally:
+        denoiser.unload_lora()
+        if before is None:
+            vars(denoiser).pop("_hf_peft_config_loaded", None)
+
+
+def lora_state(denoiser: nn.Module) -> dict[str, Tensor]:
+    """Copy the LoRA that is on ``denoiser`` to the CPU."""
+    state = get_peft_model_state_dict(denoiser, adapter_name=LORA_NAME)
+    return {key: value.detach().float().cpu().clone() for key, value in state.items()}
+
+
+def load_lora(denoiser: nn.Module, state: dict[str, Tensor]) -> None:
+    """Set the LoRA that is on ``denoiser`` to ``state``. Raises ``ValueError`` when its keys or shapes differ."""
+    require_same_layers(denoiser, state)
+    set_peft_model_state_dict(denoiser, state, adapter_name=LORA_NAME)
+
+
+def require_same_layers(denoiser: nn.Module, state: dict[str, Tensor]) -> None:
+    """Raise ``ValueError`` unless ``state`` has the keys and shapes of the LoRA that is on ``denoiser``."""
+    expected = get_peft_model_state_dict(denoiser, adapter_name=LORA_NAME)
+    if {k: v.shape for k, v in expected.items()} != {k: v.shape for k, v in state.items()}:
+        raise ValueError("The LoRA does not fit the layers of this denoiser.")
+
+
+def require_fitting_layers(denoiser: nn.Module, rank: int, targets: str, state: dict[str, Tensor]) -> None:
+    """Raise ``ValueError`` unless ``state`` would fit ``denoiser``, of which only the configuration is read."""
+    with torch.device("meta"):  # shapes without weights
+        shapes = type(denoiser).from_config(denoiser.config)
+    with lora_layers(shapes, rank, targets):
+        require_same_layers(shapes, state)

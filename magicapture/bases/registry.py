@@ -1,0 +1,118 @@
+"""Which bases there are, with all that is known of each before it is loaded, and the one place that loads them."""
+
+import os
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from magicapture.bases.base import Base, BaseSpec, BaseUnavailableError
+from magicapture.bases.stable_diffusion import (
+    ATTENTION_TARGETS,
+    CONVOLUTION_TARGETS,
+    KEYS_AND_VALUES,
+    MISSING,
+    StableDiffusion,
+)
+from magicapture.config import TrainConfig
+
+MINI_WEIGHTS = Path(__file__).parents[1] / "mini" / "weights"
+"""The embedded base: an ordinary diffusers pipeline folder."""
+
+QUICK = TrainConfig()
+"""A short LoRA: under three minutes on two CPU cores with the embedded base."""
+
+BALANCED = replace(QUICK, preset="balanced", token_steps=120, lora_steps=680, lora_lr=1e-3, previews=6)
+"""About three times the work of ``quick``: steadier likeness."""
+
+PAPER = replace(
+    QUICK,
+    preset="paper",
+    token_steps=1200,
+    lora_steps=1500,
+    images_per_task=1,
+    token_lr=5e-4,
+    token_lr_phase2=1e-4,
+    lora_lr=1e-4,
+    rank=4,
+    identity_weight=1.0,
+    identity_limit=0.8,
+    identity_every=1,
+    attention_weight=2.5,
+    one_task=True,
+    late_style=False,
+    previews=8,
+)
+"""The schedule as published."""
+
+PRESETS = {config.preset: config for config in (QUICK, BALANCED, PAPER)}
+
+MINI = BaseSpec(
+    name="mini",
+    family=StableDiffusion,
+    source=str(MINI_WEIGHTS),
+    title="the embedded demo model, 128 px",
+    licence="apache-2.0",
+    presets=PRESETS,
+    guidance_scale=2.5,
+    lora_targets=f"({ATTENTION_TARGETS}|{CONVOLUTION_TARGETS})",
+    text_projections=KEYS_AND_VALUES,
+    step_seconds=0.3,  # as ``bench`` measures it on two cores
+    portrait_seconds=0.5,
+    embedded=True,
+)
+SD15 = BaseSpec(
+    name="sd15",
+    family=StableDiffusion,
+    source="stable-diffusion-v1-5/stable-diffusion-v1-5",
+    title="Stable Diffusion 1.5, 512 px",
+    licence="creativeml-openrail-m",
+    presets=PRESETS,
+    guidance_scale=7.0,
+    lora_targets=ATTENTION_TARGETS,
+    text_projections=KEYS_AND_VALUES,
+    step_seconds=0.3,  # on a GPU: an estimate that errs on the long side
+    portrait_seconds=3.0,
+    tiny_decoder="madebyollin/taesd",
+)
+SPECS = {spec.name: spec for spec in (MINI, SD15)}
+
+
+def resolve_base(name: str = "auto") -> BaseSpec:
+    """Find the base called ``name``: "mini", "sd15", "auto", or a Hub id or folder of a Stable Diffusion 1.x pipeline.
+
+    "auto" is the value of ``MAGICAPTURE_BASE`` if set, else ``sd15`` on a GPU, else ``mini``.
+    """
+    if name == "auto":
+        name = os.environ.get("MAGICAPTURE_BASE") or (SD15 if torch.cuda.is_available() else MINI).name
+    if name in SPECS:
+        return SPECS[name]
+    tiny_decoder = None if Path(name).is_dir() else SD15.tiny_decoder
+    return replace(SD15, name=name, source=name, title=Path(name).name, licence="other", tiny_decoder=tiny_decoder)
+
+
+def load_base(name: str = "auto") -> Base:
+    """Load the base called ``name`` (see ``resolve_base``) onto the GPU if there is one, once per process.
+
+    Where "auto" finds no weights of ``sd15`` it gives ``mini``. Raises ``BaseUnavailableError`` otherwise, and
+    ``BaseError`` for a base that is there but cannot be trained here.
+    """
+    spec = resolve_base(name)
+    try:
+        return _load(spec)
+    except BaseUnavailableError:
+        if name != "auto" or spec is MINI:
+            raise
+        return _load(MINI)
+
+
+@lru_cache(maxsize=2)
+def _load(spec: BaseSpec) -> Base:
+    try:
+        return spec.family.load(spec)
+    except MISSING as error:
+        raise BaseUnavailableError(
+            f"The base model {spec.source} could not be loaded: it is neither on this machine nor to be had from here. "
+            f'Check the name and the connection, or choose the base "{MINI.name}", {MINI.title}.'
+        ) from error
