@@ -42,6 +42,6 @@ def model_card(info: AdapterInfo, repo_id: str | None = None, gallery: Sequence[
             style=STYLE,
             prompt=prompt,
             beside=beside,
-            usage=spec.family.usage(place, prompt, repo_id, info.latent_mean),
+            usage=spec.family.usage(spec, place, prompt, repo_id, info.latent_mean),
         )
     )

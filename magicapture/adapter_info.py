@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Self, TypedDict
+from typing import Any, NotRequired, Self, TypedDict
 
 from magicapture.bases import BaseSpec
 from magicapture.bases.words import TOKENS, prompt_for
@@ -24,11 +24,17 @@ class AdapterError(Exception):
 
 
 class PreviewScore(TypedDict):
-    """Mean scores of a round of previews after ``step`` steps; None where they cannot be compared."""
+    """Mean scores of a round of previews after ``step`` steps; None where they cannot be compared.
+
+    ``lora_ratio``: ‖ΔW‖ / ‖W‖ over the layers with a LoRA; ``row_norm``: of the longer of the two learned words. Both
+    say whether a training blows up.
+    """
 
     step: int
     likeness: float | None
     style: float | None
+    lora_ratio: NotRequired[float]
+    row_norm: NotRequired[float]
 
 
 @dataclass(frozen=True)
@@ -86,8 +92,7 @@ class AdapterInfo:
         try:
             return cls.parse(json.loads((folder / INFO_FILE).read_text()))
         except (ValueError, RecursionError) as error:
-            said = str(error) if type(error) is ValueError else f"{INFO_FILE} is no JSON"
-            raise AdapterError(f"The adapter in {folder.name} is damaged and cannot be read: {said}.") from error
+            raise AdapterError(f"The adapter in {folder.name} is damaged and cannot be read: {error}") from error
 
     def as_json(self) -> str:
         """Give the text of ``magicapture.json``."""
@@ -117,9 +122,9 @@ def _is_table(value: object) -> bool:
 def _is_score(row: object) -> bool:
     return (
         isinstance(row, dict)
-        and row.keys() == PreviewScore.__annotations__.keys()
+        and PreviewScore.__required_keys__ <= row.keys() <= PreviewScore.__annotations__.keys()
         and _whole(0, MAX_STEPS)(row["step"])
-        and all(row[name] is None or _is_number(row[name]) for name in ("likeness", "style"))
+        and all(_is_number(value) or (value is None and name in ("likeness", "style")) for name, value in row.items())
     )
 
 

@@ -25,16 +25,20 @@ class TrainConfig:
     token_lr: float = 1e-2  # phase 1; AdamW without weight decay, so that a token does not drift
     token_lr_phase2: float = 1e-3
     lora_lr: float = 2e-3  # phase 2; both phases decay linearly to a tenth
+    warmup_steps: int = 0  # of phase 2 in which the LoRA's rate rises linearly
+    norm_pull: float = 0.0  # × the tokens' rate: the share by which a step moves their norms to the vocabulary's median
     rank: int = 16  # of the LoRA; alpha equals it
     weight_decay: float = 1e-3  # on the LoRA
     max_grad_norm: float = 1.0
     token_noise: float = 0.017  # spread of the style token's random start
 
     identity_weight: float = 0.7  # λ_id; at 1 faces please the recogniser more than the eye
-    identity_limit: float = 0.6  # T′/T: the identity of x̂0 is judged only below this share of the noise schedule
+    identity_tasks: tuple[str, ...] = ("source", "composed")  # whose samples are judged
+    identity_from: float = 0.0  # identity of x̂0 is judged only from this share of the noise schedule on …
+    identity_limit: float = 0.6  # … and below this one, T′/T
     identity_images: int = 1  # samples of a batch that are decoded for it, those with the least noise
     identity_every: int = 2  # it is judged on one of so many steps, and weighs that many times as much there
-    attention_weight: float = 1.0  # λ_attn; the more, the less of the look
+    attention_weight: float = 1.2  # λ_attn; the more, the less of the look
     late_style: bool = True  # what teaches the style alone is drawn at later timesteps
     style_emphasis: float = 2.0  # weight of reference and composed in the first half of each phase
 
@@ -66,11 +70,12 @@ class GenerateConfig:
     count: int = 4  # portraits that are given back
     best_of: int = 1  # candidates drawn for each of them; the best by likeness and style are kept
     prompt: str = ""  # what to add, such as "with glasses, plain background"
-    negative_prompt: str = ""
+    negative_prompt: str = ""  # empty: what suits the base
     seed: int = 0  # of the first portrait; the next ones count up
     dial: float = 0.5  # 0 = more like the style, 1 = more like me
     steps: int = 20  # of DPM-Solver++
     guidance_scale: float | None = None  # None: what suits the base
+    lora_scale: float | None = None  # weight of what was learned, likewise
     upscale: int = 1  # 1, 2 or 4
 
     def __post_init__(self) -> None:

@@ -19,8 +19,9 @@ from magicapture.scoring import Scores, Targets, score
 BATCH = 4
 """Portraits drawn side by side."""
 
-DIAL_REACH = 0.4
-"""How far the dial's ends lie from the composed prompt, as a share of the difference between the two concepts."""
+DIAL_REACH = 1.0
+"""How far the dial's ends lie from the composed prompt, as a share of the difference between the two concepts, at a
+guidance of 1. Guidance multiplies that difference once more, so the share is divided by it."""
 
 
 def generate(base: Base, engine: FaceEngine, adapter: Adapter, config: GenerateConfig) -> list[Portrait]:
@@ -57,12 +58,22 @@ def draw(
     base: Base, seeds: list[int], config: GenerateConfig, latent_mean: Tensor | None = None
 ) -> Iterator[Image.Image]:
     """Draw one picture per seed with what is on ``base`` now; ``latent_mean``: as in ``first_latents``."""
-    positive, negative = dialled(base, config.dial, config.prompt), base.condition([config.negative_prompt])
-    guidance = base.spec.guidance_scale if config.guidance_scale is None else config.guidance_scale
+    spec = base.spec
+    guidance = spec.guidance_scale if config.guidance_scale is None else config.guidance_scale
+    lora_scale = spec.lora_scale if config.lora_scale is None else config.lora_scale
+    positive = dialled(base, config.dial, config.prompt, guidance)
+    negative = base.condition([config.negative_prompt or spec.negative_prompt])
     for start in range(0, len(seeds), BATCH):
         latents = first_latents(base, seeds[start : start + BATCH], latent_mean)
         count = len(latents)
-        yield from base.draw(positive.expand(count), negative.expand(count), latents, config.steps, guidance)
+        yield from base.draw(
+            positive.expand(count),
+            negative.expand(count),
+            latents,
+            steps=config.steps,
+            guidance_scale=guidance,
+            lora_scale=lora_scale,
+        )
 
 
 def first_latents(base: Base, seeds: list[int], latent_mean: Tensor | None) -> Tensor:
@@ -84,12 +95,12 @@ def first_latents(base: Base, seeds: list[int], latent_mean: Tensor | None) -> T
 @torch.no_grad()
 def draw_untouched(base: Base, prompt: str, count: int) -> list[Image.Image]:
     """Draw ``count`` pictures of ``prompt``, seeds from 0, with ``base`` as it is and the usual number of steps."""
-    positive, negative = (base.condition([text]).expand(count) for text in (prompt, ""))
+    positive, negative = (base.condition([text]).expand(count) for text in (prompt, base.spec.negative_prompt))
     latents = first_latents(base, list(range(count)), None)
-    return base.draw(positive, negative, latents, GenerateConfig.steps, base.spec.guidance_scale)
+    return base.draw(positive, negative, latents, steps=GenerateConfig.steps, guidance_scale=base.spec.guidance_scale)
 
 
-def dialled(base: Base, dial: float, extras: str = "") -> Conditioning:
+def dialled(base: Base, dial: float, extras: str, guidance_scale: float) -> Conditioning:
     """Give the conditioning of a picture for a place of the dial from 0 (the style) over 0.5 (both) to 1 (the person).
 
     The prompts of the three tasks share their wording place by place, so the difference between those of one concept
@@ -100,7 +111,8 @@ def dialled(base: Base, dial: float, extras: str = "") -> Conditioning:
     if dial == 0.5:
         return composed
     person, style = (base.condition([prompt_for(task) + suffix]) for task in ("source", "reference"))
-    return composed.towards(person, style, DIAL_REACH * (2 * dial - 1))
+    reach = DIAL_REACH / max(guidance_scale, 1.0)
+    return composed.towards(person, style, reach * (2 * dial - 1))
 
 
 def rank(portraits: list[Portrait], dial: float = 0.5) -> list[Portrait]:

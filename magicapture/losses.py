@@ -23,16 +23,16 @@ def scaled_maps(maps: Tensor) -> Tensor:
 
 
 def refocusing_loss(maps: Tensor, present: Tensor, masks: Tensor) -> Tensor:
-    """Attention refocusing (MagiCapture, eq. 5): ``‖S(A) ⊙ (1 − M)‖²``, the mean over samples, layers, heads, places.
+    """Attention refocusing (MagiCapture, eq. 5): ``‖S(A) ⊙ (1 − M)‖²``, the mean over layers, words and places.
 
-    ``maps``: (layers, B, heads, side²) of one word; ``present``: (B,), whether the prompt has it: other samples do not
-    count, and without any the loss is 0. ``masks``: (B, side, side) with 1 where the word may look; inside it the map
-    stays free.
+    ``maps``: (W, layers, B, heads, side²), scaled to [0, 1] each and averaged over heads before the square, as in the
+    authors' code; ``present``: (W, B), which words each prompt has: only they count, and without any the loss is 0.
+    ``masks``: (W, B, side, side) with 1 where the word may look; inside it the map stays free.
     """
-    if not present.any():
-        return maps.sum() * 0
-    scaled = scaled_maps(maps)[:, present]
-    return (scaled * (1 - masks[present].flatten(1))[:, None, :]).square().mean()
+    scaled = scaled_maps(maps).mean(dim=3).transpose(1, 2)  # (W, B, layers, side²)
+    outside = (scaled * (1 - masks.flatten(2))[:, :, None]).square().mean(dim=(2, 3))
+    of_word = (outside * present).sum(dim=1) / present.sum(dim=1).clamp(min=1)
+    return of_word.sum() / present.any(dim=1).sum().clamp(min=1)
 
 
 def identity_loss(embeddings: Tensor, target: Tensor, weights: Tensor) -> Tensor:
@@ -42,6 +42,16 @@ def identity_loss(embeddings: Tensor, target: Tensor, weights: Tensor) -> Tensor
     Returns the sum over the samples divided by B, so that a sample of weight 0 counts as one without error.
     """
     return ((1 - (embeddings * target).sum(dim=1)) * weights).mean()
+
+
+def pull_norms(rows: Tensor, norm: Tensor, share: float) -> None:
+    """Move the length of each of ``rows`` (K, D), in place, a ``share`` in [0, 1] of the way to ``norm``.
+
+    A learned word that grows much longer than those of the vocabulary drowns the rest of the prompt. So does the
+    authors' code, with 0.4 for Stable Diffusion.
+    """
+    lengths = rows.norm(dim=1, keepdim=True).clamp(min=1e-6)
+    rows.mul_(1 + share * (norm / lengths - 1))
 
 
 def face_window(landmarks: Tensor, height: int, width: int, scale: int) -> tuple[slice, slice]:

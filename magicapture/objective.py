@@ -55,7 +55,8 @@ class Objective:
         error = masked_mse(prediction.output, schedule.target(samples.latents, noise, timesteps), samples.loss_masks)
         terms = {"reconstruction": (error * weights.to(error)).mean()}
         if refocus:
-            terms["attention"] = self._attention(prediction.maps, text.positions, samples)
+            masks = torch.stack([samples.attention_masks, 1 - samples.attention_masks])  # [V1] inside, [V2] outside
+            terms["attention"] = refocusing_loss(prediction.maps, text.positions >= 0, masks)
         if phase == "lora" and self.recogniser and step % config.identity_every == 0:
             terms["identity"] = self._identity(noisy, prediction.output, timesteps, samples)
         return terms
@@ -66,22 +67,16 @@ class Objective:
         weights = {"attention": config.attention_weight, "identity": config.identity_weight * config.identity_every}
         return sum(weights.get(name, 1.0) * term for name, term in terms.items())
 
-    def _attention(self, maps: Tensor, positions: Tensor, samples: Samples) -> Tensor:
-        """Keep [V1] inside the face and [V2] outside it, each in the prompts where it stands."""
-        masks = (samples.attention_masks, 1 - samples.attention_masks)
-        terms = [refocusing_loss(*of_word) for of_word in zip(maps, positions >= 0, masks, strict=True)]
-        return torch.stack(terms).mean()
-
     def _identity(self, noisy: Tensor, output: Tensor, timesteps: Tensor, samples: Samples) -> Tensor:
-        """Compare the faces that the prediction implies with the person, on samples that are meant to show them.
+        """Compare the faces that the prediction implies with the person, on samples of ``config.identity_tasks``.
 
         The landmarks are those of the picture that was noised, known beforehand. Weighted by ``Schedule.trust``.
         """
-        schedule = self.base.schedule
+        schedule, config = self.base.schedule, self.config
         share = schedule.share(timesteps)
-        shows_person = torch.tensor([task != "reference" for task in samples.tasks], device=noisy.device)
-        chosen = (shows_person & (share < self.config.identity_limit)).nonzero()[:, 0]
-        chosen = chosen[share[chosen].argsort()][: self.config.identity_images]
+        judged = torch.tensor([task in config.identity_tasks for task in samples.tasks], device=noisy.device)
+        chosen = (judged & (share >= config.identity_from) & (share < config.identity_limit)).nonzero()[:, 0]
+        chosen = chosen[share[chosen].argsort()][: config.identity_images]
         if len(chosen) == 0:
             return output.sum() * 0
         x0 = schedule.predict_x0(noisy[chosen], output[chosen], timesteps[chosen])

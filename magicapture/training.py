@@ -13,10 +13,11 @@ from torch import Tensor
 from magicapture.adapter import Adapter
 from magicapture.adapter_info import AdapterInfo, PreviewScore
 from magicapture.bases import Base, Rows
-from magicapture.bases.lora import load_lora, lora_layers, lora_state
+from magicapture.bases.lora import load_lora, lora_layers, lora_ratio, lora_state
 from magicapture.config import GenerateConfig, TrainConfig
 from magicapture.faces import FaceEngine
 from magicapture.generation import draw_scored
+from magicapture.losses import pull_norms
 from magicapture.material import Material
 from magicapture.objective import Objective, Phase
 from magicapture.optimizer import optimizer_step
@@ -98,6 +99,7 @@ class Training:
         """Put fresh LoRA layers and tokens on the base."""
         base, config = self.base, self.config
         start = base.initial_rows(config.token_noise, self.generator)
+        self._usual_norms = {encoder: known.norm(dim=1).median() for encoder, known in base.vocabulary().items()}
         with ExitStack() as stack, torch.random.fork_rng():
             torch.manual_seed(config.seed)  # PEFT draws the LoRA's start from the global generator
             self.rows = stack.enter_context(base.concept_tokens(start))
@@ -124,6 +126,7 @@ class Training:
             style_weight = self.config.style_emphasis if done < 0.5 else 1.0
             terms = self.objective.terms(self.progress.step, phase, style_weight, self.generator)
             optimizer_step(self.objective.total(terms), self.optimizer, self.scaler, self.config.max_grad_norm)
+            self._pull_norms()
             self.progress.step += 1
             losses = {name: term.item() for name, term in terms.items()}
             previews = self._preview() if self._preview_is_due() else ()
@@ -179,12 +182,20 @@ class Training:
 
     def _set_learning_rates(self, phase: Phase, done: float) -> None:
         """Let both rates fall linearly to a tenth within each phase; phase 1 leaves the LoRA alone."""
-        decay = 1 - 0.9 * done
+        config, decay = self.config, 1 - 0.9 * done
+        warm = min(1.0, (done * config.lora_steps + 1) / config.warmup_steps) if config.warmup_steps else 1.0
         tokens, lora = self.optimizer.param_groups
-        tokens["lr"] = decay * (self.config.token_lr if phase == "tokens" else self.config.token_lr_phase2)
-        lora["lr"] = decay * self.config.lora_lr
+        tokens["lr"] = decay * (config.token_lr if phase == "tokens" else config.token_lr_phase2)
+        lora["lr"] = decay * warm * config.lora_lr
         for parameter in self.lora:
             parameter.requires_grad_(phase == "lora")
+
+    @torch.no_grad()
+    def _pull_norms(self) -> None:
+        """Keep the learned words about as long as those that the base knows."""
+        share = min(1.0, self.config.norm_pull * self.optimizer.param_groups[0]["lr"])
+        for encoder, rows in self.rows.items():
+            pull_norms(rows, self._usual_norms[encoder].to(rows), share)
 
     def _preview_is_due(self) -> bool:
         """Space the previews evenly over phase 2; the last one falls on the last step."""
@@ -202,7 +213,16 @@ class Training:
         likeness = sum(p.likeness for p in portraits) / len(portraits)
         style = sum(p.style for p in portraits) / len(portraits)
         progress = self.progress
-        progress.history.append({"step": progress.step, "likeness": likeness, "style": style})
+        norm = float(torch.cat([rows.detach().norm(dim=1) for rows in self.rows.values()]).max())
+        progress.history.append(
+            {
+                "step": progress.step,
+                "likeness": likeness,
+                "style": style,
+                "lora_ratio": lora_ratio(self.base.denoiser),
+                "row_norm": norm,
+            }
+        )
         if likeness + style > progress.best_score:
             progress.best_score, progress.best_step, progress.best = likeness + style, progress.step, self._weights()
         return tuple(portraits)

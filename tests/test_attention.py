@@ -58,12 +58,12 @@ def test_maps_carry_a_gradient_and_refocusing_alone_moves_the_text() -> None:
     assert all(m.requires_grad for m in maps)
     masks = torch.zeros(2, 16, 16)
     masks[:, 4:12, 4:12] = 1
-    (picked,) = pick_words(maps, torch.tensor([[2, 3]]))
-    refocusing_loss(picked, torch.tensor([True, True]), masks).backward()
+    picked = pick_words(maps, torch.tensor([[2, 3]]))
+    refocusing_loss(picked, torch.tensor([[True, True]]), masks[None]).backward()
     assert text.grad[0, 2].abs().sum() > 0
 
 
-PRESENT = torch.tensor([True])
+PRESENT = torch.tensor([[True]])
 
 
 def test_each_word_is_picked_at_its_own_place_in_every_prompt() -> None:
@@ -75,31 +75,36 @@ def test_each_word_is_picked_at_its_own_place_in_every_prompt() -> None:
 
 
 def test_refocusing_penalises_only_what_lies_outside_the_mask() -> None:
-    # One layer, one sample, one head, four places.
-    maps = torch.tensor([[[[0.1, 0.2, 0.3, 0.5]]]])
+    # One word, one layer, one sample, one head, four places.
+    maps = torch.tensor([[[[[0.1, 0.2, 0.3, 0.5]]]]])
     assert scaled_maps(maps).flatten().tolist() == pytest.approx([0, 0.25, 0.5, 1], abs=1e-4)
-    mask = torch.tensor([[[0.0, 0.0], [0.0, 1.0]]])
+    mask = torch.tensor([[[[0.0, 0.0], [0.0, 1.0]]]])
     assert refocusing_loss(maps, PRESENT, mask).item() == pytest.approx((0.25**2 + 0.5**2) / 4, abs=1e-4)
-    assert refocusing_loss(maps, PRESENT, torch.ones(1, 2, 2)).item() == 0
+    assert refocusing_loss(maps, PRESENT, torch.ones(1, 1, 2, 2)).item() == 0
 
 
-def test_a_prompt_without_the_word_does_not_count() -> None:
-    maps, masks = torch.rand(1, 2, 1, 4), torch.zeros(2, 2, 2)
-    both = refocusing_loss(maps, torch.tensor([True, False]), masks)
-    assert both == refocusing_loss(maps[:, :1], PRESENT, masks[:1])
-    assert refocusing_loss(maps, torch.tensor([False, False]), masks) == 0
+def test_heads_are_averaged_before_the_square_as_the_authors_do() -> None:
+    heads = torch.tensor([[[[[0.0, 1.0], [1.0, 0.0]]]]])  # two heads that look away from each other
+    assert refocusing_loss(heads, PRESENT, torch.zeros(1, 1, 1, 2)).item() == pytest.approx(0.5**2, abs=1e-4)
+
+
+def test_a_word_that_no_prompt_has_does_not_halve_the_loss() -> None:
+    maps, masks = torch.rand(2, 1, 2, 3, 4), torch.zeros(2, 2, 2, 2)
+    first = refocusing_loss(maps[:1, :, :1], PRESENT, masks[:1, :1])
+    assert torch.allclose(refocusing_loss(maps, torch.tensor([[True, False], [False, False]]), masks), first)
+    assert refocusing_loss(maps, torch.zeros(2, 2, dtype=torch.bool), masks) == 0
 
 
 def test_a_flat_map_gives_no_nan() -> None:
-    flat = torch.full((1, 1, 1, 4), 0.5, requires_grad=True)
-    loss = refocusing_loss(flat, PRESENT, torch.zeros(1, 2, 2))
+    flat = torch.full((1, 1, 1, 1, 4), 0.5, requires_grad=True)
+    loss = refocusing_loss(flat, PRESENT, torch.zeros(1, 1, 2, 2))
     loss.backward()
     assert loss.item() == 0
     assert torch.isfinite(flat.grad).all()
 
 
 def test_minimum_and_range_are_constants_to_the_gradient() -> None:
-    maps = torch.tensor([[[[0.1, 0.2, 0.3, 0.5]]]], requires_grad=True)
-    refocusing_loss(maps, PRESENT, torch.zeros(1, 2, 2)).backward()
+    maps = torch.tensor([[[[[0.1, 0.2, 0.3, 0.5]]]]], requires_grad=True)
+    refocusing_loss(maps, PRESENT, torch.zeros(1, 1, 2, 2)).backward()
     # d/dA of mean(((A − 0.1) / 0.4)²) = 2 (A − 0.1) / 0.4² / 4
     assert maps.grad.flatten().tolist() == pytest.approx([0, 0.3125, 0.625, 1.25], abs=1e-3)

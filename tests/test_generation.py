@@ -12,7 +12,7 @@ from PIL import Image
 from magicapture.bases import Base, load_base
 from magicapture.bases.words import prompt_for
 from magicapture.config import GenerateConfig
-from magicapture.generation import DIAL_REACH, dialled, draw, rank
+from magicapture.generation import dialled, draw, rank
 from magicapture.portrait import Portrait
 from magicapture.scoring import Targets, likeness_in_words, score, style_features
 
@@ -59,11 +59,13 @@ def test_the_dial_strengthens_one_concept_and_weakens_the_other(base: Base) -> N
     with torch.no_grad(), base.concept_tokens(rows):
         prompts = [prompt_for(task) for task in ("composed", "source", "reference")]
         composed, person, style = (base.condition([prompt]).embeddings for prompt in prompts)
-        assert torch.equal(dialled(base, 0.5).embeddings, composed)
-        to_person, to_style = (composed + sign * DIAL_REACH * (person - style) for sign in (1, -1))
-        assert torch.allclose(dialled(base, 1.0).embeddings, to_person, atol=1e-5)
-        assert torch.allclose(dialled(base, 0.0).embeddings, to_style, atol=1e-5)
-        assert not torch.allclose(dialled(base, 0.5, "with glasses").embeddings, composed)
+        assert torch.equal(dialled(base, 0.5, "", 2.5).embeddings, composed)
+        to_person, to_style = (composed + sign * 0.4 * (person - style) for sign in (1, -1))
+        assert torch.allclose(dialled(base, 1.0, "", 2.5).embeddings, to_person, atol=1e-5)
+        assert torch.allclose(dialled(base, 0.0, "", 2.5).embeddings, to_style, atol=1e-5)
+        half = dialled(base, 1.0, "", 5.0).embeddings - composed
+        assert torch.allclose(2 * half, to_person - composed, atol=1e-5)  # guidance strengthens it once more
+        assert not torch.allclose(dialled(base, 0.5, "with glasses", 2.5).embeddings, composed)
 
 
 @pytest.mark.parametrize(

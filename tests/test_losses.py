@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from magicapture.losses import face_window, identity_loss, masked_mse
+from magicapture.losses import face_window, identity_loss, masked_mse, pull_norms
 
 
 def test_error_outside_the_mask_does_not_count() -> None:
@@ -40,3 +40,10 @@ def test_face_window_holds_what_the_recogniser_sees_and_stays_inside() -> None:
     rows, columns = face_window(landmarks, 8, 8, 8)
     assert rows.stop == 8
     assert columns.stop == 8
+
+
+def test_a_learned_word_is_kept_about_as_long_as_known_ones() -> None:
+    rows = torch.tensor([[3.0, 4.0], [0.3, 0.4]])
+    pull_norms(rows, torch.tensor(1.0), 0.25)
+    assert rows.norm(dim=1).tolist() == pytest.approx([4.0, 0.625])
+    assert torch.allclose(rows[0] / rows[0].norm(), torch.tensor([0.6, 0.8]))

@@ -154,6 +154,47 @@ def test_the_identity_term_pulls_the_drawn_face_towards_the_person(base: Base) -
     assert losses[-1] < losses[0] - 0.01
 
 
+def test_identity_can_be_judged_on_composed_samples_alone(base: Base) -> None:
+    # Without composed prompts nothing is left to judge, and the term is 0.
+    config = replace(SHORT, identity_limit=1.0, identity_every=1, identity_tasks=("composed",), previews=0)
+    with training(base, replace(config, off=frozenset({"composed"}))) as run:
+        assert all(event.losses.get("identity", 0.0) == 0.0 for event in run)
+    with training(base, config) as run:
+        assert any(event.losses.get("identity", 0.0) > 0.0 for event in run)
+
+
+def test_the_first_lora_steps_are_small_where_a_base_needs_it(base: Base) -> None:
+    with training(base, replace(SHORT, warmup_steps=4, previews=0)) as run:
+        rates = [run.optimizer.param_groups[1]["lr"] / SHORT.lora_lr for event in run if event.phase == "lora"]
+    assert rates == pytest.approx([0.25, 0.5 * 0.775, 0.75 * 0.55, 0.325])
+
+
+def test_learned_words_do_not_outgrow_the_vocabulary(base: Base) -> None:
+    def longest(pull: float) -> float:
+        with training(base, replace(SHORT, token_lr=0.5, norm_pull=pull, previews=0)) as run:
+            for event in run:
+                if event.phase == "lora":
+                    break
+            return float(run.rows["clip_l"].norm(dim=1).max())
+
+    usual = float(base.vocabulary()["clip_l"].norm(dim=1).median())
+    assert longest(0.0) > 2 * usual
+    assert longest(100.0) < 1.5 * usual
+
+
+def test_a_training_that_blows_up_shows_in_what_its_previews_say(base: Base) -> None:
+    def last(config: TrainConfig) -> dict:
+        with training(base, config) as run:
+            for _ in run:
+                pass
+            return run.progress.history[-1]
+
+    calm, wild = last(SHORT), last(replace(SHORT, lora_lr=3.0))
+    assert 0 < calm["lora_ratio"] < 0.1
+    assert wild["lora_ratio"] > 0.5
+    assert calm["row_norm"] > 0
+
+
 @pytest.mark.parametrize("fails", [False, True])
 def test_the_base_is_left_exactly_as_it_was(base: Base, fails: bool) -> None:
     before = tiny.fingerprint(base)

@@ -43,11 +43,14 @@ class BaseSpec:
     title: str
     licence: str
     presets: Mapping[str, TrainConfig] = field(hash=False)
-    guidance_scale: float
+    guidance_scale: float  # for drawing, unless it is set
     lora_targets: str  # regular expression on the denoiser's layers
     text_projections: tuple[str, ...]  # endings of the weights with which the denoiser reads the prompt
     step_seconds: float  # of a training step with two pictures per task, on the device that it is meant for
     portrait_seconds: float  # of a portrait with the usual number of sampling steps, likewise
+    lora_scale: float = 1.0  # weight of the LoRA for drawing, unless it is set
+    negative_prompt: str = ""  # likewise
+    vae: str | None = None  # Hub id of a better autoencoder; None: its own
     tiny_decoder: str | None = None  # Hub id of a distilled decoder for the identity loss; None: its own is small
     embedded: bool = False  # its weights are part of this app: adapters name it, not the folder they lie in
 
@@ -160,7 +163,14 @@ class Base(Protocol):
         """Denoise ``noisy`` (B, C, h, w) at ``timesteps`` (B,) in one pass, differentiably."""
 
     def draw(
-        self, positive: Conditioning, negative: Conditioning, latents: Tensor, steps: int, guidance_scale: float
+        self,
+        positive: Conditioning,
+        negative: Conditioning,
+        latents: Tensor,
+        *,
+        steps: int,
+        guidance_scale: float,
+        lora_scale: float = 1.0,
     ) -> list[Image.Image]:
         """Draw one picture from each of ``latents`` (B, C, h, w): what ``Schedule.add_noise`` gives at the end."""
 
@@ -173,8 +183,13 @@ class Base(Protocol):
         """Read what ``save_weights`` wrote. Raises ``SafetensorError`` for damaged files."""
 
     @staticmethod
-    def usage(source: str, prompt: str, repo_id: str | None, latent_mean: tuple[float, ...] | None) -> str:
-        """Give the code with which stock diffusers draws from an adapter, in this folder or in ``repo_id``."""
+    def usage(
+        spec: BaseSpec, source: str, prompt: str, repo_id: str | None, latent_mean: tuple[float, ...] | None
+    ) -> str:
+        """Give the code with which stock diffusers draws from an adapter, in this folder or in ``repo_id``.
+
+        ``source``: where ``spec`` is for whoever reads it.
+        """
 
     @property
     def device(self) -> torch.device:

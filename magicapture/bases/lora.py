@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import torch
 from peft import LoraConfig
+from peft.tuners.lora import LoraLayer
 from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 from torch import Tensor, nn
 
@@ -37,6 +38,15 @@ def lora_state(denoiser: nn.Module) -> dict[str, Tensor]:
     """Copy the LoRA that is on ``denoiser`` to the CPU."""
     state = get_peft_model_state_dict(denoiser, adapter_name=LORA_NAME)
     return {key: value.detach().float().cpu().clone() for key, value in state.items()}
+
+
+@torch.no_grad()
+def lora_ratio(denoiser: nn.Module) -> float:
+    """Give ‖ΔW‖ / ‖W‖ over the layers with a LoRA: 0 at first, a few per cent when trained, near 1 when it blew up."""
+    layers = [module for module in denoiser.modules() if isinstance(module, LoraLayer)]
+    changed = sum(float(layer.get_delta_weight(LORA_NAME).square().sum()) for layer in layers)
+    whole = sum(float(layer.get_base_layer().weight.float().square().sum()) for layer in layers)
+    return (changed / whole) ** 0.5
 
 
 def load_lora(denoiser: nn.Module, state: dict[str, Tensor]) -> None:

@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Self
 
 import torch
-from diffusers import AutoencoderTiny, DPMSolverMultistepScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderTiny,
+    DPMSolverMultistepScheduler,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
 from diffusers.models.attention_processor import AttnProcessor
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from PIL import Image
@@ -52,9 +58,7 @@ class StableDiffusion(Base):
     def load(cls, spec: BaseSpec) -> Self:
         """See ``Base.load``."""
         device, dtype = "cuda" if torch.cuda.is_available() else "cpu", fast_dtype()
-        pipeline = StableDiffusionPipeline.from_pretrained(
-            spec.source, dtype=dtype, safety_checker=None, requires_safety_checker=False
-        )
+        pipeline = _pipeline(spec, dtype)
         try:
             Schedule.of(pipeline.scheduler)
         except ValueError as error:
@@ -150,7 +154,14 @@ class StableDiffusion(Base):
         return Prediction(output, pick_words(recorder.take(), conditioning.positions) if with_maps else None)
 
     def draw(
-        self, positive: Conditioning, negative: Conditioning, latents: Tensor, steps: int, guidance_scale: float
+        self,
+        positive: Conditioning,
+        negative: Conditioning,
+        latents: Tensor,
+        *,
+        steps: int,
+        guidance_scale: float,
+        lora_scale: float = 1.0,
     ) -> list[Image.Image]:
         """See ``Base.draw``."""
         with self.autocast():  # the token rows and the LoRA are float32: without it the pipeline mixes precisions
@@ -160,6 +171,7 @@ class StableDiffusion(Base):
                 latents=latents,
                 num_inference_steps=steps,
                 guidance_scale=guidance_scale,
+                cross_attention_kwargs={"scale": lora_scale},
                 height=self.resolution,
                 width=self.resolution,
             ).images
@@ -177,11 +189,18 @@ class StableDiffusion(Base):
         return lora, load_file(folder / ROWS_FILE)
 
     @staticmethod
-    def usage(source: str, prompt: str, repo_id: str | None, latent_mean: tuple[float, ...] | None) -> str:
+    def usage(
+        spec: BaseSpec, source: str, prompt: str, repo_id: str | None, latent_mean: tuple[float, ...] | None
+    ) -> str:
         """See ``Base.usage``."""
         start = START.format(mean=[round(value, 3) for value in latent_mean]) if latent_mean else ""
+        settings = {"guidance_scale": spec.guidance_scale, "cross_attention_kwargs": {"scale": spec.lora_scale}}
+        settings |= {"negative_prompt": spec.negative_prompt} if spec.negative_prompt else {}
         return USAGE.format(
             torch="import torch\n" if start else "",
+            autoencoder="AutoencoderKL, " if spec.vae else "",
+            vae=f'pipe.vae = AutoencoderKL.from_pretrained("{spec.vae}")\n' if spec.vae else "",
+            settings="".join(f"    {name}={value!r},\n" for name, value in settings.items()),
             imports="from huggingface_hub import hf_hub_download\n" if repo_id else "",
             source=source,
             lora=repo_id or ".",
@@ -192,8 +211,23 @@ class StableDiffusion(Base):
             style=STYLE,
             start=start,
             prompt=prompt,
-            latents=", latents=latents" if start else "",
+            latents="    latents=latents,\n" if start else "",
         )
+
+
+def _pipeline(spec: BaseSpec, dtype: torch.dtype) -> StableDiffusionPipeline:
+    """Load the weights, in half precision where they are published in it: half the download."""
+    settings = {"dtype": dtype, "safety_checker": None, "requires_safety_checker": False}
+    try:
+        pipeline = StableDiffusionPipeline.from_pretrained(spec.source, variant="fp16", **settings)
+    except MISSING:
+        pipeline = StableDiffusionPipeline.from_pretrained(spec.source, **settings)
+    if spec.vae is not None:
+        try:
+            pipeline.vae = AutoencoderKL.from_pretrained(spec.vae, dtype=dtype)
+        except MISSING:
+            logger.warning("%s could not be had: faces are decoded a little less sharply.", spec.vae)
+    return pipeline
 
 
 def _tiny_decoder(spec: BaseSpec, dtype: torch.dtype) -> AutoencoderTiny | None:
@@ -215,14 +249,16 @@ def prefer_plain_attention(unet: UNet2DConditionModel) -> None:
         unet.set_attn_processor(AttnProcessor())
 
 
-USAGE = """{torch}from diffusers import StableDiffusionPipeline
+USAGE = """{torch}from diffusers import {autoencoder}StableDiffusionPipeline
 {imports}from safetensors.torch import load_file
 
 pipe = StableDiffusionPipeline.from_pretrained("{source}")
-pipe.load_lora_weights("{lora}", weight_name="{lora_file}")
+{vae}pipe.load_lora_weights("{lora}", weight_name="{lora_file}")
 rows = load_file({rows})["{rows_key}"]
 pipe.load_textual_inversion(list(rows), token=["{person}", "{style}"])
-{start}image = pipe("{prompt}"{latents}).images[0]"""
+{start}image = pipe(
+    "{prompt}",
+{settings}{latents}).images[0]"""
 
 START = """
 mean = torch.tensor({mean})  # of the look's latents: drawing that starts from it keeps to the look's colours

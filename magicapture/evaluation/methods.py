@@ -67,7 +67,7 @@ def _baseline(
     def learn(task: Task) -> Iterator[Draw]:
         config = BaselineConfig(steps=task.steps or task.base.spec.presets[task.preset].steps, seed=task.seed)
         with learned(task.base, Material.of(task.base, task.person, task.style), config):
-            yield lambda seeds: list(draw(task.base, seeds, GenerateConfig()))
+            yield lambda seeds: list(draw(task.base, seeds, GenerateConfig(lora_scale=1.0)))
 
     return learn
 
