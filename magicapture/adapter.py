@@ -45,7 +45,8 @@ class Adapter:
     def save(self, folder: Path) -> Path:
         """Write the files that ``load`` reads and stock diffusers understands; gives ``folder``."""
         folder.mkdir(parents=True, exist_ok=True)
-        resolve_base(self.info.base).family.save_weights(folder, self.lora, self.rows)
+        spec = resolve_base(self.info.base)
+        spec.family.save_weights(spec, folder, self.lora, self.rows)
         if self.targets is not None:
             save_file({"person": self.targets.person, "style": self.targets.style}, folder / TARGETS_FILE)
         (folder / INFO_FILE).write_text(self.info.as_json())

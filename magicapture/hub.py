@@ -18,7 +18,7 @@ from magicapture.adapter import Adapter, require_fit
 from magicapture.adapter_card import model_card
 from magicapture.adapter_info import INFO_FILE, AdapterError, AdapterInfo
 from magicapture.bases import SPECS, Base, resolve_base
-from magicapture.bases.base import LORA_FILE, ROWS_FILE
+from magicapture.bases.base import FOR_OTHER_TOOLS, LORA_FILE, ROWS_FILE
 from magicapture.bases.words import prompt_for
 from magicapture.portrait import read_facts
 from magicapture.settings import settings
@@ -79,7 +79,7 @@ def push(folder: Path, name: str, pictures: list[Path], oauth_token: str | None 
         repo_id = f"{api.whoami()['name']}/{name}"
         there = _create(api, repo_id, folder / LORA_FILE, private)
         content = {
-            **{path: folder / path for path in FILES},
+            **{path: folder / path for path in (*FILES, *FOR_OTHER_TOOLS) if (folder / path).is_file()},
             INFO_FILE: info.as_json().encode(),
             "README.md": model_card(info, repo_id, [(path, prompt) for path, (_, prompt) in gallery.items()]).encode(),
             **{path: picture for path, (picture, _) in gallery.items()},

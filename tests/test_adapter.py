@@ -66,6 +66,25 @@ def test_stock_diffusers_draws_the_same_picture_without_our_code(base: Base, ada
     assert np.abs(ours.astype(int) - theirs).max() <= 1
 
 
+def test_other_tools_find_the_lora_and_each_word_where_they_look(base: Base, adapter: Adapter, tmp_path: Path) -> None:
+    # kohya's names, as ComfyUI and A1111 build them: lora_unet_<module with _ for .>, with down, up and alpha.
+    folder = adapter.save(tmp_path / "adapter")
+    lora = load_file(folder / "magicapture_kohya.safetensors")
+    modules = {f"lora_unet_{name.replace('.', '_')}": module for name, module in base.denoiser.named_modules()}
+    trained = {key.split(".")[0] for key in lora}
+    assert len(trained) == len(adapter.lora) / 2
+    for name in trained:
+        down, up, alpha = (lora[f"{name}.{part}"] for part in ("lora_down.weight", "lora_up.weight", "alpha"))
+        assert alpha == len(down) == adapter.info.rank, "the weight is alpha / rank = 1"
+        assert (up @ down).shape == modules[name].weight.shape
+    key = next(key for key in adapter.lora if ".lora_A." in key)
+    kohya = "lora_unet_" + key.removesuffix(".lora_A.weight").replace(".", "_") + ".lora_down.weight"
+    assert torch.equal(lora[kohya], adapter.lora[key])
+    for word, row in zip(("magi-person", "magi-style"), adapter.rows["clip_l"], strict=True):
+        (embedding,) = load_file(folder / f"{word}.safetensors").values()
+        assert torch.equal(embedding, row[None])
+
+
 def picture_of(pipeline: StableDiffusionPipeline, prompt: str) -> np.ndarray:
     generator = torch.Generator().manual_seed(7)
     settings = {"num_inference_steps": 3, "guidance_scale": 2.0, "cross_attention_kwargs": {"scale": 0.8}}

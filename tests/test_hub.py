@@ -17,13 +17,14 @@ from peft.utils import get_peft_model_state_dict
 from PIL import Image
 
 from magicapture.adapter import Adapter
+from magicapture.bases.base import FOR_OTHER_TOOLS
 from magicapture.bases.words import PERSON, STYLE, prompt_for
 from magicapture.hub import Account, HubError, account, pull, push
 from magicapture.settings import settings
 
 pytest_plugins = ["hub_fixtures"]
 WEIGHTS = "pytorch_lora_weights.safetensors"
-PUSHED = {".gitattributes", "README.md", WEIGHTS, "magicapture_emb.safetensors", "magicapture.json"}
+PUSHED = {".gitattributes", "README.md", WEIGHTS, "magicapture_emb.safetensors", "magicapture.json", *FOR_OTHER_TOOLS}
 
 
 def test_a_push_makes_a_private_repository_with_the_very_files(server: Hub, folder: Path, portraits) -> None:
@@ -35,7 +36,7 @@ def test_a_push_makes_a_private_repository_with_the_very_files(server: Hub, fold
     for name in (WEIGHTS, "magicapture_emb.safetensors"):
         assert repository.files[name] == (folder / name).read_bytes()
     assert repository.files["images/1.png"] == portraits[0].read_bytes()
-    assert server.asked("PUT", "/lfs/") == 4, "weights and pictures travel as large files"
+    assert server.asked("PUT", "/lfs/") == 7, "weights and pictures travel as large files"
 
 
 def test_nothing_that_describes_a_face_leaves_with_it(server: Hub, folder: Path, portraits: list[Path]) -> None:

@@ -13,11 +13,12 @@ from huggingface_hub import constants
 
 from magicapture.adapter import Adapter, applied, require_fit
 from magicapture.bases import Base
+from magicapture.bases.base import FOR_OTHER_TOOLS
 from magicapture.hub import HubError, account, pull, push
 
 pytest_plugins = ["hub_fixtures"]
 WEIGHTS = "pytorch_lora_weights.safetensors"
-PUSHED = {".gitattributes", "README.md", WEIGHTS, "magicapture_emb.safetensors", "magicapture.json"}
+PUSHED = {".gitattributes", "README.md", WEIGHTS, "magicapture_emb.safetensors", "magicapture.json", *FOR_OTHER_TOOLS}
 
 
 def test_a_pulled_adapter_is_the_one_that_was_pushed(server, folder, adapter, base, portraits, tmp_path) -> None:

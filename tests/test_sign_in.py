@@ -15,12 +15,13 @@ from running import PATIENCE, ROOT, running_app
 from visiting import load_examples, open_tab, start_training
 from visitor import portrait, small_adapter
 
+from magicapture.bases.base import FOR_OTHER_TOOLS
 from magicapture.workspace import Workspace
 
 pytestmark = running.needs_browser
 SIGN_IN, SIGN_OUT = "Sign in with Hugging Face", f"Logout ({ACCOUNTS[WRITER]})"
 WEIGHTS = "pytorch_lora_weights.safetensors"
-PUSHED = {".gitattributes", "README.md", WEIGHTS, "magicapture_emb.safetensors", "magicapture.json"}
+PUSHED = {".gitattributes", "README.md", WEIGHTS, "magicapture_emb.safetensors", "magicapture.json", *FOR_OTHER_TOOLS}
 
 
 @pytest.fixture(scope="module")

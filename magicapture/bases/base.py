@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from magicapture.bases.schedule import Schedule
+from magicapture.bases.words import TOKENS
 from magicapture.config import TrainConfig
 
 FIRST_SCALE = 2.0**12
@@ -20,6 +21,12 @@ FIRST_SCALE = 2.0**12
 LORA_FILE = "pytorch_lora_weights.safetensors"
 ROWS_FILE = "magicapture_emb.safetensors"
 """The names of an adapter's weights; of the first one diffusers says what it is."""
+
+KOHYA_FILE = "magicapture_kohya.safetensors"
+WORD_FILES = {word: f"{word.strip('<>')}.safetensors" for word in TOKENS}
+"""The same for ComfyUI and A1111, which read one word from a file and call it as that."""
+
+FOR_OTHER_TOOLS = (KOHYA_FILE, *WORD_FILES.values())
 
 Rows = dict[str, Tensor]
 """The embeddings (2, D) of the two trigger words by text encoder, under the keys that other tools read them by."""
@@ -175,8 +182,8 @@ class Base(Protocol):
         """Draw one picture from each of ``latents`` (B, C, h, w): what ``Schedule.add_noise`` gives at the end."""
 
     @staticmethod
-    def save_weights(folder: Path, lora: dict[str, Tensor], rows: Rows) -> None:
-        """Write ``LORA_FILE`` and ``ROWS_FILE``, and what other tools want beside them."""
+    def save_weights(spec: BaseSpec, folder: Path, lora: dict[str, Tensor], rows: Rows) -> None:
+        """Write ``LORA_FILE`` and ``ROWS_FILE`` and, where other tools can load ``spec``, ``FOR_OTHER_TOOLS``."""
 
     @staticmethod
     def read_weights(folder: Path) -> tuple[dict[str, Tensor], Rows]:

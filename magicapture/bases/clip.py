@@ -12,6 +12,9 @@ from transformers import CLIPTokenizer
 
 from magicapture.bases.words import TOKENS
 
+ROWS_KEY = "clip_l"
+"""Under which other tools look for embeddings of this text encoder."""
+
 
 class ConceptEmbedding(nn.Module):
     """A text encoder's token embedding with further rows at its end; only these rows can be trained."""

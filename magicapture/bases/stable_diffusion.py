@@ -16,6 +16,7 @@ from diffusers import (
     UNet2DConditionModel,
 )
 from diffusers.models.attention_processor import AttnProcessor
+from diffusers.utils import convert_state_dict_to_kohya
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -23,10 +24,21 @@ from torch import Tensor, nn
 
 from magicapture.bases import clip
 from magicapture.bases.attention import pick_words, record_attention, refocusing_layers
-from magicapture.bases.base import LORA_FILE, ROWS_FILE, Base, BaseError, BaseSpec, Conditioning, Prediction, Rows
+from magicapture.bases.base import (
+    KOHYA_FILE,
+    LORA_FILE,
+    ROWS_FILE,
+    WORD_FILES,
+    Base,
+    BaseError,
+    BaseSpec,
+    Conditioning,
+    Prediction,
+    Rows,
+)
 from magicapture.bases.precision import fast_dtype
 from magicapture.bases.schedule import Schedule
-from magicapture.bases.words import PERSON, STYLE
+from magicapture.bases.stable_diffusion_usage import usage
 
 MISSING = (OSError, ValueError, HfHubHTTPError, LocalEntryNotFoundError)
 """What diffusers raises when weights are neither here nor to be downloaded."""
@@ -39,9 +51,6 @@ CONVOLUTION_TARGETS = r".*(resnets\.\d+\.(conv1|conv2)|time_emb_proj)"
 
 KEYS_AND_VALUES = ("attn2.to_k.weight", "attn2.to_v.weight")
 """The projections of the prompt in cross-attention."""
-
-ROWS_KEY = "clip_l"
-"""Under which other tools look for embeddings of this text encoder."""
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +117,7 @@ class StableDiffusion(Base):
     @property
     def row_widths(self) -> dict[str, int]:
         """See ``Base.row_widths``."""
-        return {ROWS_KEY: self.pipeline.text_encoder.config.hidden_size}
+        return {clip.ROWS_KEY: self.pipeline.text_encoder.config.hidden_size}
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """See ``Base.encode``."""
@@ -125,17 +134,17 @@ class StableDiffusion(Base):
 
     def vocabulary(self) -> Rows:
         """See ``Base.vocabulary``."""
-        return {ROWS_KEY: self.pipeline.text_encoder.get_input_embeddings().weight.detach().float().cpu()}
+        return {clip.ROWS_KEY: self.pipeline.text_encoder.get_input_embeddings().weight.detach().float().cpu()}
 
     def initial_rows(self, noise: float, generator: torch.Generator) -> Rows:
         """See ``Base.initial_rows``."""
-        return {ROWS_KEY: clip.initial_rows(self.pipeline, noise, generator)}
+        return {clip.ROWS_KEY: clip.initial_rows(self.pipeline, noise, generator)}
 
     @contextmanager
     def concept_tokens(self, rows: Rows) -> Iterator[dict[str, nn.Parameter]]:
         """See ``Base.concept_tokens``."""
-        with clip.concept_tokens(self.pipeline, rows[ROWS_KEY]) as parameter:
-            yield {ROWS_KEY: parameter}
+        with clip.concept_tokens(self.pipeline, rows[clip.ROWS_KEY]) as parameter:
+            yield {clip.ROWS_KEY: parameter}
 
     def condition(self, prompts: list[str]) -> Conditioning:
         """See ``Base.condition``."""
@@ -177,10 +186,15 @@ class StableDiffusion(Base):
             ).images
 
     @staticmethod
-    def save_weights(folder: Path, lora: dict[str, Tensor], rows: Rows) -> None:
+    def save_weights(spec: BaseSpec, folder: Path, lora: dict[str, Tensor], rows: Rows) -> None:
         """See ``Base.save_weights``."""
         StableDiffusionPipeline.save_lora_weights(folder, unet_lora_layers=lora)
         save_file({key: value.contiguous() for key, value in rows.items()}, folder / ROWS_FILE)
+        if not spec.embedded:
+            kohya = convert_state_dict_to_kohya({f"unet.{key}": value for key, value in lora.items()})
+            save_file({key: value.float().contiguous() for key, value in kohya.items()}, folder / KOHYA_FILE)
+            for file, row in zip(WORD_FILES.values(), rows[clip.ROWS_KEY], strict=True):
+                save_file({clip.ROWS_KEY: row[None].contiguous()}, folder / file)
 
     @staticmethod
     def read_weights(folder: Path) -> tuple[dict[str, Tensor], Rows]:
@@ -188,31 +202,7 @@ class StableDiffusion(Base):
         lora = {key.removeprefix("unet."): value for key, value in load_file(folder / LORA_FILE).items()}
         return lora, load_file(folder / ROWS_FILE)
 
-    @staticmethod
-    def usage(
-        spec: BaseSpec, source: str, prompt: str, repo_id: str | None, latent_mean: tuple[float, ...] | None
-    ) -> str:
-        """See ``Base.usage``."""
-        start = START.format(mean=[round(value, 3) for value in latent_mean]) if latent_mean else ""
-        settings = {"guidance_scale": spec.guidance_scale, "cross_attention_kwargs": {"scale": spec.lora_scale}}
-        settings |= {"negative_prompt": spec.negative_prompt} if spec.negative_prompt else {}
-        return USAGE.format(
-            torch="import torch\n" if start else "",
-            autoencoder="AutoencoderKL, " if spec.vae else "",
-            vae=f'pipe.vae = AutoencoderKL.from_pretrained("{spec.vae}")\n' if spec.vae else "",
-            settings="".join(f"    {name}={value!r},\n" for name, value in settings.items()),
-            imports="from huggingface_hub import hf_hub_download\n" if repo_id else "",
-            source=source,
-            lora=repo_id or ".",
-            lora_file=LORA_FILE,
-            rows=f'hf_hub_download("{repo_id}", "{ROWS_FILE}")' if repo_id else f'"{ROWS_FILE}"',
-            rows_key=ROWS_KEY,
-            person=PERSON,
-            style=STYLE,
-            start=start,
-            prompt=prompt,
-            latents="    latents=latents,\n" if start else "",
-        )
+    usage = staticmethod(usage)
 
 
 def _pipeline(spec: BaseSpec, dtype: torch.dtype) -> StableDiffusionPipeline:
@@ -247,21 +237,3 @@ def prefer_plain_attention(unet: UNet2DConditionModel) -> None:
     """Leave fused attention for small pictures: on a CPU its backward pass costs more than it saves there."""
     if unet.config.sample_size <= 32:
         unet.set_attn_processor(AttnProcessor())
-
-
-USAGE = """{torch}from diffusers import {autoencoder}StableDiffusionPipeline
-{imports}from safetensors.torch import load_file
-
-pipe = StableDiffusionPipeline.from_pretrained("{source}")
-{vae}pipe.load_lora_weights("{lora}", weight_name="{lora_file}")
-rows = load_file({rows})["{rows_key}"]
-pipe.load_textual_inversion(list(rows), token=["{person}", "{style}"])
-{start}image = pipe(
-    "{prompt}",
-{settings}{latents}).images[0]"""
-
-START = """
-mean = torch.tensor({mean})  # of the look's latents: drawing that starts from it keeps to the look's colours
-left, side = pipe.scheduler.alphas_cumprod[-1], pipe.unet.config.sample_size
-latents = left.sqrt() * mean[:, None, None] + (1 - left).sqrt() * torch.randn(1, len(mean), side, side)
-"""

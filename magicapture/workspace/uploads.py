@@ -12,13 +12,13 @@ from PIL import Image
 from magicapture.adapter import TARGETS_FILE, Adapter
 from magicapture.adapter_info import INFO_FILE, AdapterError
 from magicapture.bases import SPECS, resolve_base
-from magicapture.bases.base import LORA_FILE, ROWS_FILE
+from magicapture.bases.base import FOR_OTHER_TOOLS, LORA_FILE, ROWS_FILE
 from magicapture.photos import read_photo
 
 MAX_PHOTO_BYTES = 30 * 2**20
 STORED_SIDE = 2048
 """Photos are kept with at most this many pixels on the long side: a face still has more than training takes."""
-ADAPTER_FILES = (INFO_FILE, LORA_FILE, ROWS_FILE, TARGETS_FILE, "README.md")
+ADAPTER_FILES = (INFO_FILE, LORA_FILE, ROWS_FILE, TARGETS_FILE, "README.md", *FOR_OTHER_TOOLS)
 MAX_ADAPTER_BYTES = 2**30
 MAX_TEXT_BYTES = 2**20
 MAX_LINE = 200
