@@ -13,15 +13,15 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from magicapture.adapter import Adapter, AdapterError
+from magicapture.adapters.adapter import Adapter, AdapterError
 from magicapture.bases import MINI, Base, BaseError, load_base
 from magicapture.config import TERMS, GenerateConfig
+from magicapture.drawing.generation import generate
 from magicapture.evaluation.bench import bench, peak_memory_gb
 from magicapture.faces import load_engine
-from magicapture.generation import generate
+from magicapture.method.training import Training
 from magicapture.references import CheckedSet, Role, check_photos
 from magicapture.scoring import Targets, likeness_in_words, score
-from magicapture.training import Training
 
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif", ".gif", ".bmp", ".tif", ".tiff"}
 """What is taken from a folder; a file that is named outright is tried whatever it is called."""

@@ -17,14 +17,14 @@ import spaces
 import torch
 from spaces.config import Config as SpacesConfig
 
-from magicapture.adapter import Adapter, AdapterError
+from magicapture.adapters.adapter import Adapter, AdapterError
 from magicapture.bases import BaseError, load_base, resolve_base
 from magicapture.config import GenerateConfig, TrainConfig
+from magicapture.drawing.generation import generate
+from magicapture.drawing.portrait import Portrait
 from magicapture.faces import load_engine
-from magicapture.generation import generate
-from magicapture.portrait import Portrait
+from magicapture.method.training import Checkpoint, TrainEvent, Training
 from magicapture.references import Reference
-from magicapture.training import Checkpoint, TrainEvent, Training
 from magicapture.turns import Line
 
 ZERO_GPU: bool = SpacesConfig.zero_gpu

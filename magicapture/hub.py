@@ -14,13 +14,13 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ge
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 from huggingface_hub.utils import validate_repo_id
 
-from magicapture.adapter import Adapter, require_fit
-from magicapture.adapter_card import model_card
-from magicapture.adapter_info import INFO_FILE, AdapterError, AdapterInfo
+from magicapture.adapters.adapter import Adapter, require_fit
+from magicapture.adapters.card import model_card
+from magicapture.adapters.info import INFO_FILE, AdapterError, AdapterInfo
 from magicapture.bases import SPECS, Base, resolve_base
 from magicapture.bases.base import FOR_OTHER_TOOLS, LORA_FILE, ROWS_FILE
 from magicapture.bases.words import prompt_for
-from magicapture.portrait import read_facts
+from magicapture.drawing.portrait import read_facts
 from magicapture.settings import settings
 
 FILES = (LORA_FILE, ROWS_FILE, INFO_FILE)  # besides card and pictures; never the targets, which describe a face

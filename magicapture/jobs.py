@@ -10,13 +10,13 @@ from pathlib import Path
 import gradio as gr
 import torch
 
-from magicapture.adapter import Adapter
+from magicapture.adapters.adapter import Adapter
 from magicapture.config import TrainConfig
+from magicapture.drawing.portrait import Portrait
 from magicapture.gpu import LINE, ZERO_GPU, refusal, train_slice, training_seconds
-from magicapture.portrait import Portrait
+from magicapture.method.training import Checkpoint, TrainEvent
 from magicapture.records import JobRow, Records, State
 from magicapture.references import Reference
-from magicapture.training import Checkpoint, TrainEvent
 from magicapture.turns import Turn
 from magicapture.workspace import Workspace
 

@@ -12,11 +12,11 @@ from huggingface_hub import constants
 from huggingface_hub.utils import _http
 from PIL import Image
 
-from magicapture.adapter import Adapter
-from magicapture.adapter_info import AdapterInfo
+from magicapture.adapters.adapter import Adapter
+from magicapture.adapters.info import AdapterInfo
 from magicapture.bases import Base
 from magicapture.bases.lora import lora_layers, lora_state
-from magicapture.portrait import Portrait
+from magicapture.drawing.portrait import Portrait
 from magicapture.scoring import Targets
 
 

@@ -8,8 +8,8 @@ from magicapture.bases import Base
 from magicapture.config import TrainConfig
 from magicapture.evaluation.bench import noise_reference
 from magicapture.faces import Face
+from magicapture.method.training import Training
 from magicapture.references import Reference
-from magicapture.training import Training
 
 DIMENSIONS = 8
 

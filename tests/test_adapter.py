@@ -13,12 +13,12 @@ import torch
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file
 
-from magicapture.adapter import Adapter, applied
-from magicapture.adapter_info import AdapterError
+from magicapture.adapters.adapter import Adapter, applied
+from magicapture.adapters.info import AdapterError
 from magicapture.bases import Base
 from magicapture.bases.words import PERSON, STYLE, prompt_for
 from magicapture.config import GenerateConfig, TrainConfig
-from magicapture.generation import draw
+from magicapture.drawing.generation import draw
 
 
 @pytest.fixture(scope="module")

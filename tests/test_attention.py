@@ -5,7 +5,7 @@ import tiny
 import torch
 
 from magicapture.bases.attention import pick_words, record_attention, refocusing_layers
-from magicapture.losses import refocusing_loss, scaled_maps
+from magicapture.method.losses import refocusing_loss, scaled_maps
 
 
 def test_layers_are_the_five_of_stable_diffusion_at_a_quarter_of_the_latents() -> None:

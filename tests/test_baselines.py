@@ -16,7 +16,7 @@ from magicapture.evaluation.baselines import (
     plain_loss,
     textual_inversion,
 )
-from magicapture.material import Material
+from magicapture.method.material import Material
 
 CONFIG = BaselineConfig(steps=3, rank=2)
 ALL = pytest.mark.parametrize("learn", [dreambooth_lora, textual_inversion, custom_diffusion])

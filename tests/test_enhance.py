@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from spandrel.architectures.Compact import Compact
 
-from magicapture import enhance
+from magicapture.drawing import enhance
 
 
 @pytest.fixture

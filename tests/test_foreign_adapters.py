@@ -10,8 +10,8 @@ import pytest
 import safetensors.torch
 import torch
 
-from magicapture.adapter import Adapter
-from magicapture.adapter_info import AdapterError, AdapterInfo
+from magicapture.adapters.adapter import Adapter
+from magicapture.adapters.info import AdapterError, AdapterInfo
 from magicapture.bases import SD15
 from magicapture.workspace import Workspace, new_key, uploads
 

@@ -12,8 +12,8 @@ from PIL import Image
 from magicapture.bases import Base, load_base
 from magicapture.bases.words import prompt_for
 from magicapture.config import GenerateConfig
-from magicapture.generation import dialled, draw, rank
-from magicapture.portrait import Portrait
+from magicapture.drawing.generation import dialled, draw, rank
+from magicapture.drawing.portrait import Portrait
 from magicapture.scoring import Targets, likeness_in_words, score, style_features
 
 FAST = GenerateConfig(steps=2, guidance_scale=2.0)

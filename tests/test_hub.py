@@ -16,7 +16,7 @@ from huggingface_hub import ModelCard, constants
 from peft.utils import get_peft_model_state_dict
 from PIL import Image
 
-from magicapture.adapter import Adapter
+from magicapture.adapters.adapter import Adapter
 from magicapture.bases.base import FOR_OTHER_TOOLS
 from magicapture.bases.words import PERSON, STYLE, prompt_for
 from magicapture.hub import Account, HubError, account, pull, push

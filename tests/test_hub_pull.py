@@ -11,7 +11,7 @@ import torch
 from hub_server import READER, WRITER, Hub
 from huggingface_hub import constants
 
-from magicapture.adapter import Adapter, applied, require_fit
+from magicapture.adapters.adapter import Adapter, applied, require_fit
 from magicapture.bases import Base
 from magicapture.bases.base import FOR_OTHER_TOOLS
 from magicapture.hub import HubError, account, pull, push

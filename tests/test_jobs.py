@@ -17,15 +17,15 @@ import torch
 
 from magicapture import gpu
 from magicapture import jobs as jobs_module
-from magicapture.adapter import Adapter
-from magicapture.adapter_info import AdapterInfo
+from magicapture.adapters.adapter import Adapter
+from magicapture.adapters.info import AdapterInfo
 from magicapture.bases import MINI
 from magicapture.config import GenerateConfig, TrainConfig
+from magicapture.drawing.portrait import Portrait
 from magicapture.jobs import Job, JobError, Jobs, Plan, delete_everything
-from magicapture.portrait import Portrait
+from magicapture.method.training import Checkpoint, Progress, TrainEvent
 from magicapture.records import Records
 from magicapture.references import Reference
-from magicapture.training import Checkpoint, Progress, TrainEvent
 from magicapture.turns import Line
 from magicapture.ui import train
 from magicapture.workspace import Workspace, new_key

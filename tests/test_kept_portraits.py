@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from visitor import files, portrait, uploaded
 
-from magicapture.portrait import read_facts
+from magicapture.drawing.portrait import read_facts
 from magicapture.workspace import TooLittleLikenessError, Workspace, WorkspaceError
 
 

@@ -32,7 +32,7 @@ from magicapture.ui.session import House
 
 PACKAGE = Path(__file__).parents[1] / "magicapture"
 SPEAKING = (
-    *("adapter", "adapter_info", "bases.registry", "bases.stable_diffusion"),
+    *("adapters.adapter", "adapters.info", "bases.registry", "bases.stable_diffusion"),
     *("gpu", "hub", "jobs", "photos", "quality", "references"),
     *("workspace.folder", "workspace.shelf", "workspace.uploads", "workspace.visitor"),
     *("ui.adapters", "ui.consent", "ui.installation", "ui.live", "ui.page", "ui.portraits", "ui.readiness"),

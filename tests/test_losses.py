@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from magicapture.losses import face_window, identity_loss, masked_mse, pull_norms
+from magicapture.method.losses import face_window, identity_loss, masked_mse, pull_norms
 
 
 def test_error_outside_the_mask_does_not_count() -> None:

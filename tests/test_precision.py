@@ -10,8 +10,8 @@ from stand_in import training
 from magicapture.bases import Base
 from magicapture.bases.precision import fast_dtype
 from magicapture.config import GenerateConfig, TrainConfig
-from magicapture.generation import generate
-from magicapture.optimizer import optimizer_step
+from magicapture.drawing.generation import generate
+from magicapture.method.optimizer import optimizer_step
 
 SHORT = TrainConfig(token_steps=1, lora_steps=2, previews=0, rank=2)
 

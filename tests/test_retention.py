@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from visitor import HOUR, files, make_old, portrait, small_adapter, uploaded
 
-from magicapture.adapter import Adapter
+from magicapture.adapters.adapter import Adapter
 from magicapture.workspace import Workspace
 from magicapture.workspace.retention import sweep
 

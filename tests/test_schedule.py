@@ -13,9 +13,9 @@ from diffusers import DDIMScheduler
 from magicapture.bases import Base, BaseError, load_base
 from magicapture.bases.schedule import PREDICTION_TYPES, Schedule
 from magicapture.config import GenerateConfig, TrainConfig
+from magicapture.drawing.generation import draw_untouched, first_latents, generate
 from magicapture.evaluation.baselines import plain_loss
-from magicapture.generation import draw_untouched, first_latents, generate
-from magicapture.material import Material
+from magicapture.method.material import Material
 
 SHORT = TrainConfig(token_steps=2, lora_steps=4, previews=1, preview_images=1, preview_steps=2, rank=2)
 

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 from visitor import files, make_old, portrait, small_adapter, uploaded
 
-from magicapture.adapter import Adapter, AdapterError
-from magicapture.portrait import Portrait
+from magicapture.adapters.adapter import Adapter, AdapterError
+from magicapture.drawing.portrait import Portrait
 from magicapture.workspace import Workspace
 
 

@@ -11,9 +11,9 @@ from stand_in import training
 
 from magicapture.bases import Base, load_base
 from magicapture.config import TrainConfig
-from magicapture.material import Material, Samples
-from magicapture.objective import teaches_style
-from magicapture.training import Training, Weights
+from magicapture.method.material import Material, Samples
+from magicapture.method.objective import teaches_style
+from magicapture.method.training import Training, Weights
 
 SHORT = TrainConfig(token_steps=3, lora_steps=4, previews=2, preview_images=1, preview_steps=2, rank=2)
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from magicapture.adapter import Adapter
-from magicapture.adapter_info import AdapterInfo
+from magicapture.adapters.adapter import Adapter
+from magicapture.adapters.info import AdapterInfo
 from magicapture.bases import SD15
-from magicapture.portrait import Portrait
+from magicapture.drawing.portrait import Portrait
 from magicapture.scoring import Targets
 
 HOUR = 3600

@@ -15,8 +15,8 @@ from torch import Tensor
 from magicapture.bases import Base, Conditioning, Rows
 from magicapture.bases.lora import lora_layers
 from magicapture.bases.words import TOKENS, draw_prompt
-from magicapture.material import Material
-from magicapture.optimizer import optimizer_step
+from magicapture.method.material import Material
+from magicapture.method.optimizer import optimizer_step
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from magicapture.bases import Base
 from magicapture.bases.lora import lora_layers
 from magicapture.config import GenerateConfig, Term
+from magicapture.drawing.generation import draw
 from magicapture.evaluation.baselines import plain_loss
 from magicapture.faces import FaceEngine
-from magicapture.generation import draw
-from magicapture.optimizer import optimizer_step
+from magicapture.method.optimizer import optimizer_step
+from magicapture.method.training import Training
 from magicapture.references import Reference
-from magicapture.training import Training
 
 ROUNDS, WARMUP_STEPS, TIMED_STEPS = 3, 3, 8
 """Both loops are timed in turn, so that a machine that slows down does so for both."""

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from magicapture.adapter import Adapter
+from magicapture.adapters.adapter import Adapter
 from magicapture.bases import load_base
 from magicapture.config import GenerateConfig
+from magicapture.drawing.generation import generate
+from magicapture.drawing.portrait import Portrait
 from magicapture.faces import load_engine
-from magicapture.generation import generate
-from magicapture.portrait import Portrait
 from magicapture.references import check_photos
 
 SIDE, MARGIN, CAPTION = 128, 6, 20

@@ -6,16 +6,16 @@ from dataclasses import dataclass, replace
 
 from PIL import Image
 
-from magicapture.adapter import applied
+from magicapture.adapters.adapter import applied
 from magicapture.bases import Base
 from magicapture.config import GenerateConfig, Term
+from magicapture.drawing.generation import draw, draw_untouched
 from magicapture.evaluation import baselines
 from magicapture.evaluation.baselines import BaselineConfig
 from magicapture.faces import FaceEngine
-from magicapture.generation import draw, draw_untouched
-from magicapture.material import Material, prepare
+from magicapture.method.material import Material, prepare
+from magicapture.method.training import train
 from magicapture.references import Reference
-from magicapture.training import train
 
 UNTOUCHED_PROMPT = "a portrait of a person"
 

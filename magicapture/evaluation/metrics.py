@@ -13,8 +13,8 @@ from magicapture.bases.words import prompt_for
 from magicapture.evaluation.judge import Judge, closeness
 from magicapture.evaluation.looks import Look
 from magicapture.faces import Face, FaceEngine
-from magicapture.losses import scaled_maps
-from magicapture.material import prepare
+from magicapture.method.losses import scaled_maps
+from magicapture.method.material import prepare
 from magicapture.quality import MEASURED_SIDE, sharpness
 from magicapture.references import Reference, aligned_square
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from diffusers import EulerDiscreteScheduler, SchedulerMixin
 
-from magicapture.adapter import Adapter, applied
+from magicapture.adapters.adapter import Adapter, applied
 from magicapture.bases import Base, load_base
 from magicapture.config import GenerateConfig
+from magicapture.drawing.generation import draw_scored
 from magicapture.faces import load_engine
-from magicapture.generation import draw_scored
 
 FAST_STEPS = (8, 12, 16, 20, 30)
 EULER_STEPS = 50

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from magicapture.bases import Base, load_base
 from magicapture.bases.registry import MINI_WEIGHTS
+from magicapture.drawing.generation import draw_untouched
 from magicapture.faces import FaceEngine, load_engine
 from magicapture.faces.recogniser import align
-from magicapture.generation import draw_untouched
 from magicapture.mini.data import LANDMARKS, STYLES, Portraits, load_portraits
 from magicapture.scoring import style_features
 

@@ -16,7 +16,7 @@ from diffusers import StableDiffusionImg2ImgPipeline
 from PIL import Image
 
 from magicapture.bases import Base, load_base
-from magicapture.enhance import upscale
+from magicapture.drawing.enhance import upscale
 from magicapture.faces import FaceEngine, load_engine
 
 PHOTOS = 5

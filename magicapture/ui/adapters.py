@@ -11,7 +11,7 @@ from types import MethodType
 import gradio as gr
 
 from magicapture import hub
-from magicapture.adapter import AdapterError
+from magicapture.adapters.adapter import AdapterError
 from magicapture.hub import HubError
 from magicapture.jobs import delete_everything
 from magicapture.ui.installation import offers_sign_in

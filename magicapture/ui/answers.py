@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Literal
 
+from magicapture.drawing.portrait import read_facts
 from magicapture.jobs import Job
-from magicapture.portrait import read_facts
 from magicapture.references import CheckedSet
 
 

@@ -2,9 +2,9 @@
 
 from html import escape
 
-from magicapture.adapter_info import AdapterInfo
+from magicapture.adapters.info import AdapterInfo
+from magicapture.drawing.portrait import read_facts
 from magicapture.jobs import Job
-from magicapture.portrait import read_facts
 from magicapture.scoring import likeness_in_words
 from magicapture.ui.language import say
 from magicapture.ui.words import duration

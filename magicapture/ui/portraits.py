@@ -6,7 +6,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from magicapture.adapter import AdapterError
+from magicapture.adapters.adapter import AdapterError
 from magicapture.config import GenerateConfig
 from magicapture.gpu import LINE, drawing_seconds, generate_portraits, refusal
 from magicapture.turns import Turn

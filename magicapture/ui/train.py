@@ -8,7 +8,7 @@ from types import MethodType
 
 import gradio as gr
 
-from magicapture.adapter import AdapterError
+from magicapture.adapters.adapter import AdapterError
 from magicapture.bases import SPECS, BaseError, load_base, resolve_base
 from magicapture.config import TERMS, TrainConfig
 from magicapture.gpu import ZERO_GPU

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from magicapture.adapter import Adapter
-from magicapture.adapter_info import INFO_FILE, AdapterError, AdapterInfo
+from magicapture.adapters.adapter import Adapter
+from magicapture.adapters.info import INFO_FILE, AdapterError, AdapterInfo
 from magicapture.workspace.folder import TEMPORARY, VisitorFolder, remove, same_age
 from magicapture.workspace.uploads import ADAPTER_FILES, safe_stem, unpack_adapter, write_zip
 

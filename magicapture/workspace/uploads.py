@@ -9,8 +9,8 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from PIL import Image
 
-from magicapture.adapter import TARGETS_FILE, Adapter
-from magicapture.adapter_info import INFO_FILE, AdapterError
+from magicapture.adapters.adapter import TARGETS_FILE, Adapter
+from magicapture.adapters.info import INFO_FILE, AdapterError
 from magicapture.bases import SPECS, resolve_base
 from magicapture.bases.base import FOR_OTHER_TOOLS, LORA_FILE, ROWS_FILE
 from magicapture.photos import read_photo

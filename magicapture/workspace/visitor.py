@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
+from magicapture.drawing.portrait import Portrait, read_facts
 from magicapture.photos import PhotoError
-from magicapture.portrait import Portrait, read_facts
 from magicapture.references import MAX_PHOTOS, Role
 from magicapture.workspace.folder import WorkspaceError, remove
 from magicapture.workspace.shelf import AdapterShelf

@@ -10,8 +10,8 @@ from magicapture.bases import Base
 from magicapture.bases.words import draw_prompt
 from magicapture.config import TrainConfig
 from magicapture.faces.recogniser import Recogniser, align
-from magicapture.losses import face_window, identity_loss, masked_mse, refocusing_loss
-from magicapture.material import Material, Samples
+from magicapture.method.losses import face_window, identity_loss, masked_mse, refocusing_loss
+from magicapture.method.material import Material, Samples
 
 Phase = Literal["tokens", "lora"]
 

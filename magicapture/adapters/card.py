@@ -6,11 +6,11 @@ from pathlib import Path
 
 from huggingface_hub import ModelCardData
 
-from magicapture.adapter_info import AdapterInfo
+from magicapture.adapters.info import AdapterInfo
 from magicapture.bases import resolve_base
 from magicapture.bases.words import PERSON, STYLE, prompt_for
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 
 
 def model_card(info: AdapterInfo, repo_id: str | None = None, gallery: Sequence[tuple[str, str]] = ()) -> str:
@@ -30,7 +30,7 @@ def model_card(info: AdapterInfo, repo_id: str | None = None, gallery: Sequence[
     place = Path(spec.source).relative_to(REPOSITORY).as_posix() if spec.embedded else source
     beside = f"`{source}` is a folder of the MagiCapture app: run this beside it.\n\n" if spec.embedded else ""
     return (
-        (Path(__file__).parent / "adapter_card.md")
+        (Path(__file__).parent / "card.md")
         .read_text()
         .format(
             metadata=metadata.to_yaml(),

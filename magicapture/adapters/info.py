@@ -51,7 +51,7 @@ class AdapterInfo:
     engine: str  # the face engine whose embeddings its targets are
     seed: int = 0
     off: tuple[str, ...] = ()  # terms of the method that were switched off
-    latent_mean: tuple[float, ...] | None = None  # (C,), where drawing starts from (see ``generation.first_latents``)
+    latent_mean: tuple[float, ...] | None = None  # (C,), where drawing starts from, see ``first_latents``
     scores: tuple[PreviewScore, ...] = ()
     title: str | None = None  # the visitor's own note
     tokens: tuple[str, ...] = TOKENS

@@ -11,8 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from magicapture.adapter_card import model_card
-from magicapture.adapter_info import INFO_FILE, AdapterError, AdapterInfo
+from magicapture.adapters.card import model_card
+from magicapture.adapters.info import INFO_FILE, AdapterError, AdapterInfo
 from magicapture.bases import Base, Rows, resolve_base
 from magicapture.bases.base import LORA_FILE, ROWS_FILE
 from magicapture.bases.lora import load_lora, lora_layers, require_fitting_layers
@@ -38,7 +38,7 @@ class Adapter:
 
     @property
     def latent_mean(self) -> Tensor | None:
-        """Where its drawing starts from (see ``generation.first_latents``); None in adapters that do not say it."""
+        """Where its drawing starts from (see ``drawing.generation.first_latents``); None in adapters that do not say it."""
         mean = self.info.latent_mean
         return None if mean is None else torch.tensor(mean, dtype=torch.float32)
 

@@ -7,13 +7,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from magicapture.adapter import Adapter, applied
+from magicapture.adapters.adapter import Adapter, applied
 from magicapture.bases import Base, Conditioning
 from magicapture.bases.words import prompt_for
 from magicapture.config import GenerateConfig
-from magicapture.enhance import upscale
+from magicapture.drawing.enhance import upscale
+from magicapture.drawing.portrait import Portrait
 from magicapture.faces import FaceEngine
-from magicapture.portrait import Portrait
 from magicapture.scoring import Scores, Targets, score
 
 BATCH = 4

@@ -10,18 +10,18 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from magicapture.adapter import Adapter
-from magicapture.adapter_info import AdapterInfo, PreviewScore
+from magicapture.adapters.adapter import Adapter
+from magicapture.adapters.info import AdapterInfo, PreviewScore
 from magicapture.bases import Base, Rows
 from magicapture.bases.lora import load_lora, lora_layers, lora_ratio, lora_state
 from magicapture.config import GenerateConfig, TrainConfig
+from magicapture.drawing.generation import draw_scored
+from magicapture.drawing.portrait import Portrait
 from magicapture.faces import FaceEngine
-from magicapture.generation import draw_scored
-from magicapture.losses import pull_norms
-from magicapture.material import Material
-from magicapture.objective import Objective, Phase
-from magicapture.optimizer import optimizer_step
-from magicapture.portrait import Portrait
+from magicapture.method.losses import pull_norms
+from magicapture.method.material import Material
+from magicapture.method.objective import Objective, Phase
+from magicapture.method.optimizer import optimizer_step
 from magicapture.references import Reference
 from magicapture.scoring import Targets
 

@@ -1,0 +1,1 @@
+"""MagiCapture itself, for any base: what is trained on, the losses, the loop."""
