@@ -38,7 +38,7 @@ class Adapter:
 
     @property
     def latent_mean(self) -> Tensor | None:
-        """Where its drawing starts from (see ``drawing.generation.first_latents``); None in adapters that do not say it."""
+        """Where its drawing starts from (see ``first_latents``); None in adapters that do not say it."""
         mean = self.info.latent_mean
         return None if mean is None else torch.tensor(mean, dtype=torch.float32)
 
