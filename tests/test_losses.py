@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from magicapture.method.losses import face_window, identity_loss, masked_mse, pull_norms
+from magicapture.faces.recogniser import align
+from magicapture.method.losses import face_window, identity_loss, masked_mse, pull_norms, shrunk_faces
 
 
 def test_error_outside_the_mask_does_not_count() -> None:
@@ -47,3 +48,23 @@ def test_a_learned_word_is_kept_about_as_long_as_known_ones() -> None:
     pull_norms(rows, torch.tensor(1.0), 0.25)
     assert rows.norm(dim=1).tolist() == pytest.approx([4.0, 0.625])
     assert torch.allclose(rows[0] / rows[0].norm(), torch.tensor([0.6, 0.8]))
+
+
+def test_the_recogniser_sees_all_pixels_of_a_large_face_and_not_every_third() -> None:
+    eyes = torch.tensor([[200.0, 220.0], [306.0, 220.0], [253.0, 280.0], [210.0, 340.0], [296.0, 340.0]])[None]
+    columns = torch.arange(512)
+    stripes = torch.where(columns % 3 == 0, 1.0, -0.5).expand(1, 3, 512, 512)  # grey from afar
+    assert align(stripes, eyes).std() > 0.1
+    assert align(*shrunk_faces(stripes, eyes, 35.2)).std() < 0.02
+    small, landmarks = shrunk_faces(stripes[..., :64, :64], eyes / 8, 35.2)
+    assert small.shape[-1] == 64
+    assert torch.equal(landmarks, eyes / 8), "a small face stays as it is"
+
+
+def test_a_face_stays_where_it_was_when_it_is_shrunk() -> None:
+    picture = torch.zeros(1, 1, 90, 90)
+    picture[..., 30:33, 60:63] = 9.0
+    points = torch.tensor([[[61.0, 31.0], [7.0, 31.0], [0, 0], [0, 0], [0, 0]]])
+    small, landmarks = shrunk_faces(picture, points, 18.0)
+    x, y = landmarks[0, 0].round().int().tolist()
+    assert small[0, 0, y, x] == 9.0

@@ -9,11 +9,14 @@ from torch import Tensor
 from magicapture.bases import Base
 from magicapture.bases.words import draw_prompt
 from magicapture.config import TrainConfig
-from magicapture.faces.recogniser import Recogniser, align
-from magicapture.method.losses import face_window, identity_loss, masked_mse, refocusing_loss
+from magicapture.faces.recogniser import ARCFACE_TEMPLATE, Recogniser, align
+from magicapture.method.losses import face_window, identity_loss, masked_mse, refocusing_loss, shrunk_faces
 from magicapture.method.material import Material, Samples
 
 Phase = Literal["tokens", "lora"]
+
+RECOGNISER_EYES = float((ARCFACE_TEMPLATE[1] - ARCFACE_TEMPLATE[0]).norm())
+"""How far the eyes are apart in what the recogniser sees, in pixels."""
 
 PHASE_TASKS = {"tokens": ["source", "reference"], "lora": ["source", "reference", "composed"]}
 
@@ -84,7 +87,7 @@ class Objective:
         rows, columns = face_window(landmarks, *x0.shape[-2:], scale)
         decoded = self.base.decode(x0[:, :, rows, columns])
         origin = landmarks.new_tensor([columns.start, rows.start]) * scale
-        embeddings = self.recogniser(align(decoded, landmarks - origin))
+        embeddings = self.recogniser(align(*shrunk_faces(decoded, landmarks - origin, RECOGNISER_EYES)))
         return identity_loss(embeddings, self.person.to(embeddings), schedule.trust(timesteps[chosen]))
 
 
