@@ -75,7 +75,7 @@ class StableDiffusion(Base):
                 f"The base model {spec.source} cannot be used: its denoiser predicts neither noise (epsilon) nor "
                 "velocity (v_prediction). Choose another one."
             ) from error
-        decoder = _tiny_decoder(spec, dtype) or pipeline.vae
+        decoder = _tiny_decoder(spec, dtype, pipeline.vae.config.latent_channels) or pipeline.vae
         pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config, use_karras_sigmas=True)
         pipeline.set_progress_bar_config(disable=True)
         pipeline.to(device)
@@ -220,17 +220,21 @@ def _pipeline(spec: BaseSpec, dtype: torch.dtype) -> StableDiffusionPipeline:
     return pipeline
 
 
-def _tiny_decoder(spec: BaseSpec, dtype: torch.dtype) -> AutoencoderTiny | None:
-    """Load the distilled decoder; None where there is none, which costs time in the identity loss and nothing else."""
+def _tiny_decoder(spec: BaseSpec, dtype: torch.dtype, channels: int) -> AutoencoderTiny | None:
+    """Load the distilled decoder of latents with so many ``channels``.
+
+    None where there is none, which costs time in the identity loss and nothing else.
+    """
     if spec.tiny_decoder is None:
         return None
     try:
-        return AutoencoderTiny.from_pretrained(spec.tiny_decoder, dtype=dtype)
+        decoder = AutoencoderTiny.from_pretrained(spec.tiny_decoder, dtype=dtype)
     except MISSING:
         logger.warning(
             "%s could not be had: the identity loss uses the full decoder, which is slower.", spec.tiny_decoder
         )
         return None
+    return decoder if decoder.config.latent_channels == channels else None
 
 
 def prefer_plain_attention(unet: UNet2DConditionModel) -> None:
