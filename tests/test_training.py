@@ -175,7 +175,7 @@ def test_learned_words_do_not_outgrow_the_vocabulary(base: Base) -> None:
             for event in run:
                 if event.phase == "lora":
                     break
-            return float(run.rows["clip_l"].norm(dim=1).max())
+            return float(run.rows["clip_l"].detach().norm(dim=1).max())
 
     usual = float(base.vocabulary()["clip_l"].norm(dim=1).median())
     assert longest(0.0) > 2 * usual
