@@ -21,6 +21,7 @@ from torch import Tensor
 
 from magicapture.bases import Base
 from magicapture.concepts import PERSON, STYLE, TOKENS, concept_tokens, prompt_for
+from magicapture.faces.likeness import RECOGNISER
 from magicapture.scoring import Targets
 
 LORA_FILE = "pytorch_lora_weights.safetensors"
@@ -41,7 +42,8 @@ class Adapter:
     """A trained adapter.
 
     ``lora``: PEFT's state dict of the denoiser's LoRA; ``rows``: (2, D) embeddings of the trigger words; ``info``: what
-    ``magicapture.json`` holds; ``targets``: what its portraits are scored against, None where they were left out.
+    ``magicapture.json`` holds; ``targets``: what its portraits are scored against, None where they were left out or
+    another recogniser made them than scores now (``info["scored_by"]``): portraits are then "not comparable".
     """
 
     lora: dict[str, Tensor]
@@ -61,7 +63,7 @@ class Adapter:
         StableDiffusionPipeline.save_lora_weights(folder, unet_lora_layers=self.lora)
         save_file({"clip_l": self.rows.contiguous()}, folder / ROWS_FILE)
         if self.targets is not None:
-            save_file({"person": self.targets.person, "style": self.targets.style}, folder / TARGETS_FILE)
+            save_file(vars(self.targets), folder / TARGETS_FILE)
         (folder / INFO_FILE).write_text(json.dumps(self.info, indent=2) + "\n")
         (folder / "README.md").write_text(model_card(self.info))
         return folder
@@ -76,8 +78,8 @@ class Adapter:
             info = json.loads((folder / INFO_FILE).read_text())
             lora = {key.removeprefix("unet."): value for key, value in load_file(folder / LORA_FILE).items()}
             rows = load_file(folder / ROWS_FILE)["clip_l"]
-            scored = (folder / TARGETS_FILE).is_file()
-            targets = Targets(**load_file(folder / TARGETS_FILE), engine=info["engine"]) if scored else None
+            comparable = info.get("scored_by") == RECOGNISER and (folder / TARGETS_FILE).is_file()
+            targets = Targets(**load_file(folder / TARGETS_FILE)) if comparable else None
             _check_facts(info, lora)
         except (ValueError, SafetensorError, KeyError, TypeError) as error:
             raise AdapterError(f"The adapter in {folder.name} is damaged and cannot be read: {error}") from error
@@ -188,6 +190,7 @@ def new_info(base: Base, **details: object) -> dict:
         "licence": base.spec.licence,
         "tokens": [PERSON, STYLE],
         "prompts": {task: prompt_for(task) for task in ("source", "reference", "composed")},
+        "scored_by": RECOGNISER,
         "versions": {library: version(library) for library in libraries},
         **details,
     }

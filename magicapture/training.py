@@ -20,8 +20,8 @@ from magicapture.material import Material
 from magicapture.objective import Objective, Phase
 from magicapture.portrait import Portrait
 from magicapture.precision import descend
-from magicapture.references import Reference
-from magicapture.scoring import Targets
+from magicapture.references import Reference, mean_embedding
+from magicapture.scoring import Targets, worth
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,9 +78,10 @@ class Training:
         if not person or not style:
             raise ValueError("Training needs at least one usable photo of the person and one of the style.")
         self.base, self.engine, self.config = base, engine, config
-        self.targets = Targets.of(person, style, engine)
+        self.targets = Targets.of(person, style)
         recogniser = engine.recogniser().to(base.device) if config.uses("identity") else None
-        self.objective = Objective(base, config, Material.of(base, person, style), self.targets.person, recogniser)
+        identity = torch.from_numpy(mean_embedding(person)).float()
+        self.objective = Objective(base, config, Material.of(base, person, style), identity, recogniser)
         self.generator = torch.Generator().manual_seed(config.seed)
         self.progress = Progress()
         self._step_seconds: float | None = None
@@ -195,8 +196,8 @@ class Training:
         style = sum(p.style for p in portraits) / len(portraits)
         progress = self.progress
         progress.history.append({"step": progress.step, "likeness": likeness, "style": style})
-        if likeness + style > progress.best_score:
-            progress.best_score, progress.best_step, progress.best = likeness + style, progress.step, self._weights()
+        if (best := worth(likeness, style)) > progress.best_score:
+            progress.best_score, progress.best_step, progress.best = best, progress.step, self._weights()
         return tuple(portraits)
 
     def _weights(self) -> dict[str, Tensor]:

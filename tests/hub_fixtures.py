@@ -12,11 +12,11 @@ from hub_server import Hub, running_hub
 from huggingface_hub import constants
 from huggingface_hub.utils import _http
 from PIL import Image
+from visitor import some_targets
 
 from magicapture.adapter import Adapter, lora_layers, lora_state, new_info
 from magicapture.bases import Base
 from magicapture.portrait import Portrait
-from magicapture.scoring import Targets
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def adapter(base: Base) -> Adapter:
     with lora_layers(base.pipeline.unet, 2, base.spec.lora_targets):
         lora = {key: torch.rand_like(value) / 50 for key, value in lora_state(base.pipeline.unet).items()}
     info = new_info(base, preset="quick", rank=2, title="my mother in oil")
-    return Adapter(lora, torch.rand(2, tiny.TEXT_WIDTH), info, Targets(torch.rand(8), torch.rand(8), "stand-in"))
+    return Adapter(lora, torch.rand(2, tiny.TEXT_WIDTH), info, some_targets())
 
 
 @pytest.fixture

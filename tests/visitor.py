@@ -9,8 +9,9 @@ from PIL import Image
 
 from magicapture.adapter import Adapter, new_info
 from magicapture.bases import SD15, Base
+from magicapture.faces.likeness import DIMENSIONS
 from magicapture.portrait import Portrait
-from magicapture.scoring import Targets
+from magicapture.scoring import STYLE_FEATURES, Targets
 
 HOUR = 3600
 
@@ -31,7 +32,11 @@ def small_adapter() -> Adapter:
     layer = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
     lora = {f"{layer}.lora_A.weight": torch.rand(2, 8), f"{layer}.lora_B.weight": torch.rand(8, 2)}
     info = new_info(Base(SD15, None, None), preset="quick", rank=2, steps=3, engine="stand-in")
-    return Adapter(lora, torch.rand(2, 32), info, Targets(torch.rand(8), torch.rand(8), "stand-in"))
+    return Adapter(lora, torch.rand(2, 32), info, some_targets())
+
+
+def some_targets() -> Targets:
+    return Targets(torch.rand(DIMENSIONS), torch.rand(STYLE_FEATURES), torch.tensor([0.2, 0.7]))
 
 
 def files(folder: Path) -> list[Path]:
