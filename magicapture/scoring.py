@@ -15,9 +15,9 @@ from magicapture.references import Reference
 
 STYLE_SIDE = 128
 """Pictures are compared at this side in pixels, so that a style score does not depend on the base."""
-STYLE_WEIGHT = 1 / 3
-"""Of style beside likeness where the dial is in the middle: portraits of one adapter differ more in style, so that at 1
-the most stylish would be chosen whoever they show (docs/findings.md)."""
+STYLE_WEIGHT = 0.1
+"""Of style beside likeness where the dial is in the middle: portraits of one adapter differ two to ten times as much in
+style, so that at 1 the most stylish would be chosen, and at 0 the least (docs/findings.md)."""
 STYLE_FEATURES = 192
 """Numbers in a style's features: channels of the four stages of ``image_features``."""
 TOLD_APART = 0.1

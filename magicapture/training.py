@@ -21,7 +21,10 @@ from magicapture.objective import Objective, Phase
 from magicapture.portrait import Portrait
 from magicapture.precision import descend
 from magicapture.references import Reference, mean_embedding
-from magicapture.scoring import Targets, worth
+from magicapture.scoring import Targets
+
+STYLE_WEIGHT = 1 / 3
+"""Of style beside likeness where the best state is chosen: more than among portraits, lest one without the look win."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,7 +199,7 @@ class Training:
         style = sum(p.style for p in portraits) / len(portraits)
         progress = self.progress
         progress.history.append({"step": progress.step, "likeness": likeness, "style": style})
-        if (best := worth(likeness, style)) > progress.best_score:
+        if (best := likeness + STYLE_WEIGHT * min(style, 1.0)) > progress.best_score:
             progress.best_score, progress.best_step, progress.best = best, progress.step, self._weights()
         return tuple(portraits)
 

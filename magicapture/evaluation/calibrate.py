@@ -108,7 +108,7 @@ class Judged:
 
 
 def portraits_of(plan: Plan, data: Path, results: Path, engine: FaceEngine) -> Iterator[Judged]:
-    """Score the portraits that ``evaluate`` left in ``results``; a face that is not found has closeness 0."""
+    """Score the portraits that ``evaluate`` left in ``results``, but no copied photos; without a face, dlib's is 0."""
     people, styles = plan.folders(data)
 
     @cache
@@ -118,7 +118,7 @@ def portraits_of(plan: Plan, data: Path, results: Path, engine: FaceEngine) -> I
 
     for cell in plan.cells():
         path = results / "cells" / f"{cell.name}.json"
-        if not path.is_file():
+        if cell.method == "copy" or not path.is_file():
             continue
         person = references(people[cell.person], "person")
         targets = Targets.of(person, references(styles[cell.style], "style"))
@@ -148,11 +148,13 @@ def word_tables(portraits: list[Judged], strangers: float) -> Iterator[str]:
             spread = f"{judged.mean():.2f}, {judged.min():.2f}, {judged.max():.2f}"
             yield f"| {word} | {least:.2f} | {len(few)} | {spread} | {share:.0%} |"
     total = np.mean([agrees(portrait, strangers) for portrait in portraits])
-    yield f"\nAgreement over all {len(portraits)}: {total:.0%}. A stranger by dlib: below {strangers:.2f}.\n"
+    yield f"\nAgreement over all {len(portraits)}: {total:.1%}. A stranger by dlib: below {strangers:.2f}.\n"
     likeness, judged = (np.array([getattr(p, name) for p in portraits]) for name in ("likeness", "dlib"))
     ladder = np.arange(0.2, 0.9, 0.01)
     clearly = [t for t in ladder if (likeness >= t).any() and (judged[likeness >= t] >= SAME_PERSON).mean() >= AGREE]
-    partly = [t for t in ladder if (likeness >= t).any() and (judged[likeness >= t] >= strangers).mean() >= AGREE]
+    below = likeness < LIKENESS_WORDS[0][0]
+    between = {t: judged[below & (likeness >= t)] for t in ladder}
+    partly = [t for t, few in between.items() if len(few) and (few >= strangers).mean() >= AGREE]
     for word, found in ((LIKENESS_WORDS[0][1], clearly), (LIKENESS_WORDS[1][1], partly)):
         yield f"“{word}” would agree with dlib in {AGREE:.0%} from {min(found):.2f}." if found else f"“{word}”: never."
     yield "\n| method | portraits | dlib | likeness | in the loss | style |\n|---|---|---|---|---|---|"
