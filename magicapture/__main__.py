@@ -161,7 +161,7 @@ def run_score(args: argparse.Namespace) -> tuple[dict, int]:
     engine = load_engine()
     person = checked(args.person, "person", 256).references
     style = checked(args.style, "style", 256).references if args.style else []
-    targets = Targets.of(person, style or person, engine)
+    targets = Targets.of(person, style or person)
     rows = []
     for path in pictures_in(args.images):
         scores = score(Image.open(path).convert("RGB"), targets, engine)

@@ -23,6 +23,7 @@ __all__ = [
     "aligned_square",
     "check_photos",
     "draw_verdict",
+    "mean_embedding",
     "read_photo",
 ]
 
@@ -50,7 +51,7 @@ class Reference:
 
     ``image``: RGB, size × size, the face upright in the middle. ``mask``: (size, size) float32, 1 on the face.
     ``landmarks``: (5, 2) float32 in pixels of ``image``: the viewer's left eye, right eye, nose, left and right corner
-    of the mouth. ``embedding``: (D,) float32 of length 1, of the original photo.
+    of the mouth. ``embedding``: (D,) float32 of length 1, by the engine, of the original photo.
     """
 
     name: str
@@ -149,6 +150,12 @@ def aligned_square(landmarks: np.ndarray) -> Square:
     direction = across + np.array([down[1], -down[0]])
     half = WIDER * max(2.0 * np.hypot(*across), 1.8 * np.hypot(*down))
     return Square(eyes + 0.1 * down, direction / np.hypot(*direction) * 2 * half)
+
+
+def mean_embedding(references: list[Reference]) -> np.ndarray:
+    """Give the mean (D,) of the references' embeddings, of length 1: what the identity loss pulls towards."""
+    mean = np.mean([reference.embedding for reference in references], axis=0)
+    return mean / np.linalg.norm(mean)
 
 
 def _check_photo(path: Path, role: Role, engine: FaceEngine, size: int) -> Verdict:

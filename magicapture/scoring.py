@@ -9,44 +9,62 @@ from PIL import Image
 from torch import Tensor
 
 from magicapture.faces import FaceEngine
+from magicapture.faces.likeness import DIMENSIONS, likeness_embedding
 from magicapture.features import image_features
 from magicapture.references import Reference
 
 STYLE_SIDE = 128
 """Pictures are compared at this side in pixels, so that a style score does not depend on the base."""
+STYLE_WEIGHT = 0.1
+"""Of style beside likeness where the dial is in the middle: portraits of one adapter differ two to ten times as much in
+style, so that at 1 the most stylish would be chosen, and at 0 the least (docs/findings.md)."""
+STYLE_FEATURES = 192
+"""Numbers in a style's features: channels of the four stages of ``image_features``."""
+TOLD_APART = 0.1
+"""By how much the style's pictures must be nearer to each other than the person's photos are to them: where they are
+not, nothing says whether a portrait has the style."""
 
-LIKENESS_WORDS = ((0.6, "a striking likeness"), (0.45, "alike"), (0.3, "some likeness"), (-1.0, "little likeness"))
-"""Lowest cosine of each wording. Two photos of one person have 0.7 on average and rarely less than 0.45."""
+LIKENESS_WORDS = ((0.7, "clearly you"), (0.5, "some of you"), (-1.0, "not you"))
+"""Lowest cosine of each wording. From 0.7 on, dlib too takes nine of ten portraits for the person; a stranger's photo
+reaches 0.5 once in a thousand times, the person's own have 0.88 on average (docs/findings.md)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Targets:
     """What portraits of one training are compared with.
 
-    ``person``: (D,) mean embedding of the person's photos; ``style``: (F,) mean features of the style's pictures; both
-    of length 1. Embeddings of different engines cannot be compared: ``engine`` says whose they are.
+    ``person``: (192,) mean ``likeness_embedding`` of the person's photos; ``style``: (F,) mean features of the style's
+    pictures; both of length 1. ``style_range``: (2,) the cosine to ``style`` that the person's photos have on average,
+    and that of the style's own pictures, each to the mean of the others. Other shapes raise ``ValueError``.
     """
 
     person: Tensor
     style: Tensor
-    engine: str
+    style_range: Tensor
+
+    def __post_init__(self) -> None:
+        shapes = [tuple(tensor.shape) for tensor in (self.person, self.style, self.style_range)]
+        if shapes != [(DIMENSIONS,), (STYLE_FEATURES,), (2,)]:
+            raise ValueError(f"What its portraits are scored against has the wrong shapes: {shapes}.")
 
     @classmethod
-    def of(cls, person: list[Reference], style: list[Reference], engine: FaceEngine) -> "Targets":
-        """Average over the references of each role."""
-        return cls(
-            F.normalize(torch.from_numpy(np.mean([r.embedding for r in person], axis=0)).float(), dim=0),
-            F.normalize(torch.stack([style_features(r.image, r.mask) for r in style]).mean(dim=0), dim=0),
-            engine.name,
-        )
+    def of(cls, person: list[Reference], style: list[Reference]) -> "Targets":
+        """Average over the references of each role. They are embedded as crops, as portraits are."""
+        faces = torch.stack([torch.from_numpy(likeness_embedding(r.image, r.landmarks)) for r in person])
+        photos, looks = (torch.stack([style_features(r.image, r.mask) for r in role]) for role in (person, style))
+        look = F.normalize(looks.mean(dim=0), dim=0)
+        others = F.normalize(looks.sum(dim=0) - looks, dim=1) if len(looks) > 1 else looks
+        style_range = torch.stack([(photos @ look).mean(), (looks * others).sum(dim=1).mean()])
+        return cls(F.normalize(faces.mean(dim=0), dim=0), look, style_range)
 
 
 @dataclass(frozen=True)
 class Scores:
     """How near a picture came.
 
-    ``likeness``: cosine to the person, in [-1, 1], 0 when no face is found, None when it cannot be compared;
-    ``style``: cosine to the style outside the face, in [-1, 1], None when there is none to compare with.
+    ``likeness``: cosine to the person, in [-1, 1], 0 when no face is found; ``style``: share of the way from the
+    person's photos (0) to the style's own pictures (1), outside the face; below 0 and above 1 are possible. Both are
+    None when there is nothing to compare with.
     """
 
     likeness: float | None
@@ -54,14 +72,22 @@ class Scores:
 
 
 def score(image: Image.Image, targets: Targets, engine: FaceEngine) -> Scores:
-    """Compare ``image`` with what it was to become."""
+    """Compare ``image`` with what it was to become; ``engine`` finds its face."""
     faces = engine.detect(image)
     mask = engine.face_mask(image, faces[0]) if faces else None
-    style = float(style_features(image, mask) @ targets.style)
-    if engine.name != targets.engine:
-        return Scores(None, style)
-    likeness = float(torch.from_numpy(faces[0].embedding).float() @ targets.person) if faces else 0.0
-    return Scores(likeness, style)
+    photos, own = targets.style_range.tolist()
+    style = (float(style_features(image, mask) @ targets.style) - photos) / max(own - photos, TOLD_APART)
+    if not faces:
+        return Scores(0.0, style)
+    return Scores(float(torch.from_numpy(likeness_embedding(image, faces[0].landmarks)) @ targets.person), style)
+
+
+def worth(likeness: float | None, style: float | None, dial: float = 0.5) -> float:
+    """Give what portraits are ranked by: likeness and style, weighted as the dial weighs them.
+
+    More of the style than its own pictures have (1) counts no more.
+    """
+    return dial * (likeness or 0.0) + (1 - dial) * STYLE_WEIGHT * min(style or 0.0, 1.0)
 
 
 def likeness_in_words(likeness: float | None) -> str:

@@ -11,13 +11,13 @@ from hub_server import Hub, running_hub
 from huggingface_hub import constants
 from huggingface_hub.utils import _http
 from PIL import Image
+from visitor import some_targets
 
 from magicapture.adapters.adapter import Adapter
 from magicapture.adapters.info import AdapterInfo
 from magicapture.bases import Base
 from magicapture.bases.lora import lora_layers, lora_state
 from magicapture.drawing.portrait import Portrait
-from magicapture.scoring import Targets
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +33,7 @@ def adapter(base: Base) -> Adapter:
         base.spec, preset="quick", rank=2, steps=3, best_step=3, engine="stand-in", title="my mother in oil"
     )
     rows = {"clip_l": torch.rand(2, tiny.TEXT_WIDTH)}
-    return Adapter(lora, rows, info, Targets(torch.rand(8), torch.rand(8), "stand-in"))
+    return Adapter(lora, rows, info, some_targets())
 
 
 @pytest.fixture

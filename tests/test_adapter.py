@@ -1,5 +1,6 @@
 """An adapter must survive being saved, read by other tools, put on a base and taken off again."""
 
+import json
 import re
 import zipfile
 from dataclasses import replace
@@ -11,7 +12,7 @@ import stand_in
 import tiny
 import torch
 from diffusers import StableDiffusionPipeline
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from magicapture.adapters.adapter import Adapter, applied
 from magicapture.adapters.info import AdapterError
@@ -19,6 +20,7 @@ from magicapture.bases import Base
 from magicapture.bases.words import PERSON, STYLE, prompt_for
 from magicapture.config import GenerateConfig, TrainConfig
 from magicapture.drawing.generation import draw
+from magicapture.scoring import likeness_in_words
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +47,8 @@ def test_saving_and_loading_keeps_everything(adapter: Adapter, tmp_path: Path) -
     assert torch.equal(loaded.rows["clip_l"], adapter.rows["clip_l"])
     assert loaded.latent_mean.shape == (4,)
     assert torch.equal(loaded.latent_mean, adapter.latent_mean)
-    assert loaded.targets.engine == "stand-in"
-    assert torch.equal(loaded.targets.person, adapter.targets.person)
+    assert vars(loaded.targets).keys() == vars(adapter.targets).keys()
+    assert all(torch.equal(value, vars(adapter.targets)[name]) for name, value in vars(loaded.targets).items())
     assert loaded.lora.keys() == adapter.lora.keys()
     assert all(torch.equal(loaded.lora[key], adapter.lora[key]) for key in adapter.lora)
 
@@ -137,6 +139,27 @@ def test_a_missing_or_broken_file_is_named(adapter: Adapter, tmp_path: Path) -> 
     adapter.save(folder)
     (folder / "magicapture.json").write_text("{")
     with pytest.raises(AdapterError, match="cannot be read"):
+        Adapter.load(folder)
+
+
+def test_an_adapter_scored_by_another_recogniser_is_not_compared_but_still_draws(
+    adapter: Adapter, tmp_path: Path
+) -> None:
+    folder = adapter.save(tmp_path / "a")
+    info = json.loads((folder / "magicapture.json").read_text())
+    assert info.pop("scored_by") == "mobilefacenet"
+    (folder / "magicapture.json").write_text(json.dumps(info))
+    save_file({"person": torch.rand(512), "style": torch.rand(192)}, folder / "magicapture_targets.safetensors")
+    loaded = Adapter.load(folder)
+    assert loaded.targets is None
+    assert likeness_in_words(None) == "not comparable"
+    assert torch.equal(loaded.rows["clip_l"], adapter.rows["clip_l"])
+
+
+def test_targets_that_fit_no_score_are_refused_before_anything_is_drawn(adapter: Adapter, tmp_path: Path) -> None:
+    folder = adapter.save(tmp_path / "a")
+    save_file(vars(adapter.targets) | {"person": torch.rand(512)}, folder / "magicapture_targets.safetensors")
+    with pytest.raises(AdapterError, match="wrong shapes"):
         Adapter.load(folder)
 
 

@@ -1,6 +1,7 @@
 """Portraits: seeds, the dial, ranking, and what a saved file says of itself."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +9,16 @@ import pytest
 import tiny
 import torch
 from PIL import Image
+from visitor import some_targets
 
 from magicapture.bases import Base, load_base
 from magicapture.bases.words import prompt_for
 from magicapture.config import GenerateConfig
 from magicapture.drawing.generation import dialled, draw, rank
 from magicapture.drawing.portrait import Portrait
+from magicapture.faces import FaceEngine
+from magicapture.faces.recogniser import ARCFACE_TEMPLATE
+from magicapture.references import Reference
 from magicapture.scoring import Targets, likeness_in_words, score, style_features
 
 FAST = GenerateConfig(steps=2, guidance_scale=2.0)
@@ -86,6 +91,11 @@ def test_ranking_follows_the_dial() -> None:
     assert rank([faceless, alike, stylish], dial=0.0)[0] is stylish
 
 
+def test_more_of_the_look_than_its_own_pictures_have_does_not_outweigh_the_person() -> None:
+    alike, exaggerated = portrait(0.7, 1.0), portrait(0.6, 1.4)
+    assert rank([exaggerated, alike])[0] is alike
+
+
 def test_a_saved_portrait_carries_seed_scores_and_settings(tmp_path: Path) -> None:
     path = Portrait(Image.new("RGB", (8, 8)), 7, 0.5, 0.25, {"dial": 0.75}).save(tmp_path / "p.png")
     facts = json.loads(Image.open(path).text["magicapture"])
@@ -95,10 +105,10 @@ def test_a_saved_portrait_carries_seed_scores_and_settings(tmp_path: Path) -> No
 def test_likeness_has_words_for_every_number() -> None:
     assert [likeness_in_words(v) for v in (None, -0.2, 0.35, 0.5, 0.9)] == [
         "not comparable",
-        "little likeness",
-        "some likeness",
-        "alike",
-        "a striking likeness",
+        "not you",
+        "not you",
+        "some of you",
+        "clearly you",
     ]
 
 
@@ -111,16 +121,38 @@ class NoFaceEngine:
 
 def test_a_picture_without_a_face_is_no_likeness_at_all() -> None:
     image = Image.new("RGB", (64, 64), "navy")
-    targets = Targets(torch.ones(4) / 2, style_features(image, None), "blind")
-    scores = score(image, targets, NoFaceEngine())
-    assert scores.likeness == 0
-    assert scores.style == pytest.approx(1.0, abs=1e-5)
+    targets = replace(some_targets(), style=style_features(image, None))
+    assert score(image, targets, NoFaceEngine()).likeness == 0
 
 
-def test_scores_of_different_engines_are_not_compared() -> None:
-    image = Image.new("RGB", (64, 64), "navy")
-    targets = Targets(torch.ones(4) / 2, style_features(image, None), "other")
-    assert score(image, targets, NoFaceEngine()).likeness is None
+def test_likeness_is_not_the_opinion_of_the_recogniser_in_the_loss(builtin: FaceEngine, portrait: Image.Image) -> None:
+    class Flatterer:
+        detect, face_mask = builtin.detect, builtin.face_mask
+
+    (reference,) = (
+        Reference("me", portrait, builtin.face_mask(portrait, face), face.landmarks, face.embedding)
+        for face in builtin.detect(portrait)
+    )
+    targets = Targets.of([reference], [reference])
+    assert torch.equal(targets.person, Targets.of([replace(reference, embedding=None)], [reference]).person)
+    assert score(portrait, targets, Flatterer()).likeness == pytest.approx(1, abs=1e-4)
+
+
+def test_style_is_told_as_the_way_from_the_photos_to_the_looks_own_pictures() -> None:
+    rng = np.random.default_rng(0)
+    mask, landmarks = np.zeros((128, 128), np.float32), ARCFACE_TEMPLATE.numpy() + 8
+
+    def noisy(colour: str) -> Image.Image:
+        grain = rng.normal(0, 25, (128, 128, 3)) + np.asarray(Image.new("RGB", (128, 128), colour))
+        return Image.fromarray(grain.clip(0, 255).astype(np.uint8))
+
+    photos, looks = (
+        [Reference("r", noisy(colour), mask, landmarks, None) for _ in range(4)] for colour in ("teal", "ivory")
+    )
+    targets = Targets.of(photos[1:], looks[1:])
+    photo, look = (score(role[0].image, targets, NoFaceEngine()).style for role in (photos, looks))
+    assert photo == pytest.approx(0, abs=0.1)
+    assert look == pytest.approx(1, abs=0.1)
 
 
 def test_style_looks_away_from_the_face() -> None:

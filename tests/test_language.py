@@ -163,8 +163,8 @@ def test_values_survive_and_are_translated_themselves() -> None:
     assert translate("Ready: 5 photos of the person, 4 of the style. 300 steps, about 1 h 20 min.", "ja") == (
         "準備ができました。人物の写真5枚、スタイルの写真4枚。300ステップ、約1時間20分です。"
     )
-    ready = "Your adapter is ready: 8 steps, the best state at step 4: alike 0.52 · style 0.81."
-    assert translate(ready, "ja").endswith("ステップ 4 です（よく似ている 0.52 · スタイル 0.81）。")
+    ready = "Your adapter is ready: 8 steps, the best state at step 4: some of you 0.52 · style 0.81."
+    assert translate(ready, "ja").endswith("ステップ 4 です（本人の面影あり 0.52 · スタイル 0.81）。")
     assert translate("This is the same photo as my {holiday} 1.jpg.", "ja") == "my {holiday} 1.jpgと同じ写真です。"
 
 

@@ -11,7 +11,8 @@ from magicapture.adapters.adapter import Adapter
 from magicapture.adapters.info import AdapterInfo
 from magicapture.bases import SD15
 from magicapture.drawing.portrait import Portrait
-from magicapture.scoring import Targets
+from magicapture.faces.likeness import DIMENSIONS
+from magicapture.scoring import STYLE_FEATURES, Targets
 
 HOUR = 3600
 
@@ -32,7 +33,11 @@ def small_adapter() -> Adapter:
     layer = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
     lora = {f"{layer}.lora_A.weight": torch.rand(2, 8), f"{layer}.lora_B.weight": torch.rand(8, 2)}
     info = AdapterInfo.of(SD15, preset="quick", rank=2, steps=3, best_step=3, engine="stand-in")
-    return Adapter(lora, {"clip_l": torch.rand(2, 32)}, info, Targets(torch.rand(8), torch.rand(8), "stand-in"))
+    return Adapter(lora, {"clip_l": torch.rand(2, 32)}, info, some_targets())
+
+
+def some_targets() -> Targets:
+    return Targets(torch.rand(DIMENSIONS), torch.rand(STYLE_FEATURES), torch.tensor([0.2, 0.7]))
 
 
 def files(folder: Path) -> list[Path]:

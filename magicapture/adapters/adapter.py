@@ -17,6 +17,7 @@ from magicapture.bases import Base, Rows, resolve_base
 from magicapture.bases.base import LORA_FILE, ROWS_FILE
 from magicapture.bases.lora import load_lora, lora_layers, require_fitting_layers
 from magicapture.bases.words import TOKENS
+from magicapture.faces.likeness import RECOGNISER
 from magicapture.scoring import Targets
 
 TARGETS_FILE = "magicapture_targets.safetensors"
@@ -28,7 +29,8 @@ class Adapter:
     """A trained adapter.
 
     ``lora``: PEFT's state dict of the denoiser's LoRA; ``rows``: (2, D) embeddings of the trigger words by text
-    encoder; ``targets``: what its portraits are scored against, None where they were left out.
+    encoder; ``targets``: what its portraits are scored against, None where they were left out or another recogniser
+    made them than scores now (``info.scored_by``): portraits are then "not comparable".
     """
 
     lora: dict[str, Tensor]
@@ -48,7 +50,7 @@ class Adapter:
         spec = resolve_base(self.info.base)
         spec.family.save_weights(spec, folder, self.lora, self.rows)
         if self.targets is not None:
-            save_file({"person": self.targets.person, "style": self.targets.style}, folder / TARGETS_FILE)
+            save_file(vars(self.targets), folder / TARGETS_FILE)
         (folder / INFO_FILE).write_text(self.info.as_json())
         (folder / "README.md").write_text(model_card(self.info))
         return folder
@@ -62,8 +64,8 @@ class Adapter:
         info = AdapterInfo.read(folder)
         try:
             lora, rows = resolve_base(info.base).family.read_weights(folder)
-            scored = (folder / TARGETS_FILE).is_file()
-            targets = Targets(**load_file(folder / TARGETS_FILE), engine=info.engine) if scored else None
+            comparable = info.scored_by == RECOGNISER and (folder / TARGETS_FILE).is_file()
+            targets = Targets(**load_file(folder / TARGETS_FILE)) if comparable else None
             _check_shapes(info, lora, rows)
         except (ValueError, SafetensorError, TypeError) as error:
             raise AdapterError(f"The adapter in {folder.name} is damaged and cannot be read: {error}") from error

@@ -10,6 +10,7 @@ from typing import Any, NotRequired, Self, TypedDict
 
 from magicapture.bases import BaseSpec
 from magicapture.bases.words import TOKENS, prompt_for
+from magicapture.faces.likeness import RECOGNISER
 
 INFO_FILE = "magicapture.json"
 MAX_LINE = 200
@@ -48,7 +49,8 @@ class AdapterInfo:
     rank: int  # of the LoRA, 1 to 128
     steps: int  # that were trained, and after how many of them this state was
     best_step: int
-    engine: str  # the face engine whose embeddings its targets are
+    engine: str  # the face engine whose recogniser stood in the loss
+    scored_by: str | None = None  # the recogniser whose embedding its targets hold
     seed: int = 0
     off: tuple[str, ...] = ()  # terms of the method that were switched off
     latent_mean: tuple[float, ...] | None = None  # (C,), where drawing starts from, see ``first_latents``
@@ -66,6 +68,7 @@ class AdapterInfo:
             base=spec.name,
             base_source=spec.public_source,
             licence=spec.licence,
+            scored_by=RECOGNISER,
             prompts={task: prompt_for(task) for task in ("source", "reference", "composed")},
             versions={library: version(library) for library in ("torch", "diffusers", "transformers", "peft")},
             **details,
@@ -130,7 +133,7 @@ def _is_score(row: object) -> bool:
 
 REQUIRED = ("base", "base_source", "licence", "preset", "rank", "steps", "best_step", "engine")
 SOUND: dict[str, Callable[[object], bool]] = {
-    **dict.fromkeys(("base", "base_source", "licence", "preset", "engine", "title"), _is_line),
+    **dict.fromkeys(("base", "base_source", "licence", "preset", "engine", "scored_by", "title"), _is_line),
     "rank": _whole(1, MAX_RANK),
     "steps": _whole(1, MAX_STEPS),
     "best_step": _whole(0, MAX_STEPS),

@@ -14,7 +14,7 @@ from magicapture.config import GenerateConfig
 from magicapture.drawing.enhance import upscale
 from magicapture.drawing.portrait import Portrait
 from magicapture.faces import FaceEngine
-from magicapture.scoring import Scores, Targets, score
+from magicapture.scoring import Scores, Targets, score, worth
 
 BATCH = 4
 """Portraits drawn side by side."""
@@ -116,8 +116,8 @@ def dialled(base: Base, dial: float, extras: str, guidance_scale: float) -> Cond
 
 
 def rank(portraits: list[Portrait], dial: float = 0.5) -> list[Portrait]:
-    """Sort portraits, best first, by likeness and style weighted as the dial weighs them."""
-    return sorted(portraits, key=lambda p: dial * (p.likeness or 0.0) + (1 - dial) * (p.style or 0.0), reverse=True)
+    """Sort portraits, best first, by what they are worth (see ``scoring.worth``)."""
+    return sorted(portraits, key=lambda p: worth(p.likeness, p.style, dial), reverse=True)
 
 
 def _finished(portrait: Portrait, config: GenerateConfig) -> Portrait:

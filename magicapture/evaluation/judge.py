@@ -64,10 +64,13 @@ JUDGES: dict[str, Judge] = {"dlib": dlib_descriptor, "builtin": builtin_descript
 """By name. dlib's is in no engine; the built-in one serves where insightface stands in the loss."""
 
 
+SAME_PERSON = 0.454
+"""Closeness by dlib from which two photos show one person: one in a thousand pairs of strangers reaches it."""
+
+
 def closeness(found: np.ndarray, known: np.ndarray) -> float:
     """Give the mean of 1 − distance between a descriptor (D,) and those of photos (N, D).
 
-    By dlib two photos of one person have about 0.6, of different people about 0.2; at 0.454 one in a thousand pairs of
-    different people is taken for the same.
+    By dlib two photos of one person have about 0.6, of different people about 0.2.
     """
     return float(np.mean(1 - np.linalg.norm(known - found, axis=1)))

@@ -6,12 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from magicapture.evaluation.plan import Table
+from magicapture.scoring import TOLD_APART
 
 RESAMPLES, INTERVAL = 2000, (2.5, 97.5)
 """Of the bootstrap: how often cells are drawn anew, and the percentiles that are given."""
-TOLD_APART = 0.1
-"""By how much the style's pictures must be nearer to each other than the person's photos are to them: where they are
-not, nothing says whether a portrait has the style."""
 
 
 @dataclass(frozen=True)

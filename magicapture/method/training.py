@@ -22,8 +22,11 @@ from magicapture.method.losses import pull_norms
 from magicapture.method.material import Material
 from magicapture.method.objective import Objective, Phase
 from magicapture.method.optimizer import optimizer_step
-from magicapture.references import Reference
+from magicapture.references import Reference, mean_embedding
 from magicapture.scoring import Targets
+
+STYLE_WEIGHT = 1 / 3
+"""Of style beside likeness where the best state is chosen: more than among portraits, lest one without the look win."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,9 +91,10 @@ class Training:
         if not person or not style:
             raise ValueError("Training needs at least one usable photo of the person and one of the style.")
         self.base, self.engine, self.config = base, engine, config
-        self.targets = Targets.of(person, style, engine)
+        self.targets = Targets.of(person, style)
         recogniser = engine.recogniser().to(base.device) if config.uses("identity") else None
-        self.objective = Objective(base, config, Material.of(base, person, style), self.targets.person, recogniser)
+        identity = torch.from_numpy(mean_embedding(person)).float()
+        self.objective = Objective(base, config, Material.of(base, person, style), identity, recogniser)
         self.generator = torch.Generator().manual_seed(config.seed)
         self.progress = Progress()
         self._step_seconds: float | None = None
@@ -223,8 +227,8 @@ class Training:
                 "row_norm": norm,
             }
         )
-        if likeness + style > progress.best_score:
-            progress.best_score, progress.best_step, progress.best = likeness + style, progress.step, self._weights()
+        if (best := likeness + STYLE_WEIGHT * min(style, 1.0)) > progress.best_score:
+            progress.best_score, progress.best_step, progress.best = best, progress.step, self._weights()
         return tuple(portraits)
 
     def _weights(self) -> Weights:

@@ -159,7 +159,7 @@ class Api:
             label: whether a corner says that it is AI-generated; the file's metadata does in any case
         Returns:
             the pictures as PNG files
-            name, seed, likeness and style (cosines from -1 to 1) of each
+            name, seed, likeness (cosine, -1 to 1) and style (0: as the photos, 1: as the look's pictures) of each
         """
         with _plainly():
             _require(1 <= count <= portraits.MAX_COUNT, f"count must lie between 1 and {portraits.MAX_COUNT}.")
@@ -181,7 +181,7 @@ class Api:
             style: portraits in the look; without them only the likeness is scored
             consent: true if everyone in the photos agreed to it; without it nothing is done
         Returns:
-            images: name, likeness and style (cosines from -1 to 1) of each
+            images: name, likeness (cosine, -1 to 1) and style (0: as the photos, 1: as the look's pictures) of each
             mean: likeness and style
         """
         engine, groups = self.house.engine, (images, person, style or [])
@@ -190,7 +190,7 @@ class Api:
             _require(pictures, "Pass at least one picture to score.")
             people = self._usable(visitor, of_person, "person").references
             looks = self._usable(visitor, of_style, "style").references if of_style else []
-            targets = scoring.Targets.of(people, looks or people, engine)
+            targets = scoring.Targets.of(people, looks or people)
             rows = []
             for path in visitor.ingest(pictures, "style"):  # their bounds are those of photos
                 scores = scoring.score(read_photo(path)[0], targets, engine)

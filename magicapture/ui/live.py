@@ -86,7 +86,7 @@ def previews(job: Job) -> list[tuple[str, str]]:
 
 
 def caption(facts: dict) -> str:
-    """Put scores into words and numbers: "alike 0.52 · style 0.81"."""
+    """Put scores into words and numbers: "some of you 0.52 · style 0.81"."""
     likeness, style = facts["likeness"], facts["style"]
     number = "" if likeness is None else f" {likeness:.2f}"
     return likeness_in_words(likeness) + number + ("" if style is None else f" · style {style:.2f}")
