@@ -21,6 +21,7 @@ from torch import Tensor
 
 from magicapture.bases import Base
 from magicapture.concepts import PERSON, STYLE, TOKENS, concept_tokens, prompt_for
+from magicapture.messages import Message
 from magicapture.scoring import Targets
 
 LORA_FILE = "pytorch_lora_weights.safetensors"
@@ -71,7 +72,8 @@ class Adapter:
         """Read an adapter. Raises ``AdapterError`` when a file is missing or damaged."""
         missing = [name for name in (INFO_FILE, LORA_FILE, ROWS_FILE) if not (folder / name).is_file()]
         if missing:
-            raise AdapterError(f"{folder.name} is not a complete adapter: it lacks {', '.join(missing)}.")
+            lacks = "{name} is not a complete adapter: it lacks {files}."
+            raise AdapterError(Message(lacks, name=folder.name, files=", ".join(missing)))
         try:
             info = json.loads((folder / INFO_FILE).read_text())
             lora = {key.removeprefix("unet."): value for key, value in load_file(folder / LORA_FILE).items()}
@@ -80,7 +82,8 @@ class Adapter:
             targets = Targets(**load_file(folder / TARGETS_FILE), engine=info["engine"]) if scored else None
             _check_facts(info, lora)
         except (ValueError, SafetensorError, KeyError, TypeError) as error:
-            raise AdapterError(f"The adapter in {folder.name} is damaged and cannot be read: {error}") from error
+            damaged = "The adapter in {name} is damaged and cannot be read: {reason}"
+            raise AdapterError(Message(damaged, name=folder.name, reason=error)) from error
         return cls(lora, rows, info, targets)
 
     def zip(self, path: Path) -> Path:
@@ -131,7 +134,8 @@ def applied(base: Base, adapter: Adapter) -> Iterator[None]:
     Raises ``AdapterError`` when the adapter was trained on a base of another shape.
     """
     if not _has_same_widths(base, adapter):
-        raise AdapterError(f"The adapter does not fit the base {base.spec.name}: it was trained on another one.")
+        unfit = "The adapter does not fit the base {base}: it was trained on another one."
+        raise AdapterError(Message(unfit, base=base.spec.name))
     with (
         concept_tokens(base.pipeline, adapter.rows),
         lora_layers(base.pipeline.unet, adapter.info["rank"], base.spec.lora_targets),
@@ -158,7 +162,8 @@ def require_fit(base: Base, adapter: Adapter) -> None:
     Reads the base's configuration only, so that it may be in use meanwhile and nothing is left on it.
     """
     if adapter.info["base"] != base.spec.name or not _has_same_widths(base, adapter):
-        raise AdapterError(f"The adapter was trained on another base, {adapter.info['base']}, not on {base.spec.name}.")
+        other = "The adapter was trained on another base, {base}, not on {here}."
+        raise AdapterError(Message(other, base=adapter.info["base"], here=base.spec.name))
     with torch.device("meta"):  # shapes without weights
         unet = UNet2DConditionModel.from_config(base.pipeline.unet.config)
     with lora_layers(unet, adapter.info["rank"], base.spec.lora_targets):

@@ -12,6 +12,7 @@ from diffusers.models.attention_processor import AttnProcessor
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from torch import Tensor, nn
 
+from magicapture.messages import Message
 from magicapture.precision import fast_dtype
 
 MISSING = (OSError, ValueError, HfHubHTTPError, LocalEntryNotFoundError)
@@ -159,8 +160,12 @@ def _load(spec: BaseSpec) -> Base:
         )
     except MISSING as error:
         raise BaseUnavailableError(
-            f"The base model {spec.source} could not be loaded: it is neither on this machine nor to be had from here. "
-            f'Check the name and the connection, or choose the base "mini", {MINI.title}.'
+            Message(
+                "The base model {source} could not be loaded: it is neither on this machine nor to be had from here. "
+                'Check the name and the connection, or choose the base "mini", {title}.',
+                source=spec.source,
+                title=Message(MINI.title),
+            )
         ) from error
     decoder = _tiny_decoder(spec, dtype) or pipeline.vae
     pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config, use_karras_sigmas=True)

@@ -13,6 +13,7 @@ import torch
 from magicapture.adapter import Adapter
 from magicapture.config import TrainConfig
 from magicapture.gpu import LINE, ZERO_GPU, refusal, train_slice, training_seconds
+from magicapture.messages import Message
 from magicapture.portrait import Portrait
 from magicapture.records import JobRow, Records, State
 from magicapture.references import Reference
@@ -210,7 +211,10 @@ class Jobs:
             job.error, job.state = refusal(error), "interrupted" if kept else "failed"
         except Exception as error:
             logger.exception("Training failed.")
-            job.error = f"{type(error).__name__}: {error}. Your photos are still here: try again, or take fewer steps."
+            job.error = Message(
+                "{reason}. Your photos are still here: try again, or take fewer steps.",
+                reason=f"{type(error).__name__}: {error}",
+            )
             job.state = "failed"
         finally:
             job.turn = None

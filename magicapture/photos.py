@@ -9,6 +9,8 @@ import numpy as np
 import pillow_heif
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
+from magicapture.messages import Message, joined
+
 pillow_heif.register_heif_opener()
 
 FORMATS = ("JPEG", "PNG", "WEBP", "HEIF", "AVIF", "GIF", "BMP", "TIFF")
@@ -40,7 +42,7 @@ class PhotoError(Exception):
 
     def __init__(self, problem: Problem) -> None:
         """Wrap ``problem``; as text the error is its message and advice."""
-        super().__init__(f"{problem.message} {problem.advice}")
+        super().__init__(joined(" ", problem.message, problem.advice))
         self.problem = problem
 
 
@@ -86,12 +88,14 @@ def _check_size(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
         raise _too_large()
     if max(width, height) > MAX_ASPECT * min(width, height):
-        message = f"The picture is {width}×{height} pixels: far longer than a portrait, like a panorama."
+        message = Message(
+            "The picture is {n}×{m} pixels: far longer than a portrait, like a panorama.", n=width, m=height
+        )
         raise _unusable("extreme_shape", message, "Cut out the part with the person.")
 
 
 def _too_large() -> PhotoError:
-    message = f"The picture has more than {MAX_PIXELS // 1_000_000} megapixels."
+    message = Message("The picture has more than {n} megapixels.", n=MAX_PIXELS // 1_000_000)
     return _unusable("too_large", message, "Save a smaller copy of it; 4000 pixels on the long side are plenty.")
 
 

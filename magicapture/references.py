@@ -10,6 +10,7 @@ from PIL import Image, ImageChops, ImageFilter
 
 from magicapture.faces import Face, FaceEngine
 from magicapture.faces.square import Square
+from magicapture.messages import Message, joined
 from magicapture.photos import PhotoError, Problem, read_photo
 from magicapture.quality import MEASURED_SIDE, count_problems, light_problems, roll, view_problems
 
@@ -79,8 +80,8 @@ class Verdict:
     @property
     def sentence(self) -> str:
         """The verdict for visitors: which photo, what is wrong, what to do."""
-        said = [f"{problem.message} {problem.advice}" for problem in self.problems] or ["Good."]
-        return " ".join([f"{self.name}:", *said, *self.notes])
+        said = [joined(" ", problem.message, problem.advice) for problem in self.problems] or ["Good."]
+        return joined(" ", Message("{name}:", name=self.name), *said, *self.notes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,15 +120,20 @@ def check_photos(paths: Sequence[Path], role: Role, engine: FaceEngine, size: in
     if not paths:
         return CheckedSet(role, (), refused="Add at least one photo.")
     if len(paths) > MAX_PHOTOS:
-        return CheckedSet(role, (), refused=f"These are {len(paths)} photos; use at most {MAX_PHOTOS}, the best ones.")
+        refused = Message("These are {n} photos; use at most {m}, the best ones.", n=len(paths), m=MAX_PHOTOS)
+        return CheckedSet(role, (), refused=refused)
     verdicts = _mark_duplicates([_check_photo(Path(path), role, engine, size) for path in paths])
     if role == "person":
         verdicts = _mark_strangers(verdicts)
     checked = CheckedSet(role, tuple(verdicts))
     count = len(checked.references)
     if 0 < count < FEW_PHOTOS:
-        few = f"Only {count} usable photo{'s' if count > 1 else ''}: the result will be better with {FEW_PHOTOS} to 6."
-        return replace(checked, warnings=(few,))
+        few = (
+            "Only {n} usable photos: the result will be better with {m} to 6."
+            if count > 1
+            else "Only {n} usable photo: the result will be better with {m} to 6."
+        )
+        return replace(checked, warnings=(Message(few, n=count, m=FEW_PHOTOS),))
     return checked
 
 
@@ -213,7 +219,7 @@ def _mark_duplicates(verdicts: list[Verdict]) -> list[Verdict]:
         small = np.asarray(verdict.reference.image.convert("L").resize((32, 32)), dtype=np.float32)
         first = next((name for name, other in seen if np.abs(small - other).mean() < SAME_PHOTO), None)
         if first:
-            message = f"This is the same photo as {first}."
+            message = Message("This is the same photo as {first}.", first=first)
             duplicate = Problem("duplicate", "warning", message, "It is left out; add another one.")
             marked[place] = _with_problem(verdict, duplicate)
         seen.append((verdict.name, small))

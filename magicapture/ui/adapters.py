@@ -14,11 +14,12 @@ from magicapture import hub
 from magicapture.adapter import AdapterError
 from magicapture.hub import HubError
 from magicapture.jobs import delete_everything
+from magicapture.messages import Message, joined
 from magicapture.ui.installation import offers_sign_in
 from magicapture.ui.language import complaint, say
 from magicapture.ui.live import caption, summary
 from magicapture.ui.session import House, Session, require_visitor
-from magicapture.ui.words import note, section
+from magicapture.ui.words import note, preset_name, section
 from magicapture.workspace import StoredAdapter, Workspace, WorkspaceError
 
 NOTHING = "No adapter is here yet: train one, upload a zip that you downloaded before, or load one from the Hub."
@@ -162,9 +163,11 @@ def _line(adapter: StoredAdapter) -> str:
     return adapter.title if day in adapter.title else f"{adapter.title} · {day}"
 
 
-def _facts(adapter: StoredAdapter) -> str:
+def _facts(adapter: StoredAdapter) -> Message:
     info = adapter.info
-    return f"{summary(info)} Preset {info['preset']}, base {info['base']}, licence {info['licence']}."
+    known = "Preset {preset}, base {base}, licence {licence}."
+    known = Message(known, preset=preset_name(info["preset"]), base=info["base"], licence=info["licence"])
+    return joined(" ", summary(info), known)
 
 
 def use(visitor: Workspace | None, chosen: str) -> str:
@@ -202,24 +205,29 @@ def load_from_hub(visitor: Workspace | None, repository: str, token: gr.OAuthTok
     with _told("Not loaded"), TemporaryDirectory() as place:
         adapter = hub.pull(repository, None, Path(place) / "adapter", token and token.token)
         adapter_id = visitor.add_adapter(adapter, repository)
-    return adapter_id, section("", f"Loaded {repository}.")
+    return adapter_id, section("", Message("Loaded {repository}.", repository=repository))
 
 
 def describe_push(visitor: Workspace | None, token: gr.OAuthToken | None = None) -> tuple[str, gr.CheckboxGroup]:
     """Say to whose account a push would go, and offer the portraits that can go with it."""
     account = hub.account(token and token.token)
     if account is None:
-        first = "sign in above, or " if offers_sign_in() else ""
-        said = note(f"Nobody is signed in to the Hub here: {first}download the zip instead.", "warn")
+        nobody = "Nobody is signed in to the Hub here: download the zip instead."
+        if offers_sign_in():
+            nobody = "Nobody is signed in to the Hub here: sign in above, or download the zip instead."
+        said = note(nobody, "warn")
     else:
-        said = note(f"It goes to the account {account.name} (known from: {account.source}).", "good")
+        goes = "It goes to the account {name} (known from: {source})."
+        said = note(Message(goes, name=account.name, source=Message(account.source)), "good")
     return said, kept_choices(visitor)
 
 
 def kept_choices(visitor: Workspace | None) -> gr.CheckboxGroup:
     """Offer the portraits that are kept, where there are any; none is ticked until the visitor does."""
     kept = [portrait for portrait in visitor.portraits() if portrait.kept] if visitor else []
-    choices = [(say(f"{caption(p.facts)} · seed {p.facts['seed']}"), str(p.path)) for p in kept]
+    choices = [
+        (say(joined(" · ", caption(p.facts), Message("seed {n}", n=p.facts["seed"]))), str(p.path)) for p in kept
+    ]
     return gr.CheckboxGroup(choices, value=[], visible=bool(choices))
 
 
@@ -243,7 +251,7 @@ def push(
             stored.folder, name.strip(), [own[path] for path in pictures if path in own], token and token.token, private
         )
     house.records.log("adapter_pushed")
-    return note(f"Pushed: {address}", "good")
+    return note(Message("Pushed: {address}", address=address), "good")
 
 
 def leave(house: House, visitor: Workspace | None) -> str:

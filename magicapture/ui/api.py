@@ -16,6 +16,7 @@ from gradio_client import handle_file
 from magicapture import references, scoring
 from magicapture.config import PRESETS, GenerateConfig
 from magicapture.jobs import Job, delete_everything
+from magicapture.messages import Message, joined
 from magicapture.photos import PhotoError, read_photo
 from magicapture.references import CheckedSet, Role
 from magicapture.ui import answers, portraits, train
@@ -91,8 +92,8 @@ class Api:
         """
         with _plainly(), received(self.house.settings, person, style) as (of_person, of_style):
             _require(consent, NO_CONSENT)
-            _require(preset in PRESETS, f"preset is one of {', '.join(PRESETS)}; this is {preset!r}.")
-            _require(0 <= steps <= train.MAX_STEPS, f"steps must lie between 0 and {train.MAX_STEPS}; it is {steps}.")
+            _require(preset in PRESETS, Message("preset is one of {presets}.", presets=", ".join(PRESETS)))
+            _require(0 <= steps <= train.MAX_STEPS, Message("steps must lie between 0 and {n}.", n=train.MAX_STEPS))
             key = key or new_key()
             visitor = workspace_of(key, request)
             give_consent(self.house.records, visitor)
@@ -161,10 +162,10 @@ class Api:
             name, seed, likeness and style (cosines from -1 to 1) of each
         """
         with _plainly():
-            _require(1 <= count <= portraits.MAX_COUNT, f"count must lie between 1 and {portraits.MAX_COUNT}.")
-            _require(0 <= seed <= portraits.MAX_SEED, f"seed must lie between 0 and {portraits.MAX_SEED}.")
-            longest = portraits.MAX_WORDS
-            _require(len(prompt) <= longest, f"prompt may have {longest} characters; it has {len(prompt)}.")
+            most, last, longest = portraits.MAX_COUNT, portraits.MAX_SEED, portraits.MAX_WORDS
+            _require(1 <= count <= most, Message("count must lie between 1 and {n}.", n=most))
+            _require(0 <= seed <= last, Message("seed must lie between 0 and {n}.", n=last))
+            _require(len(prompt) <= longest, Message("prompt may have at most {n} characters.", n=longest))
             config = GenerateConfig(count=count, prompt=prompt, dial=dial, seed=seed, upscale=upscale)
             visitor = workspace_of(key, request)
             drawn = _outcome(portraits.draw_portraits(self.house, visitor, adapter, config, label))
@@ -213,8 +214,10 @@ class Api:
 
     def _usable(self, visitor: Workspace, files: list[Path], role: Role) -> CheckedSet:
         checked = self._checked(visitor, files, role)
-        photos = " ".join(verdict.sentence for verdict in checked.verdicts)
-        _require(checked.usable, f"The photos of the {role} cannot be used. {checked.problem} {photos}".strip())
+        if not checked.usable:
+            whose = Message("The photos {whose} cannot be used.", whose=Message(f"of the {role}"))
+            verdicts = (verdict.sentence for verdict in checked.verdicts)
+            raise ValueError(joined(" ", whose, checked.problem, *verdicts))
         return checked
 
     def _job(self, job_id: str) -> Job:

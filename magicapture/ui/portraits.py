@@ -9,11 +9,13 @@ import gradio as gr
 from magicapture.adapter import AdapterError
 from magicapture.config import GenerateConfig
 from magicapture.gpu import LINE, drawing_seconds, generate_portraits, refusal
+from magicapture.messages import Message, joined
+from magicapture.portrait import Portrait
 from magicapture.turns import Turn
 from magicapture.ui import wall
 from magicapture.ui.language import complaint
 from magicapture.ui.session import House, Session, require_visitor
-from magicapture.ui.words import duration, note, section
+from magicapture.ui.words import duration, note, preset_name, section
 from magicapture.workspace import Workspace
 
 NO_ADAPTER = "There is no adapter yet: add photos in the tab References, then train one in the tab Train."
@@ -115,7 +117,9 @@ def describe(visitor: Workspace | None, adapter_id: str) -> str:
         info = visitor.load_adapter(adapter_id).info
     except (AdapterError, AttributeError):
         return note(NO_ADAPTER, "warn")
-    return note(f"In use: {info['title']} ({info['preset']}, {info['steps']} steps, base {info['base']}).", "good")
+    used = "In use: {title} ({preset}, {n} steps, base {base})."
+    facts = {"preset": preset_name(info["preset"]), "n": info["steps"], "base": info["base"]}
+    return note(Message(used, title=info["title"], **facts), "good")
 
 
 def require_adapter(adapter_id: str) -> None:
@@ -145,14 +149,19 @@ def draw_portraits(
         raise complaint(str(error), "No portraits") from error
     paths = [visitor.add_portrait(portrait, label) for portrait in portraits]
     house.records.log("portraits_drawn", len(portraits))
-    upscaler = portraits[0].settings.get("upscaler")
-    count, size = len(portraits), portraits[0].image.size
-    how = f", enlarged by {upscaler}." if upscaler else "."
-    drawn = f"{count} portrait{'s' if count > 1 else ''} of {size[0]} × {size[1]} pixels{how}"
-    yield section("", f"{drawn} Seed and settings are kept in each PNG.")
+    yield section("", joined(" ", _drawn(portraits), "Seed and settings are kept in each PNG."))
     return paths
 
 
-def _waiting(turn: Turn) -> str:
-    people = "One is" if turn.ahead == 1 else f"{turn.ahead} are"
-    return f"{people} before you; your turn comes in about {duration(turn.expected_wait)}."
+def _waiting(turn: Turn) -> Message:
+    waiting = "One is before you; your turn comes in about {time}."
+    if turn.ahead != 1:
+        waiting = "{n} are before you; your turn comes in about {time}."
+    return Message(waiting, n=turn.ahead, time=duration(turn.expected_wait))
+
+
+def _drawn(portraits: list[Portrait]) -> Message:
+    upscaler, (width, height) = portraits[0].settings.get("upscaler"), portraits[0].image.size
+    drawn = "{n} portraits of {w} × {h} pixels" if len(portraits) > 1 else "{n} portrait of {w} × {h} pixels"
+    enlarged = ", enlarged by {upscaler}." if upscaler else "."
+    return Message(drawn + enlarged, n=len(portraits), w=width, h=height, upscaler=upscaler)

@@ -8,6 +8,7 @@ import gradio as gr
 
 from magicapture.bases import BaseUnavailableError, load_base
 from magicapture.faces import load_engine
+from magicapture.messages import Message
 from magicapture.references import CheckedSet, Role, check_photos
 from magicapture.ui import consent
 from magicapture.ui.examples import examples
@@ -99,7 +100,8 @@ def _build_examples() -> list[tuple[gr.Button, dict[Role, list[Path]]]]:
         buttons = [(gr.Button("Load the examples", size="sm", elem_id="load-examples", min_width=120), first)]
         for role, found in sets.items():
             for name, pictures in found.items() if len(found) > 1 else ():
-                buttons.append((gr.Button(f"{role.capitalize()}: {name}", size="sm", min_width=120), {role: pictures}))
+                title = Message(f"{role.capitalize()}: {{name}}", name=Message(name))
+                buttons.append((gr.Button(title, size="sm", min_width=120), {role: pictures}))
     return buttons
 
 

@@ -18,7 +18,7 @@ from magicapture.ui.language import complaint, say
 from magicapture.ui.live import loss_plot, previews, progress_bar, summary
 from magicapture.ui.readiness import readiness, what_is_missing
 from magicapture.ui.session import House, Session, require_visitor
-from magicapture.ui.words import note, section
+from magicapture.ui.words import note, preset_name, section
 from magicapture.workspace import Workspace
 
 PURPOSES = {
@@ -185,7 +185,7 @@ def start(
         raise complaint(missing, "Not yet")
     settings = house.settings
     limit = settings.slice_seconds if profile is None else settings.slice_seconds_signed_in
-    title = f"{say(preset).capitalize()}, {datetime.now().astimezone():%Y-%m-%d %H:%M}"
+    title = f"{say(preset_name(preset)).capitalize()}, {datetime.now().astimezone():%Y-%m-%d %H:%M}"
     config = _config(preset, seed, steps, off)
     plan = Plan(base, person.references, style.references, config, title, limit if ZERO_GPU else float("inf"))
     try:

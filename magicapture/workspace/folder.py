@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Self
 
+from magicapture.messages import Message
 from magicapture.settings import settings
 
 TEMPORARY = ".tmp-"
@@ -113,7 +114,7 @@ class VisitorFolder:
         """Refuse, with one sentence for both, what is not there and what is another visitor's."""
         elsewhere = not path.is_relative_to(self.folder.parents[1])
         if not ((elsewhere or self._is_upload(path) or path.is_relative_to(self.folder)) and path.is_file()):
-            raise WorkspaceError(f"{path.name} is not there any more. Upload it again.")
+            raise WorkspaceError(Message("{name} is not there any more. Upload it again.", name=path.name))
 
     def _is_upload(self, path: Path) -> bool:
         """Tell Gradio's uploads, ``served/<hash of the content>/<name>``, from visitors' files, which lie deeper."""

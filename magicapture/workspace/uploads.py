@@ -11,6 +11,7 @@ from PIL import Image
 
 from magicapture.adapter import INFO_FILE, LORA_FILE, ROWS_FILE, TARGETS_FILE, Adapter, AdapterError
 from magicapture.bases import SPECS, resolve_base
+from magicapture.messages import Message
 from magicapture.photos import read_photo
 
 MAX_PHOTO_BYTES = 30 * 2**20
@@ -61,7 +62,8 @@ def unpack_adapter(package: Path, folder: Path) -> Adapter:
             _check_entries(package.name, archive.infolist())
             archive.extractall(folder)
     except (BadZipFile, zlib.error, EOFError, ValueError) as error:
-        raise AdapterError(f"{package.name} is not a zip file that can be read: download or pack it again.") from error
+        unreadable = "{name} is not a zip file that can be read: download or pack it again."
+        raise AdapterError(Message(unreadable, name=package.name)) from error
     return read_foreign(folder)
 
 
@@ -70,11 +72,14 @@ def read_foreign(folder: Path) -> Adapter:
     try:
         adapter = Adapter.load(folder)
     except RecursionError as error:
-        raise AdapterError(f"The adapter in {folder.name} is damaged: {INFO_FILE} cannot be read.") from error
+        damaged = "The adapter in {name} is damaged: {file} cannot be read."
+        raise AdapterError(Message(damaged, name=folder.name, file=INFO_FILE)) from error
     if wrong := _wrong_facts(adapter.info):
-        raise AdapterError(f"The adapter in {folder.name} does not say what it is: look at {', '.join(wrong)}.")
+        unsaid = "The adapter in {name} does not say what it is: look at {facts}."
+        raise AdapterError(Message(unsaid, name=folder.name, facts=", ".join(wrong)))
     if adapter.info["base"] not in {*SPECS, resolve_base().name}:  # it may name any folder, or any model on the Hub
-        raise AdapterError(f"The adapter was trained on the base {adapter.info['base']}, which is not in use here.")
+        unknown = "The adapter was trained on the base {base}, which is not in use here."
+        raise AdapterError(Message(unknown, base=adapter.info["base"]))
     return adapter
 
 
@@ -89,15 +94,19 @@ def write_zip(files: Sequence[Path], target: Path) -> Path:
 def _check_entries(name: str, entries: list[ZipInfo]) -> None:
     for entry in entries:
         if entry.filename not in ADAPTER_FILES:
-            hint = f"an adapter's zip holds only {', '.join(ADAPTER_FILES)}, without a folder around them."
-            raise AdapterError(f"{name} holds {entry.filename[:MAX_LINE]!r}; {hint}")
+            hint = "{name} holds {entry}; an adapter's zip holds only {files}, without a folder around them."
+            held = repr(entry.filename[:MAX_LINE])
+            raise AdapterError(Message(hint, name=name, entry=held, files=", ".join(ADAPTER_FILES)))
         if entry.flag_bits & 1 or entry.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
-            raise AdapterError(f"{name} is encrypted or packed in an unusual way: pack it as an ordinary zip.")
+            unusual = "{name} is encrypted or packed in an unusual way: pack it as an ordinary zip."
+            raise AdapterError(Message(unusual, name=name))
         if not entry.filename.endswith(".safetensors") and entry.file_size > MAX_TEXT_BYTES:
-            raise AdapterError(f"{entry.filename} in {name} is too large: at most 1 MB is read.")
+            large = "{entry} in {name} is too large: at most 1 MB is read."
+            raise AdapterError(Message(large, entry=entry.filename, name=name))
     # zipfile never unpacks more of an entry than the size it declares
     if sum(entry.file_size for entry in entries) > MAX_ADAPTER_BYTES or len(entries) > len(ADAPTER_FILES):
-        raise AdapterError(f"{name} is too large: at most 1 GB is unpacked, and each file once.")
+        large = "{name} is too large: at most 1 GB is unpacked, and each file once."
+        raise AdapterError(Message(large, name=name))
 
 
 def _wrong_facts(info: dict) -> list[str]:
