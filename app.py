@@ -1,31 +1,35 @@
 """The Space's entry: load the models, build the page, serve it."""
+# ruff: noqa: E402  what stands before the imports sets what they read
 
 import os
+import tempfile
 
 from magicapture.offline import go_offline
-from magicapture.settings import settings
+from magicapture.settings import TEMPORARY_FILES, make_root, settings
 
 if settings().private:
     go_offline()
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported, as is the next
+make_root(settings().root)
+tempfile.tempdir = str(settings().root / TEMPORARY_FILES)
 os.environ["GRADIO_TEMP_DIR"] = str(settings().served)  # so that what visitors have lies in one place, without copies
 
 import spaces  # noqa: F401  ZeroGPU needs it imported before torch
-from starlette.middleware import Middleware
 
 from magicapture.bases import load_base
 from magicapture.faces import load_engine
+from magicapture.gate import guard_uploads, layers
+from magicapture.gate.sign_in import checks_password
 from magicapture.jobs import Jobs
 from magicapture.records import Records
 from magicapture.ui.examples import EXAMPLES
-from magicapture.ui.gate import Gate, guard_uploads
 from magicapture.ui.language import hand_to_browser
 from magicapture.ui.page import build_page
 from magicapture.ui.session import House
 from magicapture.ui.theme import CSS, THEME
 from magicapture.workspace import keep_sweeping
 
-MAX_FILE_SIZE = "200mb"  # of an uploaded adapter; photos have a bound of their own
+MAX_FILE_SIZE = "300mb"  # of an uploaded adapter; photos have a bound of their own
 
 
 def main() -> None:
@@ -42,9 +46,9 @@ def main() -> None:
         css=CSS,
         i18n=hand_to_browser(page),
         allowed_paths=[str(EXAMPLES)],
-        auth=list(settings().users.items()) or None,
+        auth=checks_password(settings().users) if settings().users else None,
         max_file_size=MAX_FILE_SIZE,
-        app_kwargs={"middleware": [Middleware(Gate, private=settings().private)]},
+        app_kwargs={"middleware": layers(settings())},
         enable_monitoring=False,  # it would show everyone's requests
         mcp_server=not settings().users,  # its tools would be open to those who are not signed in
         footer_links=[],

@@ -121,7 +121,7 @@ def pull(repo_id: str, base: Base | None, into: Path, oauth_token: str | None = 
 
 def _token(oauth_token: str | None) -> tuple[str | Literal[False], Source]:
     """Give the token to use and where it comes from; False keeps huggingface_hub from looking for the host's own."""
-    if oauth_token or os.environ.get("SPACE_ID"):  # a Space's token is its owner's, not the visitor's
+    if oauth_token or not settings().lends_host_token:  # what lies there is the owner's, not the visitor's
         return oauth_token or False, "sign-in"
     return get_token() or False, "environment" if os.environ.get("HF_TOKEN") else "this computer"
 

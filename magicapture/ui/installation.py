@@ -34,7 +34,7 @@ def _lacks(base: Base, settings: Settings) -> list[str]:
     elif base.spec is MINI and resolve_base() is not MINI:
         missing = "Missing: {base}, so the embedded demo model draws, 128 px."
         lacks.append(Message(missing, base=Message(resolve_base().title)))
-    if not settings.private and not _can_sign_in():
+    if not settings.private and not (offers_sign_in() or (settings.lends_host_token and get_token())):
         how = "hf_oauth in the Space's settings" if os.environ.get("SPACE_ID") else "a token (hf auth login)"
         missing = "Missing: a Hub account ({setting}), so adapters can be downloaded as a zip, not pushed."
         lacks.append(Message(missing, setting=Message(how)))
@@ -48,8 +48,3 @@ def offers_sign_in() -> bool:
 
 def _has_gpu(base: Base) -> bool:
     return base.device.type == "cuda"
-
-
-def _can_sign_in() -> bool:
-    """Tell whether a push could find an account: a Space's own token is not its visitors'."""
-    return offers_sign_in() or bool(not os.environ.get("SPACE_ID") and get_token())

@@ -87,6 +87,6 @@ def hand_to_browser(page: gr.Blocks) -> gr.I18n:
             if isinstance(text := getattr(part, name, None), str) and text:
                 texts.add(text)
                 setattr(part, name, str(marked(text)))
-    keys = {text: text for text in texts} | GAPS
+    keys = {text[:]: text for text in texts} | GAPS  # a part of a message is a plain text, as JSON wants its keys
     told = {language: {key: translate(text, language) for key, text in keys.items()} for language in CATALOGUES}
     return gr.I18n(en=GAPS, **told)

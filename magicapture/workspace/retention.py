@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from magicapture.records import Records
-from magicapture.settings import Settings
+from magicapture.settings import TEMPORARY_FILES, Settings
 from magicapture.workspace.folder import TEMPORARY, is_visitors, remove, served_folder
 
-SHORT = {"unfinished": f"**/{TEMPORARY}*", "photos": "photos/*/*", "plans": "jobs/*/*.pt"}
+SHORT = {"unfinished": f"**/{TEMPORARY}*", "photos": "photos/*/*", "plans": "jobs/*/*.p*t"}
 LONG = {"portraits": "portraits/*/*", "downloads": "portraits/*.zip", "adapters": "adapters/*", "jobs": "jobs/*"}
 """Where the things of each kind lie in a visitor's folder, by the clock that they follow."""
 SWEEP_SECONDS = 300
@@ -28,7 +28,8 @@ def sweep(root: Path, photo_hours: float, result_hours: float, now: float | None
     now = time.time() if now is None else now
     photos_before, results_before = now - photo_hours * 3600, now - result_hours * 3600
     swept: Counter[str] = Counter()
-    served = served_folder(root)
+    served, temporary = served_folder(root), root / TEMPORARY_FILES
+    swept["unfinished"] += _remove_old(sorted(temporary.iterdir()) if temporary.is_dir() else [], photos_before)
     for folder in sorted(served.iterdir()) if served.is_dir() else []:
         with suppress(FileNotFoundError):  # its visitor deletes everything at this moment
             if folder.is_dir() and is_visitors(folder):
