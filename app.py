@@ -3,6 +3,7 @@
 
 import os
 import tempfile
+from dataclasses import replace
 
 from magicapture.offline import go_offline
 from magicapture.settings import TEMPORARY_FILES, make_root, settings
@@ -17,11 +18,14 @@ os.environ["GRADIO_TEMP_DIR"] = str(settings().served)  # so that what visitors 
 import spaces  # noqa: F401  ZeroGPU needs it imported before torch
 
 from magicapture.bases import load_base
+from magicapture.drawings import Drawings
 from magicapture.faces import load_engine
 from magicapture.gate import guard_uploads, layers
+from magicapture.gate.queue import THREADS, bound_queue
 from magicapture.gate.sign_in import checks_password
-from magicapture.jobs import Jobs
+from magicapture.jobs import TRAININGS, Jobs
 from magicapture.records import Records
+from magicapture.turns import Limits
 from magicapture.ui.examples import EXAMPLES
 from magicapture.ui.language import hand_to_browser
 from magicapture.ui.page import build_page
@@ -35,13 +39,17 @@ MAX_FILE_SIZE = "300mb"  # of an uploaded adapter; photos have a bound of their 
 def main() -> None:
     """Serve the page; ``GRADIO_SERVER_NAME`` and ``GRADIO_SERVER_PORT`` say where."""
     records = Records(settings().database_url)
-    jobs = Jobs(records, settings().jobs_per_visitor)
+    per_visitor, per_address = settings().jobs_per_visitor, settings().jobs_per_address
+    jobs = Jobs(records, replace(TRAININGS, per_visitor=per_visitor, per_address=per_address))
+    drawings = Drawings(records, Limits(per_visitor=3, per_address=settings().drawings_per_address, in_all=48))
     keep_sweeping(settings(), records)
-    house = House(load_base(), load_engine(), settings(), records, jobs)
+    house = House(load_base(), load_engine(), settings(), records, jobs, drawings)
     jobs.recover()
     guard_uploads()
     page = build_page(house)
-    page.queue(max_size=40).launch(
+    page.queue(api_open=False)
+    bound_queue(page)
+    page.launch(
         theme=THEME,
         css=CSS,
         i18n=hand_to_browser(page),
@@ -54,6 +62,7 @@ def main() -> None:
         footer_links=[],
         run_history=False,  # it would keep photos of faces in the browser
         ssr_mode=False,
+        max_threads=THREADS,
         share=False,
     )
 

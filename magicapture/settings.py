@@ -29,6 +29,8 @@ class Settings:
     photo_hours: float  # MAGICAPTURE_PHOTO_HOURS: photos that no training has used up
     result_hours: float  # MAGICAPTURE_RESULT_HOURS: adapters and portraits
     jobs_per_visitor: int  # MAGICAPTURE_JOBS_PER_VISITOR: waiting or running at a time
+    jobs_per_address: int  # MAGICAPTURE_JOBS_PER_ADDRESS: the same, of all visitors at one address
+    drawings_per_address: int  # MAGICAPTURE_DRAWINGS_PER_ADDRESS: requests for portraits that wait or run there
     min_likeness: float | None  # MAGICAPTURE_MIN_LIKENESS: portraits below it cannot be kept
     slice_seconds: float  # MAGICAPTURE_SLICE_SECONDS: longest declared GPU time at once, on ZeroGPU, signed out
     slice_seconds_signed_in: float  # MAGICAPTURE_SLICE_SECONDS_SIGNED_IN: the same for visitors with an account
@@ -55,6 +57,8 @@ class Settings:
             photo_hours=_number("PHOTO_HOURS", 1),
             result_hours=_number("RESULT_HOURS", 24),
             jobs_per_visitor=int(_number("JOBS_PER_VISITOR", 1)),
+            jobs_per_address=int(_number("JOBS_PER_ADDRESS", 3)),
+            drawings_per_address=int(_number("DRAWINGS_PER_ADDRESS", 24)),
             min_likeness=_number("MIN_LIKENESS", None),
             slice_seconds=_number("SLICE_SECONDS", 80),
             slice_seconds_signed_in=_number("SLICE_SECONDS_SIGNED_IN", 200),

@@ -38,7 +38,7 @@ from magicapture.ui.session import House
 
 PACKAGE = Path(__file__).parents[1] / "magicapture"
 SPEAKING = (
-    *("adapter", "bases", "gpu", "hub", "jobs", "photos", "quality", "references"),
+    *("adapter", "bases", "drawings", "gpu", "hub", "jobs", "photos", "quality", "references", "turns"),
     *("workspace.folder", "workspace.shelf", "workspace.uploads", "workspace.visitor"),
     *("ui.adapters", "ui.consent", "ui.installation", "ui.live", "ui.page", "ui.portraits", "ui.readiness"),
     *("ui.references", "ui.session", "ui.train", "ui.wall", "ui.words"),
@@ -142,7 +142,7 @@ def test_every_component_of_the_page_is_translated_in_the_browser(
 ) -> None:
     monkeypatch.setattr("magicapture.ui.examples.EXAMPLES", examples)
     settings, records = Settings.from_environment(), Records(f"sqlite:///{tmp_path / 'records.sqlite'}")
-    page = build_page(House(tiny.base(sample_size=16), builtin, settings, records, Jobs(records)))
+    page = build_page(House(tiny.base(sample_size=16), builtin, settings, records, Jobs(records), None))
     shown = [part for part in page.config["components"] if part["type"] not in ("api", "state", "timer")]
     texts = {text for part in shown for text in visible_texts(part["type"], part["props"])}
     assert len(texts) > 60

@@ -12,6 +12,7 @@ import gradio as gr
 
 from magicapture import hub
 from magicapture.adapter import AdapterError
+from magicapture.gate.queue import BOUNDED
 from magicapture.hub import HubError
 from magicapture.jobs import delete_everything
 from magicapture.messages import Message, joined
@@ -75,7 +76,8 @@ def build(
     shelf.rename.click(rename, [session.visitor, shelf.chosen, shelf.title], shelf.said, **queued).success(**listing)
     choice = [session.visitor, shelf.chosen, session.adapter]
     shelf.delete.click(partial(delete, house), choice, [shelf.said, session.adapter], **queued).success(**listing)
-    upload.upload(take_in, [session.visitor, upload], [shelf.chosen, shelf.said], **queued).success(**listing)
+    taking = queued | {"concurrency_id": f"{BOUNDED}adapter", "concurrency_limit": 2}
+    upload.upload(take_in, [session.visitor, upload], [shelf.chosen, shelf.said], **taking).success(**listing)
 
 
 def _build_shelf() -> Shelf:
@@ -95,7 +97,8 @@ def _build_shelf() -> Shelf:
 
 def _build_hub(house: House, session: Session, shelf: Shelf, wall: gr.State) -> gr.events.Dependency:
     """Offer what needs the Hugging Face Hub; gives the event after which there may be another adapter."""
-    queued = {"concurrency_limit": 4, "api_visibility": "private", "show_progress_on": shelf.said}
+    queued = {"api_visibility": "private", "show_progress_on": shelf.said}
+    queued |= {"concurrency_id": f"{BOUNDED}hub", "concurrency_limit": 4}
     gr.HTML(section("Hugging Face Hub", CARE))
     if offers_sign_in():  # elsewhere the button would keep the app from starting
         gr.LoginButton("Sign in with Hugging Face")
@@ -128,7 +131,8 @@ def _build_farewell(house: House, session: Session) -> None:
     hidden = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
     ask.click(lambda: gr.Row(visible=True), outputs=sure, **hidden)
     back.click(lambda: gr.Row(visible=False), outputs=sure, **hidden)
-    gone = really.click(partial(leave, house), session.visitor, session.key, api_visibility="private")
+    leaving = {"concurrency_limit": None, "api_visibility": "private"}
+    gone = really.click(partial(leave, house), session.visitor, session.key, **leaving)
     gone.success(js="() => location.reload()", fn=None)
 
 
@@ -256,7 +260,7 @@ def push(
 
 def leave(house: House, visitor: Workspace | None) -> str:
     """Delete all that the visitor has here; gives the key of a stranger."""
-    delete_everything(house.jobs, require_visitor(visitor))
+    delete_everything(house.jobs, house.drawings, require_visitor(visitor))
     return ""
 
 

@@ -3,7 +3,7 @@
 Gradio makes the docstrings the public description of the endpoints; it reads one line per argument.
 """
 
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from gradio_client import handle_file
 
 from magicapture import references, scoring
 from magicapture.config import PRESETS, GenerateConfig
+from magicapture.gate.queue import BOUNDED
 from magicapture.jobs import Job, delete_everything
 from magicapture.messages import Message, joined
 from magicapture.photos import PhotoError, read_photo
@@ -28,9 +29,6 @@ from magicapture.workspace import Workspace, new_key
 
 NO_CONSENT = "Nothing is done without consent: pass consent=True if everyone in the photos agreed to it, or it is you."
 NO_JOB = "There is no such training: the id is wrong, or it was deleted, or its time was up."
-DRAWINGS_AT_ONCE = 4
-"""Each keeps a thread while it stands in the line for the accelerator; more of them wait in Gradio's queue."""
-
 Preset = Literal["quick", "balanced", "paper"]
 
 
@@ -38,9 +36,9 @@ def connect(house: House) -> None:
     """Add the endpoints; call it while the page is being built."""
     api = Api(house)
     for endpoint in (api.check_photos, api.train, api.score):
-        gr.api(endpoint, concurrency_id="check", concurrency_limit=2)
-    gr.api(api.generate, concurrency_limit=DRAWINGS_AT_ONCE)
-    for endpoint in (api.job_status, api.stop_job, api.delete_everything):
+        gr.api(endpoint, concurrency_id=f"{BOUNDED}check", concurrency_limit=2)
+    gr.api(api.generate, concurrency_id=f"{BOUNDED}draw", concurrency_limit=portraits.DRAWINGS_AT_ONCE)
+    for endpoint in (api.job_status, api.stop_job, api.stop_drawing, api.delete_everything):
         gr.api(endpoint, concurrency_limit=None)
 
 
@@ -100,7 +98,7 @@ class Api:
             try:
                 sets = [self._usable(visitor, of_person, "person"), self._usable(visitor, of_style, "style")]
                 base = self.house.base.spec.name
-                job = train.start(self.house, visitor, *sets, base, preset, seed, steps, [], profile)
+                job = train.start(self.house, visitor, *sets, base, preset, seed, steps, [], request, profile)
             except BaseException:
                 visitor.forget_photos()
                 raise
@@ -134,7 +132,7 @@ class Api:
             self.house.jobs.stop(found)
             return self._status(found)
 
-    def generate(
+    async def generate(
         self,
         key: str,
         adapter: str,
@@ -168,9 +166,21 @@ class Api:
             _require(len(prompt) <= longest, Message("prompt may have at most {n} characters.", n=longest))
             config = GenerateConfig(count=count, prompt=prompt, dial=dial, seed=seed, upscale=upscale)
             visitor = workspace_of(key, request)
-            drawn = _outcome(portraits.draw_portraits(self.house, visitor, adapter, config, label))
-        facts = [{"name": path.name, **answers.of_picture(path, "seed")} for path in drawn]
-        return [handle_file(path) for path in drawn], facts
+            drawing = portraits.start_drawing(self.house, visitor, adapter, config, label, request)
+            async for _ in portraits.watch(drawing):
+                pass
+        facts = [{"name": path.name, **answers.of_picture(path, "seed")} for path in drawing.paths]
+        return [handle_file(path) for path in drawing.paths], facts
+
+    def stop_drawing(self, key: str, request: gr.Request) -> str:
+        """Let the portraits that a visitor waits for be drawn no more; those that are drawn already stay.
+
+        Args:
+            key: the secret that train gave
+        """
+        with _plainly():
+            portraits.stop_drawing(self.house, workspace_of(key, request))
+        return "Stopped."
 
     def score(self, images: Files, person: Files, style: Files | None = None, consent: bool = False) -> dict:
         """Score pictures: how much they are like a person and, if asked, how near to a look. Nothing is kept.
@@ -205,7 +215,7 @@ class Api:
             key: the secret that train gave
         """
         with _plainly():
-            delete_everything(self.house.jobs, workspace_of(key, request))
+            delete_everything(self.house.jobs, self.house.drawings, workspace_of(key, request))
         return "All of it is deleted."
 
     def _checked(self, visitor: Workspace, files: list[Path], role: Role) -> CheckedSet:
@@ -244,11 +254,3 @@ def _require(condition: object, otherwise: str) -> None:
     if not condition:
         raise ValueError(otherwise)
 
-
-def _outcome(steps: Generator[object, None, list[Path]]) -> list[Path]:
-    """Go through all steps; gives what the generator returns."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value

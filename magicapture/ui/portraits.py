@@ -1,17 +1,20 @@
 """The tab Portraits: what to draw with an adapter, and the drawing of it; the portraits themselves hang in ``wall``."""
 
-from collections.abc import Generator, Iterator
+import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, fields
-from pathlib import Path
+from functools import partial
 
 import gradio as gr
 
 from magicapture.adapter import AdapterError
 from magicapture.config import GenerateConfig
-from magicapture.gpu import LINE, drawing_seconds, generate_portraits, refusal
+from magicapture.drawings import Drawing
+from magicapture.gate.answer import address_of
+from magicapture.gate.queue import BOUNDED
 from magicapture.messages import Message, joined
 from magicapture.portrait import Portrait
-from magicapture.turns import Turn
+from magicapture.turns import BusyError, Turn
 from magicapture.ui import wall
 from magicapture.ui.language import complaint
 from magicapture.ui.session import House, Session, require_visitor
@@ -22,8 +25,10 @@ NO_ADAPTER = "There is no adapter yet: add photos in the tab References, then tr
 CHIPS = ("with glasses", "with a beard", "with a mustache", "with a hat", "light background", "dark background")
 """Words that every base knows, the embedded one included."""
 MAX_COUNT, MAX_SEED, MAX_WORDS = 12, 2**31, 200
-ASK_SECONDS = 1.0
-"""How often a waiting visitor is told where they stand."""
+ASK_SECONDS, ASKS = 1.0, 10
+"""How often a waiting visitor is told where they stand, and how often it is looked in between whether it has ended."""
+DRAWINGS_AT_ONCE = 60
+"""More than may wait or run: what is too much is refused with a reason, not kept waiting."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +68,7 @@ def build(house: House, session: Session, entered: gr.events.Dependency) -> gr.S
         with gr.Column(min_width=300, scale=2):
             studio = _build_controls()
             draw = gr.Button("Draw portraits", variant="primary", elem_id="draw")
+            stop = gr.Button("Stop drawing", size="sm", elem_id="stop-drawing")
         with gr.Column(min_width=300, scale=3):
             pictures = wall.build(house)
     controls = {getattr(studio, field.name) for field in fields(studio)}
@@ -70,18 +76,23 @@ def build(house: House, session: Session, entered: gr.events.Dependency) -> gr.S
     queued = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
     checked = draw.click(require_adapter, session.adapter, **queued)
 
-    def draw_with(values: dict) -> Iterator[str]:
+    async def draw_with(values: dict, request: gr.Request) -> AsyncIterator[str]:
         config, label = studio.config(values), values[studio.label]
-        yield from draw_portraits(house, values[session.visitor], values[session.adapter], config, label)
+        drawing = start_drawing(house, values[session.visitor], values[session.adapter], config, label, request)
+        async for turn in watch(drawing):
+            yield section("", _waiting(turn) if turn and not turn.started else "Drawing …")
+        yield section("", joined(" ", _drawn(drawing.portraits), "Seed and settings are kept in each PNG."))
 
     drawn = checked.success(
         draw_with,
         inputs={session.visitor, session.adapter, *controls},
         outputs=pictures.said,
-        concurrency_limit=None,
+        concurrency_id=f"{BOUNDED}draw",
+        concurrency_limit=DRAWINGS_AT_ONCE,
         show_progress_on=pictures.gallery,
         api_visibility="private",
     )
+    stop.click(partial(stop_drawing, house), session.visitor, **hidden)
     wall.connect(pictures, house, session, [entered, drawn])
     session.adapter.change(describe, [session.visitor, session.adapter], status, **hidden)
     return pictures.listed
@@ -128,29 +139,36 @@ def require_adapter(adapter_id: str) -> None:
         raise complaint(NO_ADAPTER, "Not yet")
 
 
-def draw_portraits(
-    house: House, visitor: Workspace | None, adapter_id: str, config: GenerateConfig, label: bool
-) -> Generator[str, None, list[Path]]:
-    """Draw portraits into the visitor's folder; says where they stand while they wait, and returns the files.
-
-    Raises ``gr.Error``.
-    """
+def start_drawing(
+    house: House, visitor: Workspace | None, adapter_id: str, config: GenerateConfig, label: bool, request: gr.Request
+) -> Drawing:
+    """Start to draw portraits into the visitor's folder. Raises ``gr.Error``."""
     visitor = require_visitor(visitor)
     try:
-        adapter = visitor.load_adapter(adapter_id)
-        with LINE.join(drawing_seconds(adapter.info["base"], config)) as turn:
-            while not turn.wait(ASK_SECONDS):
-                yield section("", _waiting(turn))
-            yield section("", "Drawing …")
-            portraits = generate_portraits(adapter, config)
-    except gr.Error as error:
-        raise complaint(refusal(error), "No portraits") from error
-    except AdapterError as error:
+        return house.drawings.start(
+            visitor, adapter_id, config, label=label, address=address_of(request.request.scope)
+        )
+    except (AdapterError, BusyError) as error:
         raise complaint(str(error), "No portraits") from error
-    paths = [visitor.add_portrait(portrait, label) for portrait in portraits]
-    house.records.log("portraits_drawn", len(portraits))
-    yield section("", joined(" ", _drawn(portraits), "Seed and settings are kept in each PNG."))
-    return paths
+
+
+async def watch(drawing: Drawing) -> AsyncIterator[Turn | None]:
+    """Tell now and then where a drawing stands until it has ended. Raises ``gr.Error`` when it drew nothing.
+
+    It holds no thread while it waits, for many may wait at once.
+    """
+    while not drawing.ended.is_set():
+        yield drawing.turn
+        for _ in range(ASKS):
+            if not drawing.ended.is_set():
+                await asyncio.sleep(ASK_SECONDS / ASKS)
+    if drawing.error or not drawing.paths:
+        raise complaint(drawing.error or "The drawing was stopped.", "No portraits")
+
+
+def stop_drawing(house: House, visitor: Workspace | None) -> None:
+    """Let the visitor's drawings end without a result."""
+    house.drawings.stop(require_visitor(visitor).name)
 
 
 def _waiting(turn: Turn) -> Message:

@@ -8,6 +8,7 @@ import gradio as gr
 
 from magicapture.bases import BaseUnavailableError, load_base
 from magicapture.faces import load_engine
+from magicapture.gate.queue import BOUNDED
 from magicapture.messages import Message
 from magicapture.references import CheckedSet, Role, check_photos
 from magicapture.ui import consent
@@ -111,7 +112,9 @@ def connect(tab: References, house: House, session: Session, base: gr.Dropdown, 
     photos = [part.photos for part in tab.parts]
     tab.agreed.input(partial(agree, house), [tab.agreed, session.visitor], [tab.below, *photos], queue=False, **hidden)
     shown = [piece for part in tab.parts for piece in (part.photos, getattr(session, part.role), part.verdicts)]
-    entered.then(partial(return_to, house), [session.visitor, base], [*shown, tab.below, tab.agreed], **hidden)
+    # It may check photos anew, so few at once, but nobody who enters is refused.
+    entering = hidden | {"concurrency_limit": 4}
+    entered.then(partial(return_to, house), [session.visitor, base], [*shown, tab.below, tab.agreed], **entering)
     for part in tab.parts:
         changes = [part.photos.upload, part.photos.change, part.photos.delete, base.change]
         gr.on(changes, **_checking(part, session, base))
@@ -134,7 +137,8 @@ def _checking(part: RolePart, session: Session, base: gr.Dropdown) -> dict:
         "trigger_mode": "always_last",
         "show_progress": "minimal",
         "show_progress_on": part.verdicts,
-        "concurrency_id": f"check-{part.role}",  # a gallery tells of one change twice: the second has to find the first
+        # A gallery tells of one change twice: the second has to find the first.
+        "concurrency_id": f"{BOUNDED}check-{part.role}",
         "concurrency_limit": 1,
         "api_visibility": "private",
     }

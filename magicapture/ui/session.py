@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import gradio as gr
 
 from magicapture.bases import Base
+from magicapture.drawings import Drawings
 from magicapture.faces import FaceEngine
 from magicapture.jobs import Jobs
 from magicapture.records import Records
@@ -26,6 +27,7 @@ class House:
     settings: Settings
     records: Records
     jobs: Jobs
+    drawings: Drawings
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,17 @@ import gradio as gr
 from magicapture.adapter import AdapterError
 from magicapture.bases import SPECS, BaseUnavailableError, load_base
 from magicapture.config import PRESETS, TERMS, TrainConfig
+from magicapture.gate.answer import address_of
 from magicapture.gpu import ZERO_GPU
 from magicapture.jobs import Job, JobError, Plan
 from magicapture.references import CheckedSet
+from magicapture.turns import BusyError
 from magicapture.ui.language import complaint, say
 from magicapture.ui.live import loss_plot, previews, progress_bar, summary
 from magicapture.ui.readiness import readiness, what_is_missing
 from magicapture.ui.session import House, Session, require_visitor
 from magicapture.ui.words import note, preset_name, section
-from magicapture.workspace import Workspace
+from magicapture.workspace import Workspace, WorkspaceError
 
 PURPOSES = {
     "quick": "Quick: a first result in minutes. Start here.",
@@ -175,6 +177,7 @@ def start(
     seed: int,
     steps: int,
     off: list[str],
+    request: gr.Request,
     profile: gr.OAuthProfile | None = None,
 ) -> str:
     """Check everything before any compute is spent and start a job; gives its id.
@@ -190,8 +193,8 @@ def start(
     plan = Plan(base, person.references, style.references, config, title, limit if ZERO_GPU else float("inf"))
     try:
         load_base(base)
-        return house.jobs.start(require_visitor(visitor), plan).id
-    except (BaseUnavailableError, JobError) as error:
+        return house.jobs.start(require_visitor(visitor), plan, address_of(request.request.scope)).id
+    except (BaseUnavailableError, BusyError, JobError, WorkspaceError) as error:
         raise complaint(str(error), "Not yet") from error
 
 
@@ -212,7 +215,7 @@ def resume(house: House, job_id: str) -> None:
     """Go on with a training that was broken off. Raises ``gr.Error``."""
     try:
         house.jobs.resume(house.jobs.get(job_id))
-    except JobError as error:
+    except (BusyError, JobError) as error:
         raise complaint(str(error), "Not possible") from error
 
 

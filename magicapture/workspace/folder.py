@@ -3,9 +3,11 @@
 import os
 import re
 import secrets
+import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -57,11 +59,26 @@ def same_age(folder: Path) -> Iterator[None]:
     os.utime(folder, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
+_LEFT: Counter[str] = Counter()
+"""How often each visitor deleted everything; what was started before finds no folder again."""
+_CHANGING = threading.RLock()
+"""Held while a visitor's folder is made or taken away."""
+
+
 @dataclass(frozen=True)
 class VisitorFolder:
-    """A visitor's ``folder``, below the served one of ``settings``. It is made when something is first put into it."""
+    """A visitor's ``folder``, below the served one of ``settings``. It is made when something is first put into it.
+
+    ``visit``: how often the visitor had deleted everything when this was made; once they do it again, nothing more can
+    be put into the folder through this.
+    """
 
     folder: Path
+    visit: int = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Note which visit this belongs to."""
+        object.__setattr__(self, "visit", _LEFT.get(self.folder.name, 0))
 
     @classmethod
     def of(cls, key: str, root: Path | None = None) -> Self:
@@ -86,12 +103,18 @@ class VisitorFolder:
         return self.folder.name
 
     def part(self, *names: str) -> Path:
-        """Give a folder below the visitor's, made if need be."""
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
-        self.folder.mkdir(mode=0o700, exist_ok=True)
-        self.folder.touch()  # so that an empty one is not swept while something is about to be put into it
+        """Give a folder below the visitor's, made if need be.
+
+        Raises ``WorkspaceError`` if the visitor has deleted everything meanwhile.
+        """
         part = self.folder.joinpath(*names)
-        part.mkdir(parents=True, exist_ok=True)
+        with _CHANGING:
+            if self.visit != _LEFT.get(self.folder.name, 0):
+                raise WorkspaceError("Everything of yours was deleted meanwhile: reload the page to begin anew.")
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(mode=0o700, exist_ok=True)
+            self.folder.touch()  # so that an empty one is not swept while something is about to be put into it
+            part.mkdir(parents=True, exist_ok=True)
         return part
 
     def entries(self, *names: str) -> list[Path]:
@@ -99,9 +122,17 @@ class VisitorFolder:
         folder = self.folder.joinpath(*names)
         return sorted(folder.iterdir()) if folder.is_dir() else []
 
+    def close(self) -> None:
+        """Let nothing that was started before now put anything into the visitor's folder."""
+        with _CHANGING:
+            if self.folder.is_dir():
+                _LEFT[self.folder.name] += 1
+
     def delete_everything(self) -> None:
         """Delete all that the visitor has here."""
-        remove(self.folder)
+        self.close()
+        with _CHANGING:
+            remove(self.folder)
 
     @contextmanager
     def _building(self, target: Path) -> Iterator[Path]:
