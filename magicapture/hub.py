@@ -21,10 +21,11 @@ from magicapture.concepts import prompt_for
 from magicapture.messages import Message, joined, own
 from magicapture.portrait import read_facts
 from magicapture.settings import settings
+from magicapture.workspace.uploads import check_tensors
 
 FILES = (LORA_FILE, ROWS_FILE, INFO_FILE)  # besides card and pictures; never the targets, which describe a face
 IMAGES = "images/"
-MAX_BYTES = 500_000_000  # of an adapter that is loaded
+MAX_BYTES = 256_000_000  # of an adapter that is loaded
 NOT_PUSHED = "The adapter was not pushed, and is safe here: {reason}."
 NOT_LOADED = "{repository} was not loaded, and nothing has changed here: {reason}."
 FAILURES = (HTTPError, OSError, RuntimeError, ValueError)
@@ -110,6 +111,8 @@ def pull(repo_id: str, base: Base | None, into: Path, oauth_token: str | None = 
         with _plain_words(NOT_LOADED, PULL_ANSWERS, repository=repo_id):
             _download(HfApi(token=_token(oauth_token)[0]), repo_id, folder)
         try:
+            for file in (LORA_FILE, ROWS_FILE):
+                check_tensors(folder / file)
             adapter = Adapter.load(folder)
             _require_known_base(adapter, base)
         except AdapterError as error:

@@ -20,7 +20,8 @@ from magicapture.records import JobRow, Records, State
 from magicapture.references import Reference
 from magicapture.training import Checkpoint, TrainEvent
 from magicapture.turns import Asker, Limits, Turn
-from magicapture.workspace import Workspace
+from magicapture.workspace import Workspace, WorkspaceError
+from magicapture.workspace.folder import told_if_full
 
 PLAN, CHECKPOINT, STOP, PREVIEWS = "plan.pt", "checkpoint.pt", "stop", "previews"
 """The files of a job, in its folder: what was asked for, how far it is, the wish to stop, quick portraits."""
@@ -121,13 +122,14 @@ class Jobs:
         """Start a training for the visitor of ``workspace``, asked for from ``address``.
 
         Raises ``JobError`` when they have not consented, ``BusyError`` when there are as many jobs as is allowed,
-        ``WorkspaceError`` when they have deleted everything meanwhile.
+        ``WorkspaceError`` when there is no room for its adapter, or they have deleted everything meanwhile.
         """
         consent = self.records.latest_consent(workspace.name)
         if consent is None:
             raise JobError("Say first that you may use these photos: tick the box in the tab References.")
         with self._lock:
             self.limits.check(Asker(workspace.name, address), [job.asker for job in self._active()])
+            workspace.require_room()
             workspace.part("jobs")
             config = plan.config
             row = self.records.add_job(
@@ -218,6 +220,8 @@ class Jobs:
         except gr.Error as error:
             kept = (job.folder / CHECKPOINT).is_file()
             job.error, job.state = refusal(error), "interrupted" if kept else "failed"
+        except WorkspaceError as error:
+            job.error, job.state = str(error), "failed"
         except Exception as error:
             logger.exception("Training failed.")
             job.error = Message(
@@ -266,8 +270,12 @@ def _from_row(row: JobRow) -> Job:
 def _save(value: Plan | Checkpoint, path: Path) -> None:
     """Write ``value``; the file appears only when it is complete."""
     part = path.with_suffix(".part")
-    torch.save(value, part)
-    part.replace(path)
+    with told_if_full():
+        try:
+            torch.save(value, part)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def delete_everything(jobs: Jobs, drawings: Drawings, workspace: Workspace) -> None:

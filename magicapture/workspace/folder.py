@@ -1,5 +1,6 @@
 """The folder of one visitor: where it lies, who may name what in it, and writing that nobody sees half done."""
 
+import errno
 import os
 import re
 import secrets
@@ -49,6 +50,18 @@ def served_folder(root: Path | None) -> Path:
 def is_visitors(folder: Path) -> bool:
     """Tell a visitor's folder, in which there are only folders, from Gradio's, which hold files."""
     return bool(re.fullmatch(NAME, folder.name)) and all(entry.is_dir() for entry in folder.iterdir())
+
+
+@contextmanager
+def told_if_full() -> Iterator[None]:
+    """Say it in a visitor's words when there is no room on the disk; nothing half-written stays."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        full = "The server's disk is full. Nothing of yours is lost: delete what you do not need, or try again later."
+        raise WorkspaceError(full) from error
 
 
 @contextmanager
@@ -137,7 +150,7 @@ class VisitorFolder:
     @contextmanager
     def _building(self, target: Path) -> Iterator[Path]:
         """Give a path to write a file or folder at; it appears at ``target`` once the ``with`` block has ended well."""
-        with TemporaryDirectory(prefix=TEMPORARY, dir=self.part()) as place:
+        with told_if_full(), TemporaryDirectory(prefix=TEMPORARY, dir=self.part()) as place:
             yield Path(place) / target.name
             (Path(place) / target.name).replace(target)
 

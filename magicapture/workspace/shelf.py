@@ -10,10 +10,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from magicapture.adapter import INFO_FILE, Adapter, AdapterError
-from magicapture.workspace.folder import TEMPORARY, VisitorFolder, remove, same_age
+from magicapture.messages import Message
+from magicapture.workspace.folder import TEMPORARY, VisitorFolder, WorkspaceError, remove, same_age
 from magicapture.workspace.uploads import ADAPTER_FILES, safe_stem, unpack_adapter, write_zip
 
 LONGEST_TITLE = 60
+MOST_ADAPTERS = 20
 
 
 @dataclass(frozen=True)
@@ -31,11 +33,21 @@ class AdapterShelf(VisitorFolder):
     """The part of a visitor's folder that holds adapters, each in ``adapters/<id>``."""
 
     def add_adapter(self, adapter: Adapter, title: str) -> str:
-        """Store ``adapter`` under a title of at most 60 characters; gives its id."""
+        """Store ``adapter`` under a title of at most 60 characters; gives its id.
+
+        Raises ``WorkspaceError`` if the visitor has 20 already, or the disk is full.
+        """
+        self.require_room()
         adapter_id = secrets.token_hex(8)
         with self._building(self.part("adapters") / adapter_id) as folder:
             replace(adapter, info={**adapter.info, "title": _one_line(title)}).save(folder)
         return adapter_id
+
+    def require_room(self) -> None:
+        """Raise ``WorkspaceError`` unless there is room for one more adapter."""
+        if len(self.entries("adapters")) >= MOST_ADAPTERS:
+            many = "You have {n} adapters here, which is as many as there is room for: delete one first."
+            raise WorkspaceError(Message(many, n=MOST_ADAPTERS))
 
     def adapters(self) -> list[StoredAdapter]:
         """List what is stored, newest first."""

@@ -18,7 +18,12 @@ MAX_PHOTO_BYTES = 30 * 2**20
 STORED_SIDE = 2048
 """Photos are kept with at most this many pixels on the long side: a face still has more than training takes."""
 ADAPTER_FILES = (INFO_FILE, LORA_FILE, ROWS_FILE, TARGETS_FILE, "README.md")
-MAX_ADAPTER_BYTES = 2**30
+MAX_ADAPTER_BYTES = 256 * 2**20
+"""Unpacked: the largest rank on Stable Diffusion takes half of it."""
+MAX_PACKING = 100
+"""How many times smaller an entry may be packed; weights hardly get smaller, and zeros a thousand times."""
+MAX_HEADER_BYTES, MAX_TENSORS = 2**20, 4096
+"""What a file of tensors may declare: reading it takes memory for each, however small they are."""
 MAX_TEXT_BYTES = 2**20
 MAX_RANK = 128
 """Putting an adapter on a base takes memory in proportion to the rank that its file claims."""
@@ -54,7 +59,7 @@ def bare_photo(source: Path) -> tuple[Image.Image, str]:
 def unpack_adapter(package: Path, folder: Path) -> Adapter:
     """Unpack a zip of unknown origin into the empty ``folder``, and read the adapter in it.
 
-    Raises ``AdapterError`` if it is no zip, holds anything but an adapter's files, is larger than 1 GB, or is an
+    Raises ``AdapterError`` if it is no zip, holds anything but an adapter's files, is larger than 256 MB, or is an
     adapter that cannot be used here.
     """
     try:
@@ -69,6 +74,8 @@ def unpack_adapter(package: Path, folder: Path) -> Adapter:
 
 def read_foreign(folder: Path) -> Adapter:
     """Read an adapter of unknown origin. Raises ``AdapterError`` also for what only a forged one would claim."""
+    for file in sorted(folder.glob("*.safetensors")):
+        check_tensors(file)
     try:
         adapter = Adapter.load(folder)
     except RecursionError as error:
@@ -81,6 +88,20 @@ def read_foreign(folder: Path) -> Adapter:
         unknown = "The adapter was trained on the base {base}, which is not in use here."
         raise AdapterError(Message(unknown, base=adapter.info["base"]))
     return adapter
+
+
+def check_tensors(file: Path) -> None:
+    """Raise ``AdapterError`` if a file of tensors declares more than an adapter has, before any of it is loaded.
+
+    The format: https://huggingface.co/docs/safetensors
+    """
+    with file.open("rb") as content:
+        size = int.from_bytes(content.read(8), "little")
+        header = content.read(size) if size <= MAX_HEADER_BYTES else b""
+    # Each tensor's entry names its type once; a name or note that says so too only counts for more.
+    if not header or header.count(b'"dtype"') > MAX_TENSORS:
+        large = "{entry} is damaged, or declares more tensors than an adapter has: use one that was trained here."
+        raise AdapterError(Message(large, entry=file.name))
 
 
 def write_zip(files: Sequence[Path], target: Path) -> Path:
@@ -103,10 +124,13 @@ def _check_entries(name: str, entries: list[ZipInfo]) -> None:
         if not entry.filename.endswith(".safetensors") and entry.file_size > MAX_TEXT_BYTES:
             large = "{entry} in {name} is too large: at most 1 MB is read."
             raise AdapterError(Message(large, entry=entry.filename, name=name))
+        if entry.file_size > MAX_PACKING * max(entry.compress_size, 1024):
+            bomb = "{entry} in {name} unpacks to far more than a file of an adapter: pack it again."
+            raise AdapterError(Message(bomb, entry=entry.filename, name=name))
     # zipfile never unpacks more of an entry than the size it declares
     if sum(entry.file_size for entry in entries) > MAX_ADAPTER_BYTES or len(entries) > len(ADAPTER_FILES):
-        large = "{name} is too large: at most 1 GB is unpacked, and each file once."
-        raise AdapterError(Message(large, name=name))
+        large = "{name} is too large: at most {n} MB are unpacked, and each file once."
+        raise AdapterError(Message(large, name=name, n=MAX_ADAPTER_BYTES // 2**20))
 
 
 def _wrong_facts(info: dict) -> list[str]:

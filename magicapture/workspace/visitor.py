@@ -18,6 +18,7 @@ from magicapture.workspace.uploads import MAX_PHOTO_BYTES, bare_photo, unused_pa
 
 PLACES = ("new", "kept")
 """The folders of portraits, by whether they are kept."""
+MOST_PORTRAITS = 300
 
 
 class TooLittleLikenessError(WorkspaceError):
@@ -71,6 +72,9 @@ class Workspace(AdapterShelf):
 
         Of one that was enlarged, the picture as it was drawn is stored too: ``as_drawn`` finds it.
         """
+        if sum(len(self.entries("portraits", place)) for place in PLACES) >= MOST_PORTRAITS:
+            many = "You have {n} portraits here, which is as many as there is room for: reject some first."
+            raise WorkspaceError(Message(many, n=MOST_PORTRAITS))
         path = self.part("portraits", "new") / f"seed{portrait.seed}-{secrets.token_hex(8)}.png"
         if portrait.drawn is not None:
             with self._building(self.part("portraits", "drawn") / path.name) as file:
