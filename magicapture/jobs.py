@@ -2,26 +2,25 @@
 
 import logging
 import threading
+from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 import gradio as gr
-import torch
 
+from magicapture import plans
 from magicapture.adapter import Adapter
-from magicapture.config import TrainConfig
 from magicapture.drawings import Drawings
 from magicapture.gpu import LINE, ZERO_GPU, refusal, train_slice, training_seconds
 from magicapture.messages import Message
+from magicapture.plans import Plan, UnreadableError
 from magicapture.portrait import Portrait
 from magicapture.records import JobRow, Records, State
-from magicapture.references import Reference
 from magicapture.training import Checkpoint, TrainEvent
-from magicapture.turns import Asker, Limits, Turn
+from magicapture.turns import Asker, BusyError, Limits, Turn
 from magicapture.workspace import Workspace, WorkspaceError
-from magicapture.workspace.folder import told_if_full
 
 PLAN, CHECKPOINT, STOP, PREVIEWS = "plan.pt", "checkpoint.pt", "stop", "previews"
 """The files of a job, in its folder: what was asked for, how far it is, the wish to stop, quick portraits."""
@@ -37,18 +36,6 @@ logger = logging.getLogger(__name__)
 
 class JobError(Exception):
     """A job that cannot be had; the text says why and what to do."""
-
-
-@dataclass(frozen=True, eq=False)
-class Plan:
-    """A training that was asked for. ``slice_seconds``: the longest GPU time that may be declared at once."""
-
-    base: str
-    person: list[Reference]
-    style: list[Reference]
-    config: TrainConfig
-    title: str = ""
-    slice_seconds: float = float("inf")
 
 
 @dataclass(eq=False)
@@ -137,7 +124,7 @@ class Jobs:
             )
             job = Job(row.id, workspace, address=address)
             workspace.part("jobs", job.id)
-            _save(plan, job.folder / PLAN)
+            plans.save(plan, job.folder / PLAN)
             self.records.log("job_started")
             self._run_in_thread(job, plan)
         return job
@@ -165,9 +152,13 @@ class Jobs:
             if not job.resumable:
                 raise JobError("Nothing is left of this training to go on from: start a new one.")
             self.limits.check(job.asker, [other.asker for other in self._active()])
+            try:
+                plan = plans.load(job.folder / PLAN)
+            except UnreadableError as error:
+                raise JobError("Nothing is left of this training to go on from: start a new one.") from error
             (job.folder / STOP).unlink(missing_ok=True)
             again = Job(job.id, job.workspace, curves=job.curves, event=job.event, address=job.address)
-            self._run_in_thread(again, torch.load(job.folder / PLAN, weights_only=False))
+            self._run_in_thread(again, plan)
         return again
 
     def recover(self) -> None:
@@ -181,7 +172,8 @@ class Jobs:
             self._note(job)
             self.records.log("job_interrupted")
             if job.resumable and not ZERO_GPU:
-                self.resume(job)
+                with suppress(JobError, BusyError):  # it stays interrupted
+                    self.resume(job)
 
     def abandon(self, visitor: str) -> None:
         """End all jobs of a visitor without a result, and wait until they have ended."""
@@ -239,7 +231,7 @@ class Jobs:
         job.state = "running"
         self._note(job)
         path, stop = job.folder / CHECKPOINT, job.folder / STOP
-        checkpoint = torch.load(path, weights_only=False) if path.is_file() else None
+        checkpoint = plans.load(path) if path.is_file() else None
         while True:
             for item in train_slice(
                 plan.base, plan.person, plan.style, plan.config, checkpoint, stop, plan.slice_seconds
@@ -250,7 +242,7 @@ class Jobs:
                     return item
                 if isinstance(item, Checkpoint):
                     checkpoint = item
-                    _save(checkpoint, path)
+                    plans.save(checkpoint, path)
                     (job.folder / PLAN).touch()  # it holds photos, and goes soon after the last sign of life
                     self._note(job)
                 else:
@@ -265,17 +257,6 @@ class Jobs:
 
 def _from_row(row: JobRow) -> Job:
     return Job(row.id, Workspace.named(row.visitor), row.state, row.error or "", row.adapter)
-
-
-def _save(value: Plan | Checkpoint, path: Path) -> None:
-    """Write ``value``; the file appears only when it is complete."""
-    part = path.with_suffix(".part")
-    with told_if_full():
-        try:
-            torch.save(value, part)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
 
 
 def delete_everything(jobs: Jobs, drawings: Drawings, workspace: Workspace) -> None:

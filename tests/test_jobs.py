@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,7 +19,7 @@ import tiny
 import torch
 
 from magicapture import drawings as drawings_module
-from magicapture import gpu
+from magicapture import gpu, plans
 from magicapture import jobs as jobs_module
 from magicapture.adapter import Adapter
 from magicapture.config import QUICK, GenerateConfig
@@ -345,3 +346,42 @@ def test_a_drawing_that_is_stopped_or_left_behind_stores_nothing(
     leaving.join(20)
     assert running.paths == waiting.paths == []
     assert not list((tmp_path / "served").iterdir())
+
+
+class Evil:
+    def __reduce__(self) -> tuple:
+        return Path.touch, (Path("evil"),)
+
+
+@pytest.mark.parametrize("name", ["plan.pt", "checkpoint.pt"])
+def test_a_file_that_was_exchanged_runs_no_code(
+    jobs: Jobs, visitor: Workspace, trainer: Trainer, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    trainer.breaks_at = 2
+    job = ended(jobs.start(visitor, PLAN))
+    wait_until(lambda: jobs.records.job(job.id).state == "interrupted")
+    torch.save(Evil(), job.folder / name)
+    if name == "plan.pt":
+        with pytest.raises(JobError, match="Nothing is left"):
+            jobs.resume(job)
+    else:
+        assert ended(jobs.resume(job)).state == "failed"
+    assert not (tmp_path / "evil").exists()
+
+
+def test_a_plan_and_a_checkpoint_come_back_as_they_were(tmp_path: Path, trainer: Trainer) -> None:
+    plan = replace(PLAN, config=replace(QUICK, off=frozenset({"identity"})))
+    plans.save(plan, tmp_path / "plan.pt")
+    found = plans.load(tmp_path / "plan.pt")
+    assert (found.base, found.config, found.title) == ("mini", plan.config, "My look")
+    assert found.slice_seconds == float("inf")
+    assert found.person[0].image.tobytes() == plan.person[0].image.tobytes()
+    assert (found.person[0].mask == plan.person[0].mask).all()
+    progress = Progress(3, 0.5, 2, {"a": torch.ones(2)}, [{"step": 2, "likeness": None, "style": 0.5}])
+    checkpoint = Checkpoint(QUICK, {"w": torch.ones(1)}, {"state": {0: {"step": 1}}}, {}, torch.zeros(1), progress)
+    plans.save(checkpoint, tmp_path / "c.pt")
+    again = plans.load(tmp_path / "c.pt")
+    assert again.optimizer == {"state": {0: {"step": 1}}}
+    assert again.progress.history == progress.history
+    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".part"] == []

@@ -24,6 +24,7 @@ from magicapture.ui.words import note, preset_name, section
 from magicapture.workspace import StoredAdapter, Workspace, WorkspaceError
 
 NOTHING = "No adapter is here yet: train one, upload a zip that you downloaded before, or load one from the Hub."
+DAMAGED = "This adapter is damaged and cannot be used: delete it."
 CARE = (
     "An adapter can draw the person in it: give it only to people whom that person trusts. Reference photos and face "
     "measurements are never pushed."
@@ -140,18 +141,20 @@ def list_adapters(visitor: Workspace | None, chosen: str | None) -> tuple:
     """Give the list anew, and what is known of the chosen one, or of the newest."""
     stored = {adapter.id: adapter for adapter in visitor.adapters()} if visitor else {}
     adapter = stored.get(chosen) or next(iter(stored.values()), None)
-    can = adapter is not None
-    chosen = adapter.id if can else None
+    facts = _facts(adapter) if adapter else ""
+    can = bool(facts)
+    chosen = adapter.id if adapter else None
     archive = str(visitor.zip_adapter(adapter.id)) if can else None
+    said = note(facts, "good") if can else note(DAMAGED, "bad") if adapter else note(NOTHING)
     return (
         chosen,
         gr.Dropdown([(_line(item), item.id) for item in stored.values()], value=chosen),
-        note(_facts(adapter), "good") if can else note(NOTHING),
+        said,
         gr.Textbox(adapter.title if can else "", interactive=can),
         gr.Button(interactive=can),
         gr.Button(interactive=can),
         gr.DownloadButton(value=archive, interactive=can),
-        gr.Button(interactive=can),
+        gr.Button(interactive=adapter is not None),
     )
 
 
@@ -167,8 +170,15 @@ def _line(adapter: StoredAdapter) -> str:
     return adapter.title if day in adapter.title else f"{adapter.title} · {day}"
 
 
-def _facts(adapter: StoredAdapter) -> Message:
-    info = adapter.info
+def _facts(adapter: StoredAdapter) -> Message | str:
+    """Say what is known of an adapter; nothing if what it says of itself makes no sense, whoever wrote that."""
+    try:
+        return _known(adapter.info)
+    except (ArithmeticError, AttributeError, LookupError, StopIteration, TypeError, ValueError):
+        return ""
+
+
+def _known(info: dict) -> Message:
     known = "Preset {preset}, base {base}, licence {licence}."
     known = Message(known, preset=preset_name(info["preset"]), base=info["base"], licence=info["licence"])
     return joined(" ", summary(info), known)

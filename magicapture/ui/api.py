@@ -28,6 +28,7 @@ from magicapture.ui.session import House, workspace_of
 from magicapture.workspace import Workspace, new_key
 
 NO_CONSENT = "Nothing is done without consent: pass consent=True if everyone in the photos agreed to it, or it is you."
+WRONG_TYPE = "An argument is of another type than this takes: look at the description of the API."
 NO_JOB = "There is no such training: the id is wrong, or it was deleted, or its time was up."
 Preset = Literal["quick", "balanced", "paper"]
 
@@ -91,7 +92,8 @@ class Api:
         with _plainly(), received(self.house.settings, person, style) as (of_person, of_style):
             _require(consent, NO_CONSENT)
             _require(preset in PRESETS, Message("preset is one of {presets}.", presets=", ".join(PRESETS)))
-            _require(0 <= steps <= train.MAX_STEPS, Message("steps must lie between 0 and {n}.", n=train.MAX_STEPS))
+            _require_number("steps", steps, 0, train.MAX_STEPS)
+            _require_number("seed", seed, 0, train.MAX_SEED)
             key = key or new_key()
             visitor = workspace_of(key, request)
             give_consent(self.house.records, visitor)
@@ -160,9 +162,9 @@ class Api:
             name, seed, likeness and style (cosines from -1 to 1) of each
         """
         with _plainly():
-            most, last, longest = portraits.MAX_COUNT, portraits.MAX_SEED, portraits.MAX_WORDS
-            _require(1 <= count <= most, Message("count must lie between 1 and {n}.", n=most))
-            _require(0 <= seed <= last, Message("seed must lie between 0 and {n}.", n=last))
+            _require_number("count", count, 1, portraits.MAX_COUNT)
+            _require_number("seed", seed, 0, portraits.MAX_SEED)
+            longest = portraits.MAX_WORDS
             _require(len(prompt) <= longest, Message("prompt may have at most {n} characters.", n=longest))
             config = GenerateConfig(count=count, prompt=prompt, dial=dial, seed=seed, upscale=upscale)
             visitor = workspace_of(key, request)
@@ -248,6 +250,13 @@ def _plainly() -> Iterator[None]:
         yield
     except (PhotoError, ValueError) as error:
         raise complaint(str(error), "Not possible") from error
+    except (AttributeError, LookupError, TypeError) as error:  # numbers as texts, nothing for a list, and the like
+        raise complaint(WRONG_TYPE, "Not possible") from error
+
+
+def _require_number(name: str, value: object, least: int, most: int) -> None:
+    whole = isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+    _require(whole, Message("{name} must be a whole number from {n} to {m}.", name=name, n=least, m=most))
 
 
 def _require(condition: object, otherwise: str) -> None:

@@ -11,6 +11,8 @@ VERSION = "2026-11"
 
 PURPOSE = "train an adapter on photos of a person and draw portraits with it"
 
+MISSING = "Say first that you may use these photos: tick the box in the tab References."
+
 QUESTION = "I may use these photos: everyone in them has agreed to it, or it is me."
 
 
@@ -18,6 +20,12 @@ def give_consent(records: Records, visitor: Workspace) -> None:
     """Write down that ``visitor`` agrees to the text as it stands."""
     records.give_consent(visitor.name, VERSION, PURPOSE)
     records.log("consent_given")
+
+
+def is_given(records: Records, visitor: Workspace) -> bool:
+    """Tell whether ``visitor`` agreed to the text as it stands."""
+    given = records.latest_consent(visitor.name)
+    return given is not None and given.text_version == VERSION
 
 
 def terms(settings: Settings) -> Message:

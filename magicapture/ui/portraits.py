@@ -24,7 +24,8 @@ from magicapture.workspace import Workspace
 NO_ADAPTER = "There is no adapter yet: add photos in the tab References, then train one in the tab Train."
 CHIPS = ("with glasses", "with a beard", "with a mustache", "with a hat", "light background", "dark background")
 """Words that every base knows, the embedded one included."""
-MAX_COUNT, MAX_SEED, MAX_WORDS = 12, 2**31, 200
+MAX_COUNT, MAX_BEST_OF, MAX_SEED, MAX_WORDS = 12, 8, 2**31, 200
+MIN_SAMPLING, MAX_SAMPLING = 5, 50
 ASK_SECONDS, ASKS = 1.0, 10
 """How often a waiting visitor is told where they stand, and how often it is looked in between whether it has ended."""
 DRAWINGS_AT_ONCE = 60
@@ -48,17 +49,26 @@ class Studio:
 
     def config(self, values: dict) -> GenerateConfig:
         """Read the settings out of the ``values`` of the controls."""
-        extras = [*values[self.chips], (values[self.words] or "").strip()]
+        extras = [*(chip for chip in CHIPS if chip in values[self.chips]), _words(values[self.words])]
         return GenerateConfig(
-            count=int(values[self.count]),
-            best_of=int(values[self.best_of]),
+            count=_within(values[self.count], 1, MAX_COUNT),
+            best_of=_within(values[self.best_of], 1, MAX_BEST_OF),
             prompt=", ".join(word for word in extras if word),
-            negative_prompt=(values[self.negative] or "").strip(),
-            seed=min(int(values[self.seed] or 0), MAX_SEED),
+            negative_prompt=_words(values[self.negative]),
+            seed=_within(values[self.seed], 0, MAX_SEED),
             dial=float(values[self.dial]),
-            steps=int(values[self.steps]),
+            steps=_within(values[self.steps], MIN_SAMPLING, MAX_SAMPLING),
             upscale=int(values[self.upscale]),
         )
+
+
+def _within(number: float | None, least: int, most: int) -> int:
+    """Bring what a browser sent for a number, or for an empty field, within the bounds of the control."""
+    return min(max(int(number or 0), least), most)
+
+
+def _words(text: str | None) -> str:
+    return (text or "").strip()[:MAX_WORDS]
 
 
 def build(house: House, session: Session, entered: gr.events.Dependency) -> gr.State:
@@ -114,10 +124,9 @@ def _build_controls() -> Studio:
     )  # fmt: skip
     with gr.Accordion("Advanced", open=False):
         seed = gr.Number(0, label="Seed", info="Of the first one; the next count up.", precision=0, minimum=0)
-        best_of = gr.Slider(
-            1, 8, 1, step=1, label="Candidates for each", buttons=[], info="More take longer; the best are shown."
-        )
-        steps = gr.Slider(5, 50, default.steps, step=1, label="Sampler steps", buttons=[])
+        longer = "More take longer; the best are shown."
+        best_of = gr.Slider(1, MAX_BEST_OF, 1, step=1, label="Candidates for each", buttons=[], info=longer)
+        steps = gr.Slider(MIN_SAMPLING, MAX_SAMPLING, default.steps, step=1, label="Sampler steps", buttons=[])
         negative = gr.Textbox(label="What to avoid", max_length=MAX_WORDS)
     return Studio(dial, count, chips, words, upscale, label, seed, best_of, steps, negative)
 
@@ -129,8 +138,8 @@ def describe(visitor: Workspace | None, adapter_id: str) -> str:
     except (AdapterError, AttributeError):
         return note(NO_ADAPTER, "warn")
     used = "In use: {title} ({preset}, {n} steps, base {base})."
-    facts = {"preset": preset_name(info["preset"]), "n": info["steps"], "base": info["base"]}
-    return note(Message(used, title=info["title"], **facts), "good")
+    facts = {"preset": preset_name(info["preset"]), "n": info.get("steps", "?"), "base": info["base"]}
+    return note(Message(used, title=info.get("title", adapter_id), **facts), "good")
 
 
 def require_adapter(adapter_id: str) -> None:

@@ -34,7 +34,7 @@ TERM_NAMES = {
     "composed": "Composed prompts",
     "tokens": "Phase 1 (tokens alone)",
 }
-MAX_STEPS = 10_000
+MAX_STEPS, MAX_SEED = 10_000, 2**31
 TICK_SECONDS = 1.0
 
 
@@ -163,8 +163,9 @@ def show_ready(
 
 
 def _config(preset: str, seed: int | None, steps: int | None, off: list[str]) -> TrainConfig:
-    config = replace(PRESETS[preset], seed=int(seed or 0), off=frozenset(off))
-    return config.with_steps(int(steps)) if steps else config
+    config = replace(PRESETS[preset], seed=min(max(int(seed or 0), 0), MAX_SEED), off=frozenset(off))
+    steps = min(max(int(steps or 0), 0), MAX_STEPS)
+    return config.with_steps(steps) if steps else config
 
 
 def start(

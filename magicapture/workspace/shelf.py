@@ -50,23 +50,28 @@ class AdapterShelf(VisitorFolder):
             raise WorkspaceError(Message(many, n=MOST_ADAPTERS))
 
     def adapters(self) -> list[StoredAdapter]:
-        """List what is stored, newest first."""
+        """List what is stored, newest first; what cannot be read is there without facts, to be deleted."""
         found = []
         for folder in self.entries("adapters"):
             with suppress(FileNotFoundError):  # deleted while this looks
-                info = json.loads((folder / INFO_FILE).read_text())
                 created = datetime.fromtimestamp(folder.stat().st_mtime, UTC)
-                found.append(StoredAdapter(folder.name, info["title"], created, folder, info))
+                info = _read_info(folder)
+                found.append(StoredAdapter(folder.name, _title(info), created, folder, info))
         return sorted(found, key=lambda stored: stored.created, reverse=True)
 
     def load_adapter(self, adapter_id: str) -> Adapter:
         """Read an adapter. Raises ``AdapterError`` if there is none with this id."""
-        return Adapter.load(self._adapter(adapter_id))
+        folder = self._adapter(adapter_id)
+        try:
+            return Adapter.load(folder)
+        except RecursionError as error:
+            damaged = "The adapter in {name} is damaged: {file} cannot be read."
+            raise AdapterError(Message(damaged, name=folder.name, file=INFO_FILE)) from error
 
     def rename(self, adapter_id: str, title: str) -> None:
         """Give an adapter another title. Raises ``AdapterError`` if there is none with this id."""
         folder = self._adapter(adapter_id)
-        info = json.loads((folder / INFO_FILE).read_text()) | {"title": _one_line(title)}
+        info = _read_info(folder) | {"title": _one_line(title)}
         with same_age(folder):
             for named_as_before in folder.glob("*.zip"):
                 remove(named_as_before)
@@ -79,8 +84,7 @@ class AdapterShelf(VisitorFolder):
         Raises ``AdapterError`` if there is none with this id.
         """
         folder = self._adapter(adapter_id)
-        title = json.loads((folder / INFO_FILE).read_text())["title"]
-        target = folder / f"{safe_stem(title)}.zip"
+        target = folder / f"{safe_stem(_title(_read_info(folder)))}.zip"
         with same_age(folder), self._building(target) as package:
             write_zip([folder / name for name in ADAPTER_FILES if (folder / name).is_file()], package)
         return target
@@ -110,6 +114,20 @@ class AdapterShelf(VisitorFolder):
         if not (re.fullmatch(r"[0-9a-f]{16}", str(adapter_id)) and folder.is_dir()):
             raise AdapterError("This adapter is not there any more: it was deleted, or its time was up.")
         return folder
+
+
+def _read_info(folder: Path) -> dict:
+    """Give what an adapter says of itself; nothing if that cannot be read."""
+    try:
+        info = json.loads((folder / INFO_FILE).read_text())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return info if isinstance(info, dict) else {}
+
+
+def _title(info: dict) -> str:
+    title = info.get("title")
+    return _one_line(title) if isinstance(title, str) else "Untitled"
 
 
 def _one_line(title: str) -> str:
