@@ -35,6 +35,7 @@ class PageSession:
     def __init__(self, address: str, session_hash: str = "") -> None:
         self.http = httpx.Client(base_url=address, timeout=PATIENCE)
         self.session_hash = session_hash or secrets.token_hex(6)
+        self.http.get("/").raise_for_status()  # as a browser does, which gets its cookie there
         self.config = self.http.get("/config").raise_for_status().json()
         self._parts = {part["id"]: part for part in self.config["components"]}
 
@@ -72,6 +73,8 @@ class PageSession:
     def _outcome(self, event_id: str) -> httpx.Response:
         """Wait for what comes of an event."""
         with self.http.stream("GET", f"/gradio_api/queue/data?session_hash={self.session_hash}") as stream:
+            if not stream.is_success:
+                return httpx.Response(stream.status_code, content=stream.read())
             for line in stream.iter_lines():
                 message = json.loads(line.removeprefix("data:") or "{}")
                 if message.get("event_id") == event_id and message["msg"] == "process_completed":

@@ -3,14 +3,16 @@
 from starlette.middleware import Middleware
 
 from magicapture.gate.bodies import Bodies
+from magicapture.gate.files import Files
 from magicapture.gate.headers import Headers
 from magicapture.gate.hosts import Hosts
 from magicapture.gate.routes import Routes
 from magicapture.gate.sign_in import SignIn
 from magicapture.gate.uploads import guard_uploads
+from magicapture.gate.visits import bind_sessions
 from magicapture.settings import Settings
 
-__all__ = ["guard_uploads", "layers"]
+__all__ = ["bind_sessions", "guard_uploads", "layers"]
 
 
 def layers(settings: Settings) -> list[Middleware]:
@@ -21,4 +23,5 @@ def layers(settings: Settings) -> list[Middleware]:
         Middleware(Routes),
         Middleware(SignIn),
         Middleware(Bodies, settings=settings),
+        Middleware(Files, settings=settings),
     ]

@@ -3,9 +3,11 @@
 import re
 
 from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from magicapture.gate.answer import refuse
+from magicapture.gate.visits import VISITS
 
 CLOSED = re.compile(
     r"(/gradio_api)?/("
@@ -31,6 +33,7 @@ class Routes:
         if scope["type"] == "http" and SIGN_OUT.fullmatch(scope["path"]):
             if not _is_meant(scope):
                 return await refuse(405, "Sign out by POST, or with the button on the page.", scope, receive, send)
+            VISITS.leave(HTTPConnection(scope))
             scope = {**scope, "method": "GET"}  # what Gradio's own route takes
         return await self.app(scope, receive, send)
 

@@ -13,6 +13,7 @@ import gradio as gr
 from magicapture import hub
 from magicapture.adapter import AdapterError
 from magicapture.gate.queue import BOUNDED
+from magicapture.gate.visits import VISITS
 from magicapture.hub import HubError
 from magicapture.jobs import delete_everything
 from magicapture.messages import Message, joined
@@ -133,7 +134,7 @@ def _build_farewell(house: House, session: Session) -> None:
     ask.click(lambda: gr.Row(visible=True), outputs=sure, **hidden)
     back.click(lambda: gr.Row(visible=False), outputs=sure, **hidden)
     leaving = {"concurrency_limit": None, "api_visibility": "private"}
-    gone = really.click(partial(leave, house), session.visitor, session.key, **leaving)
+    gone = really.click(MethodType(leave, house), session.visitor, session.key, **leaving)
     gone.success(js="() => location.reload()", fn=None)
 
 
@@ -268,8 +269,9 @@ def push(
     return note(Message("Pushed: {address}", address=address), "good")
 
 
-def leave(house: House, visitor: Workspace | None) -> str:
+def leave(house: House, visitor: Workspace | None, request: gr.Request) -> str:
     """Delete all that the visitor has here; gives the key of a stranger."""
+    VISITS.discard_uploads(request.request)
     delete_everything(house.jobs, house.drawings, require_visitor(visitor))
     return ""
 

@@ -16,6 +16,7 @@ from gradio_client import handle_file
 from magicapture import references, scoring
 from magicapture.config import PRESETS, GenerateConfig
 from magicapture.gate.queue import BOUNDED
+from magicapture.gate.visits import VISITS
 from magicapture.jobs import Job, delete_everything
 from magicapture.messages import Message, joined
 from magicapture.photos import PhotoError, read_photo
@@ -217,6 +218,7 @@ class Api:
             key: the secret that train gave
         """
         with _plainly():
+            VISITS.discard_uploads(request.request)
             delete_everything(self.house.jobs, self.house.drawings, workspace_of(key, request))
         return "All of it is deleted."
 
