@@ -22,8 +22,8 @@ MAX_PIXELS = 50_000_000
 """Larger pictures are refused before they are decoded: a few kilobytes may hold so many, of 4 bytes each."""
 MAX_JPEG_PIXELS = 110_000_000
 """Of JPEGs that can be decoded at a part of their size, which those of the largest cameras can."""
-DECODING = threading.BoundedSemaphore(2)
-"""So many pictures are decoded at a time, whoever sent them."""
+DECODING = threading.Lock()
+"""One picture is decoded at a time, whoever sent it: the largest take half a gigabyte for a moment."""
 MAX_ASPECT = 4.0
 """Longer pictures are refused: no photo of a person is so long, and faces in panoramas are small and bent."""
 MAX_SIDE = 4096
@@ -55,7 +55,7 @@ def read_photo(path: Path) -> tuple[Image.Image, list[str]]:
     """Read a photo as an upright RGB picture of at most 4096 pixels a side, and say what was converted.
 
     Raises ``PhotoError`` if the file is empty or no picture, is broken off, too large (which is known before its pixels
-    are decoded) or far longer than wide. Two pictures are decoded at a time, others wait.
+    are decoded) or far longer than wide. One picture is decoded at a time.
     """
     with DECODING:
         return _read(Path(path))
