@@ -20,7 +20,7 @@ import spaces  # noqa: F401  ZeroGPU needs it imported before torch
 from magicapture.bases import load_base
 from magicapture.drawings import Drawings
 from magicapture.faces import load_engine
-from magicapture.gate import bind_sessions, guard_uploads, layers
+from magicapture.gate import guard_events, guard_uploads, layers
 from magicapture.gate.queue import THREADS, bound_queue
 from magicapture.gate.sign_in import checks_password
 from magicapture.jobs import TRAININGS, Jobs
@@ -46,7 +46,7 @@ def main() -> None:
     house = House(load_base(), load_engine(), settings(), records, jobs, drawings)
     jobs.recover()
     guard_uploads()
-    bind_sessions()
+    guard_events()
     page = build_page(house)
     page.queue(api_open=False)
     bound_queue(page)

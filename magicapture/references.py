@@ -1,5 +1,6 @@
 """Photos become references: aligned crops with a mask, landmarks and an embedding, and a verdict in plain words."""
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,6 +40,8 @@ SURE = 0.85
 """If only a turned picture shows a face, it must be as certain as this: turned landscapes reach 0.83."""
 MASK_SIDE = 256
 """The mask is drawn on a crop of at least this many pixels: the mesh takes 192 for the face alone."""
+LOOKING = threading.BoundedSemaphore(2)
+"""So many photos are looked at in full size at a time, whoever sent them."""
 SAME_PHOTO = 4.0
 """Mean difference (0–255) of two small grey crops of one photo; two photos of one sitting differ by more than 16."""
 SAME_PERSON = 0.4
@@ -158,6 +161,11 @@ def aligned_square(landmarks: np.ndarray) -> Square:
 
 
 def _check_photo(path: Path, role: Role, engine: FaceEngine, size: int) -> Verdict:
+    with LOOKING:
+        return _look_at(path, role, engine, size)
+
+
+def _look_at(path: Path, role: Role, engine: FaceEngine, size: int) -> Verdict:
     try:
         photo, notes = read_photo(path)
     except PhotoError as error:
@@ -180,12 +188,14 @@ def _find_upright(photo: Image.Image, engine: FaceEngine) -> tuple[Image.Image, 
     faces = engine.detect(photo)
     if _is_upright(faces):
         return photo, faces
-    turns = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_270, Image.Transpose.ROTATE_180)
-    attempts = [(turned, engine.detect(turned)) for turned in (photo.transpose(turn) for turn in turns)]
-    least = 0.0 if faces else SURE
-    upright = [attempt for attempt in attempts if _is_upright(attempt[1]) and attempt[1][0].score >= least]
-    # Upside down, faces are found too, but with less certainty.
-    return max(upright, key=lambda attempt: attempt[1][0].score, default=(photo, faces))
+    best, least = (photo, faces), 0.0 if faces else SURE
+    for turn in (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_270, Image.Transpose.ROTATE_180):
+        turned = photo.transpose(turn)  # one at a time: they may be large
+        found = engine.detect(turned)
+        # Upside down, faces are found too, but with less certainty.
+        if _is_upright(found) and found[0].score >= least and (best[0] is photo or found[0].score > best[1][0].score):
+            best = turned, found
+    return best
 
 
 def _is_upright(faces: list[Face]) -> bool:

@@ -1,5 +1,6 @@
 """What the app answers to requests that no page of its own would send."""
 
+import json
 import os
 import socket
 import time
@@ -9,11 +10,12 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from page_session import PageSession
+from page_session import PageSession, gallery
 from running import PATIENCE, running_app
 
 from magicapture.gate.sign_in import TRIES, checks_password
 from magicapture.settings import Settings
+from magicapture.workspace import Workspace
 
 MB = 2**20
 
@@ -140,6 +142,57 @@ def test_words_of_a_visitors_own_do_not_hold_the_page_up(address: str) -> None:
     page.call("generate", words[:43], words, 1)
     assert asked(address).status_code == 200
     assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "data"),
+    [
+        ("generate", ["{key}"]),
+        ("generate", ["{key}", "0", "many", "", 0.5, 0, 1, True]),
+        ("generate", ["{key}", "0", 4, 7, 0.5, 0, 1, True]),
+        ("generate", ["{key}", None, 4.5, "", 0.5, 0, 1, True]),
+        ("generate", [["{key}"], "0", 1, "", 0.5, 0, 1, True]),
+        ("generate", [{"key": "{key}"}, {}, 1, "", "high", 0, 1, True]),
+        ("generate", ["{key}", "0", 1, "", 0.5, -1, 1, True]),
+        ("generate", ["{key}", "0", 1, "", 0.5, 2**70, 3, True]),
+        ("generate", ["{key}", "0", 1, "x" * 10_000, 0.5, 0, 1, True]),
+        ("train", [None, 3, "quick", "few", 0, True, "{key}"]),
+        ("train", [[], [], "quick", 10**9, 0, True, "{key}"]),
+        ("train", [[], [], "quick", 0, 2**70, True, "{key}"]),
+        ("train", ["abc", "abc", ["quick"], 0, 0, True, "{key}"]),
+        ("check_photos", [7, "person"]),
+        ("check_photos", [[None, 7, {}], "person"]),
+        ("check_photos", [[], {}]),
+        ("delete_everything", [7]),
+        ("job_status", [{}]),
+        ("job_status", [["{key}"]]),
+    ],
+)
+def test_a_wrong_argument_is_told_in_one_sentence_and_not_logged(
+    address: str, folder: Path, endpoint: str, data: list
+) -> None:
+    key = "k" * 43
+    given = json.loads(json.dumps(data).replace("{key}", key))
+    before = len((folder / "log.txt").read_text())
+    answer = PageSession(address).call(endpoint, *given)
+    assert answer.status_code == 500
+    said = answer.text.split('"error":')[-1]
+    assert len(said) < 400
+    assert said.count(".") <= 3
+    assert "null" not in said.split(",")[0], "an error that nobody explains"
+    logged = (folder / "log.txt").read_text()[before:]
+    assert key not in logged
+    assert "Traceback" not in logged
+
+
+def test_without_consent_no_photo_is_stored(address: str, folder: Path, examples: Path) -> None:
+    page = PageSession(address)
+    key = page.enter()
+    upload = page.upload("me.png", (examples / "person-someone/1.png").read_bytes())
+    assert "tick the box" in page.send("upload", "person_photos", person_photos=gallery(upload)).text
+    assert not Workspace.of(key, folder / "root").photos("person")
+    assert page.send("click", "load_examples").status_code == 500
+    assert not Workspace.of(key, folder / "root").photos("person")
 
 
 def test_who_guesses_passwords_is_not_heard_any_more(private_address: str) -> None:

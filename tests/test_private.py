@@ -92,6 +92,15 @@ def signed_in(address: str, name: str) -> httpx.Client:
 
 
 @running.needs_browser
+def test_who_signs_out_by_the_button_is_out(page: Page, address: str) -> None:
+    sign_in(page, "ben")
+    open_tab(page, "My adapters")
+    page.locator("#sign-out").click()
+    expect(page.get_by_label("password")).to_be_visible()
+    assert page.request.get(f"{address}/config").status == 401
+
+
+@running.needs_browser
 def test_nothing_leaves_the_machine_from_sign_in_to_portraits(
     page: Page, outside: list[str], watcher: dict[str, str]
 ) -> None:

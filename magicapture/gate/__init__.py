@@ -9,10 +9,10 @@ from magicapture.gate.hosts import Hosts
 from magicapture.gate.routes import Routes
 from magicapture.gate.sign_in import SignIn
 from magicapture.gate.uploads import guard_uploads
-from magicapture.gate.visits import bind_sessions
+from magicapture.gate.visits import guard_events
 from magicapture.settings import Settings
 
-__all__ = ["bind_sessions", "guard_uploads", "layers"]
+__all__ = ["guard_events", "guard_uploads", "layers"]
 
 
 def layers(settings: Settings) -> list[Middleware]:

@@ -18,6 +18,7 @@ MOST = 20_000
 """So many browsers, sessions and uploads are remembered; the oldest are forgotten first."""
 PATIENCE_S = 10
 """How old an upload without a cookie is before whoever deletes everything at its address takes it along, in seconds."""
+TOO_FEW = "This takes {n} values, and {m} came: look at the description of the API."
 NOT_YOURS = "This page was opened by someone else: reload it."
 
 
@@ -81,19 +82,24 @@ def cookie_of(connection: HTTPConnection) -> str:
     return connection.cookies.get(COOKIE, "")[:100]
 
 
-def bind_sessions() -> None:
-    """Let Gradio run an event of a page session only for the browser and the user that opened it."""
+def guard_events() -> None:
+    """Let Gradio run an event of a page session only for the browser and the user that opened it.
+
+    And only with as many values as it takes: of too few, Gradio writes all into the log, a visitor's key among them.
+    """
     run = route_utils.call_process_api
 
-    async def run_bound(app: object, body: object, gr_request: object, *arguments: object, **options: object) -> dict:
+    async def run_guarded(app: object, body: object, gr_request: object, fn: object, **options: object) -> dict:
+        if len(body.data) < len(fn.inputs):
+            raise gr.Error(TOO_FEW.format(n=len(fn.inputs), m=len(body.data)), print_exception=False)
         asker = getattr(gr_request, "request", None)
         if asker is not None and body.session_hash is not None:
             own = VISITS.owns_session(asker, body.session_hash, gr_request.username)
             if not own:
                 raise gr.Error(NOT_YOURS, print_exception=False)
-        return await run(app, body, gr_request, *arguments, **options)
+        return await run(app=app, body=body, gr_request=gr_request, fn=fn, **options)
 
-    route_utils.call_process_api = run_bound
+    route_utils.call_process_api = run_guarded
 
 
 def _remember(things: dict, key: object, value: object) -> None:

@@ -26,6 +26,7 @@ from magicapture.workspace import StoredAdapter, Workspace, WorkspaceError
 
 NOTHING = "No adapter is here yet: train one, upload a zip that you downloaded before, or load one from the Hub."
 DAMAGED = "This adapter is damaged and cannot be used: delete it."
+SIGN_OUT = "() => fetch('logout', {method: 'POST'}).finally(() => location.reload())"
 CARE = (
     "An adapter can draw the person in it: give it only to people whom that person trusts. Reference photos and face "
     "measurements are never pushed."
@@ -136,6 +137,9 @@ def _build_farewell(house: House, session: Session) -> None:
     leaving = {"concurrency_limit": None, "api_visibility": "private"}
     gone = really.click(MethodType(leave, house), session.visitor, session.key, **leaving)
     gone.success(js="() => location.reload()", fn=None)
+    if house.settings.users:
+        sign_out = gr.Button("Sign out", size="sm", elem_id="sign-out")
+        sign_out.click(None, js=SIGN_OUT, api_visibility="private")
 
 
 def list_adapters(visitor: Workspace | None, chosen: str | None) -> tuple:
