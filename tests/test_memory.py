@@ -17,7 +17,7 @@ from PIL import Image
 from running import PATIENCE, running_process
 
 MB = 2**20
-MOST_GROWTH = 900
+MOST_GROWTH = 1500
 """In MB, above what the app takes with its models loaded."""
 
 
