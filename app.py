@@ -1,55 +1,69 @@
 """The Space's entry: load the models, build the page, serve it."""
+# ruff: noqa: E402  what stands before the imports sets what they read
 
 import os
+import tempfile
+from dataclasses import replace
 
 from magicapture.offline import go_offline
-from magicapture.settings import settings
+from magicapture.settings import TEMPORARY_FILES, make_root, settings
 
 if settings().private:
     go_offline()
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported, as is the next
+make_root(settings().root)
+tempfile.tempdir = str(settings().root / TEMPORARY_FILES)
 os.environ["GRADIO_TEMP_DIR"] = str(settings().served)  # so that what visitors have lies in one place, without copies
 
 import spaces  # noqa: F401  ZeroGPU needs it imported before torch
-from starlette.middleware import Middleware
 
 from magicapture.bases import load_base
+from magicapture.drawings import Drawings
 from magicapture.faces import load_engine
-from magicapture.jobs import Jobs
+from magicapture.gate import guard_events, guard_uploads, layers
+from magicapture.gate.queue import THREADS, bound_queue
+from magicapture.gate.sign_in import checks_password
+from magicapture.jobs import TRAININGS, Jobs
 from magicapture.records import Records
+from magicapture.turns import Limits
 from magicapture.ui.examples import EXAMPLES
-from magicapture.ui.gate import Gate, guard_uploads
 from magicapture.ui.language import hand_to_browser
 from magicapture.ui.page import build_page
 from magicapture.ui.session import House
 from magicapture.ui.theme import CSS, THEME
 from magicapture.workspace import keep_sweeping
 
-MAX_FILE_SIZE = "200mb"  # of an uploaded adapter; photos have a bound of their own
+MAX_FILE_SIZE = "300mb"  # of an uploaded adapter; photos have a bound of their own
 
 
 def main() -> None:
     """Serve the page; ``GRADIO_SERVER_NAME`` and ``GRADIO_SERVER_PORT`` say where."""
     records = Records(settings().database_url)
-    jobs = Jobs(records, settings().jobs_per_visitor)
+    per_visitor, per_address = settings().jobs_per_visitor, settings().jobs_per_address
+    jobs = Jobs(records, replace(TRAININGS, per_visitor=per_visitor, per_address=per_address))
+    drawings = Drawings(records, Limits(per_visitor=3, per_address=settings().drawings_per_address, in_all=48))
     keep_sweeping(settings(), records)
-    house = House(load_base(), load_engine(), settings(), records, jobs)
+    house = House(load_base(), load_engine(), settings(), records, jobs, drawings)
     jobs.recover()
     guard_uploads()
+    guard_events()
     page = build_page(house)
-    page.queue(max_size=40).launch(
+    page.queue(api_open=False)
+    bound_queue(page)
+    page.launch(
         theme=THEME,
         css=CSS,
         i18n=hand_to_browser(page),
         allowed_paths=[str(EXAMPLES)],
-        auth=list(settings().users.items()) or None,
+        auth=checks_password(settings().users) if settings().users else None,
         max_file_size=MAX_FILE_SIZE,
-        app_kwargs={"middleware": [Middleware(Gate, private=settings().private)]},
+        app_kwargs={"middleware": layers(settings())},
         enable_monitoring=False,  # it would show everyone's requests
         mcp_server=not settings().users,  # its tools would be open to those who are not signed in
         footer_links=[],
         run_history=False,  # it would keep photos of faces in the browser
         ssr_mode=False,
+        max_threads=THREADS,
         share=False,
     )
 

@@ -9,10 +9,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from PIL import Image
 from tqdm import tqdm
 
+from magicapture import plans
 from magicapture.adapters.adapter import Adapter, AdapterError
 from magicapture.bases import MINI, Base, BaseError, load_base
 from magicapture.config import TERMS, GenerateConfig
@@ -98,7 +98,7 @@ def run_train(args: argparse.Namespace) -> tuple[dict, int]:
     args.out.mkdir(parents=True, exist_ok=True)
     with Training(base, engine, person, style, config) as training:
         if args.resume and checkpoint.exists():
-            training.restore(torch.load(checkpoint, weights_only=False))
+            training.restore(plans.load(checkpoint))
         show_progress(training, checkpoint)
         adapter = training.adapter()
     adapter.save(args.out)
@@ -125,7 +125,7 @@ def show_progress(training: Training, checkpoint: Path) -> None:
                     f"step {event.step}: likeness {portrait.likeness:.2f}, style {portrait.style:.2f}", sys.stderr
                 )
             if event.step % CHECKPOINT_EVERY == 0:
-                torch.save(training.checkpoint(), checkpoint)
+                plans.save(training.checkpoint(), checkpoint)
     except KeyboardInterrupt:
         print("Stopped early; keeping what was learned.", file=sys.stderr)
     finally:

@@ -23,6 +23,7 @@ from magicapture.config import GenerateConfig, TrainConfig
 from magicapture.drawing.generation import generate
 from magicapture.drawing.portrait import Portrait
 from magicapture.faces import load_engine
+from magicapture.messages import Message, joined
 from magicapture.method.training import Checkpoint, TrainEvent, Training
 from magicapture.references import Reference
 from magicapture.turns import Line
@@ -145,21 +146,30 @@ def refusal(error: gr.Error) -> str:
     """Say in a visitor's words why ZeroGPU refused, aborted or queued in vain: which limit, and what to do."""
     said, title = str(error.message), error.title
     asked = re.search(r"(\d+)s", said)
-    seconds = f"{asked[1]} s of GPU time" if asked else "the GPU time that this takes"
+    seconds = Message("{n} s of GPU time", n=asked[1]) if asked else Message("the GPU time that this takes")
     if title == "ZeroGPU illegal duration":
-        return (
-            f"Your account may not use {seconds} at once, so waiting does not help: sign in with Hugging Face for a "
-            "longer limit, choose fewer steps or portraits, or duplicate the Space to a GPU of your own."
+        return Message(
+            "Your account may not use {time} at once, so waiting does not help: sign in with Hugging Face for a longer "
+            "limit, choose fewer steps or portraits, or duplicate the Space to a GPU of your own.",
+            time=seconds,
         )
     if title == "ZeroGPU quota exceeded":
         left, wait = re.search(r"(\d+)s left", said), re.search(r"Try again in ([\d:]+)", said)
-        return (
-            f"Your GPU quota for today is too small for {seconds}{f' ({left[1]} s are left)' if left else ''}. "
-            f"Try again {f'in {wait[1]} (hours:minutes:seconds)' if wait else 'later'}, sign in with Hugging Face for "
-            "a larger quota, or choose fewer steps or portraits."
-        )
+        small = "Your GPU quota for today is too small for {time}."
+        if left:
+            small = "Your GPU quota for today is too small for {time} ({n} s are left)."
+        later = "Try again later, sign in with Hugging Face for a larger quota, or choose fewer steps or portraits."
+        if wait:
+            later = (
+                "Try again in {wait} (hours:minutes:seconds), sign in with Hugging Face for a larger quota, or choose "
+                "fewer steps or portraits."
+            )
+        return joined(" ", Message(small, time=seconds, n=left and left[1]), Message(later, wait=wait and wait[1]))
     if title == "ZeroGPU worker error":
-        return f"The GPU worker stopped ({said}). What was learned before it is kept: go on from there, or try again."
+        return Message(
+            "The GPU worker stopped ({said}). What was learned before it is kept: go on from there, or try again.",
+            said=said,
+        )
     if title.startswith("ZeroGPU"):
-        return f"No GPU came free in time ({said}). Try again in a few minutes."
+        return Message("No GPU came free in time ({said}). Try again in a few minutes.", said=said)
     return said

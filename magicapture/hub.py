@@ -21,20 +21,25 @@ from magicapture.bases import SPECS, Base, resolve_base
 from magicapture.bases.base import FOR_OTHER_TOOLS, LORA_FILE, ROWS_FILE
 from magicapture.bases.words import prompt_for
 from magicapture.drawing.portrait import read_facts
+from magicapture.messages import Message, joined, own
 from magicapture.settings import settings
+from magicapture.workspace.uploads import check_tensors
 
 FILES = (LORA_FILE, ROWS_FILE, INFO_FILE)  # besides card and pictures; never the targets, which describe a face
 IMAGES = "images/"
-MAX_BYTES = 500_000_000  # of an adapter that is loaded
-NOT_PUSHED = "The adapter was not pushed, and is safe here"
-NOT_LOADED = "{} was not loaded, and nothing has changed here"
+MAX_BYTES = 256_000_000  # of an adapter that is loaded
+NOT_PUSHED = "The adapter was not pushed, and is safe here: {reason}."
+NOT_LOADED = "{repository} was not loaded, and nothing has changed here: {reason}."
 FAILURES = (HTTPError, OSError, RuntimeError, ValueError)
 """What huggingface_hub raises: refusals, broken connections, uploads that were cut, answers it cannot read."""
 PUSH_ANSWERS = {
-    401: "the sign-in is not valid or has expired. Sign in again and push once more",
-    403: "this account has no right to write there. Sign in with one that has, or download the zip",
+    401: ("the sign-in is not valid or has expired", "Sign in again and push once more."),
+    403: ("this account has no right to write there", "Sign in with one that has, or download the zip."),
 }
-PULL_ANSWERS = dict.fromkeys((401, 403, 404), "there is no such repository, or it is private. Check its id, or sign in")
+PULL_ANSWERS = dict.fromkeys(
+    (401, 403, 404), ("there is no such repository, or it is private", "Check its id, or sign in.")
+)
+"""What refusals of the Hub mean, and what to do."""
 
 Source = Literal["sign-in", "environment", "this computer"]
 
@@ -73,7 +78,7 @@ def push(folder: Path, name: str, pictures: list[Path], oauth_token: str | None 
     info, gallery = _read(folder), _gallery(pictures)
     token, _ = _token(oauth_token)
     if not token:
-        raise HubError(f"{NOT_PUSHED}: sign in to the Hub first.")
+        raise _error(NOT_PUSHED, "sign in to the Hub first")
     with _plain_words(NOT_PUSHED, PUSH_ANSWERS):
         api = HfApi(token=token)
         repo_id = f"{api.whoami()['name']}/{name}"
@@ -97,28 +102,31 @@ def pull(repo_id: str, base: Base | None, into: Path, oauth_token: str | None = 
     with None on one that this installation knows. Raises ``HubError``.
     """
     _refuse_in_private_mode()
-    failed = NOT_LOADED.format(repo_id)
     try:
         validate_repo_id(repo_id)
     except HFValidationError:
-        raise HubError(f'{failed}: its name must read "account/repository", as on its page on the Hub.') from None
+        reason = 'its name must read "account/repository", as on its page on the Hub'
+        raise _error(NOT_LOADED, reason, repository=repo_id) from None
     into.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".pull-", dir=into.parent) as temporary:
         folder = Path(temporary, "from-hub", repo_id)
-        with _plain_words(failed, PULL_ANSWERS):
+        with _plain_words(NOT_LOADED, PULL_ANSWERS, repository=repo_id):
             _download(HfApi(token=_token(oauth_token)[0]), repo_id, folder)
         try:
+            for file in (LORA_FILE, ROWS_FILE):
+                check_tensors(folder / file)
             adapter = Adapter.load(folder)
             _require_known_base(adapter, base)
         except AdapterError as error:
-            raise HubError(f"{failed}; choose another adapter. {error}") from error
+            failed = "{repository} was not loaded, and nothing has changed here; choose another adapter."
+            raise HubError(joined(" ", Message(failed, repository=repo_id), str(error))) from error
         adapter.save(Path(temporary, "checked")).rename(into)
     return adapter
 
 
 def _token(oauth_token: str | None) -> tuple[str | Literal[False], Source]:
     """Give the token to use and where it comes from; False keeps huggingface_hub from looking for the host's own."""
-    if oauth_token or os.environ.get("SPACE_ID"):  # a Space's token is its owner's, not the visitor's
+    if oauth_token or not settings().lends_host_token:  # what lies there is the owner's, not the visitor's
         return oauth_token or False, "sign-in"
     return get_token() or False, "environment" if os.environ.get("HF_TOKEN") else "this computer"
 
@@ -135,10 +143,11 @@ def _check_name(name: str) -> None:
     try:
         validate_repo_id(f"account/{name}")
     except HFValidationError:
-        raise HubError(
-            f"{NOT_PUSHED}: {name!r} cannot be a repository's name. Use up to 96 letters (A–Z), digits, dots, single "
-            "hyphens and underscores, beginning and ending with a letter or digit."
-        ) from None
+        advice = (
+            "Use up to 96 letters (A–Z), digits, dots, single hyphens and underscores, beginning and ending with a "
+            "letter or digit."
+        )
+        raise _error(NOT_PUSHED, Message("{name} cannot be a repository's name", name=repr(name)), advice) from None
 
 
 def _read(folder: Path) -> AdapterInfo:
@@ -146,7 +155,7 @@ def _read(folder: Path) -> AdapterInfo:
     try:
         info = Adapter.load(folder).info
     except AdapterError as error:
-        raise HubError(f"Nothing was pushed; choose another adapter. {error}") from error
+        raise HubError(joined(" ", "Nothing was pushed; choose another adapter.", str(error))) from error
     return replace(info, title=None)
 
 
@@ -157,10 +166,8 @@ def _gallery(pictures: list[Path]) -> dict[str, tuple[Path, str]]:
         try:
             extras = read_facts(picture)["prompt"]
         except (OSError, AttributeError, KeyError, ValueError) as error:
-            raise HubError(
-                f"{NOT_PUSHED}: {picture.name} is not a portrait that was drawn here, and nothing else may stand in "
-                "the gallery. Untick it and push again."
-            ) from error
+            other = "{name} is not a portrait that was drawn here, and nothing else may stand in the gallery"
+            raise _error(NOT_PUSHED, Message(other, name=picture.name), "Untick it and push again.") from error
         gallery[f"{IMAGES}{number}.png"] = picture, ", ".join(filter(None, (prompt_for("composed"), extras)))
     return gallery
 
@@ -176,10 +183,10 @@ def _create(api: HfApi, repo_id: str, weights: Path, private: bool) -> set[str]:
         return set()
     there = _left_by_a_push(api, repo_id, weights, private)
     if there is None:
-        raise HubError(
-            f"{NOT_PUSHED}: there is a repository {repo_id} already, with other content or another visibility. "
-            f"Nothing was changed in it; choose another name, such as {repo_id.split('/')[1]}-2."
-        )
+        taken = "there is a repository {repository} already, with other content or another visibility"
+        advice = "Nothing was changed in it; choose another name, such as {name}."
+        another = f"{repo_id.split('/')[1]}-2"
+        raise _error(NOT_PUSHED, Message(taken, repository=repo_id), Message(advice, name=another))
     return there
 
 
@@ -205,16 +212,13 @@ def _download(api: HfApi, repo_id: str, folder: Path) -> None:
     sizes = {file.rfilename: file.size for file in info.siblings}
     missing = [name for name in FILES if sizes.get(name) is None]
     if missing:
-        raise HubError(
-            f"{NOT_LOADED.format(repo_id)}: it holds no adapter of this app, for it lacks {', '.join(missing)}. "
-            "Choose a repository that was pushed from here."
-        )
+        reason = Message("it holds no adapter of this app, for it lacks {files}", files=", ".join(missing))
+        raise _error(NOT_LOADED, reason, "Choose a repository that was pushed from here.", repository=repo_id)
     size = sum(sizes[name] for name in FILES)
     if size > MAX_BYTES:
-        raise HubError(
-            f"{NOT_LOADED.format(repo_id)}: its files have {size // 10**6} MB, and an adapter may have at most "
-            f"{MAX_BYTES // 10**6} MB. Choose a smaller one."
-        )
+        reason = "its files have {n} MB, and an adapter may have at most {m} MB"
+        reason = Message(reason, n=size // 10**6, m=MAX_BYTES // 10**6)
+        raise _error(NOT_LOADED, reason, "Choose a smaller one.", repository=repo_id)
     for name in FILES:
         api.hf_hub_download(repo_id, name, revision=info.sha, local_dir=folder)
 
@@ -227,26 +231,36 @@ def _require_known_base(adapter: Adapter, base: Base | None) -> None:
     spec = {**SPECS, here.name: here}.get(adapter.info.base)
     if spec is None or adapter.info.base_source != spec.public_source:
         named = f"{adapter.info.base} ({adapter.info.base_source})"
-        raise AdapterError(f"It was trained on a base that is not known here: {named}.")
+        raise AdapterError(Message("It was trained on a base that is not known here: {base}.", base=named))
+
+
+def _error(failed: str, reason: str, advice: str = "", **values: object) -> HubError:
+    """Give the error that says what ``failed``, a sentence with a place for the ``reason``, and what to do."""
+    return HubError(joined(" ", Message(failed, reason=own(reason), **values), advice))
 
 
 @contextmanager
-def _plain_words(failed: str, answers: Mapping[int, str]) -> Iterator[None]:
+def _plain_words(failed: str, answers: Mapping[int, tuple[str, str]], **values: object) -> Iterator[None]:
     """Turn what huggingface_hub raises into a ``HubError`` that begins with ``failed``."""
     try:
         yield
     except FAILURES as error:
-        raise HubError(f"{failed}: {_reason(error, answers)}.") from error
+        raise _error(failed, *_reason(error, answers), **values) from error
 
 
-def _reason(error: BaseException, answers: Mapping[int, str]) -> str:
-    """Name the first cause that says something: an upload's failure hides the Hub's answer behind its own."""
+def _reason(error: BaseException, answers: Mapping[int, tuple[str, str]]) -> tuple[str, str]:
+    """Give why it failed and what to do, by the first cause that says something.
+
+    An upload's failure hides the Hub's answer behind its own.
+    """
     cause = error
     while cause is not None and not isinstance(cause, HfHubHTTPError):
         cause = cause.__cause__
     if cause is not None:
         status = cause.response.status_code
-        return answers.get(status, f"the Hub answered with the error {status}. Try again in a few minutes")
+        unknown = Message("the Hub answered with the error {n}", n=status), "Try again in a few minutes."
+        return answers.get(status, unknown)
     if isinstance(error, ValueError):
-        return f"the Hub did not accept it ({error}). Download the zip instead, or try again later"
-    return "the connection to the Hub broke off or could not be made. Try again: it takes up where it stopped"
+        advice = "Download the zip instead, or try again later."
+        return Message("the Hub did not accept it ({error})", error=error), advice
+    return "the connection to the Hub broke off or could not be made", "Try again: it takes up where it stopped."

@@ -2,29 +2,32 @@
 
 import logging
 import threading
+from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 import gradio as gr
-import torch
 
+from magicapture import plans
 from magicapture.adapters.adapter import Adapter
-from magicapture.config import TrainConfig
 from magicapture.drawing.portrait import Portrait
+from magicapture.drawings import Drawings
 from magicapture.gpu import LINE, ZERO_GPU, refusal, train_slice, training_seconds
+from magicapture.messages import Message
 from magicapture.method.training import Checkpoint, TrainEvent
+from magicapture.plans import Plan, UnreadableError
 from magicapture.records import JobRow, Records, State
-from magicapture.references import Reference
-from magicapture.turns import Turn
-from magicapture.workspace import Workspace
+from magicapture.turns import Asker, BusyError, Limits, Turn
+from magicapture.workspace import Workspace, WorkspaceError
 
 PLAN, CHECKPOINT, STOP, PREVIEWS = "plan.pt", "checkpoint.pt", "stop", "previews"
 """The files of a job, in its folder: what was asked for, how far it is, the wish to stop, quick portraits."""
 
 ACTIVE: tuple[State, ...] = ("waiting", "running")
 SMOOTHING = 0.9
+TRAININGS = Limits(per_visitor=1, per_address=3, in_all=24)
 PATIENCE_S = 120
 """How long deleting waits for a training to notice it, in seconds: a step with its previews."""
 
@@ -33,18 +36,6 @@ logger = logging.getLogger(__name__)
 
 class JobError(Exception):
     """A job that cannot be had; the text says why and what to do."""
-
-
-@dataclass(frozen=True, eq=False)
-class Plan:
-    """A training that was asked for. ``slice_seconds``: the longest GPU time that may be declared at once."""
-
-    base: str
-    person: list[Reference]
-    style: list[Reference]
-    config: TrainConfig
-    title: str = ""
-    slice_seconds: float = float("inf")
 
 
 @dataclass(eq=False)
@@ -59,12 +50,18 @@ class Job:
     event: TrainEvent | None = None  # the last one, without its pictures
     curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)  # step and smoothed loss, by name
     turn: Turn | None = None
+    address: str = ""  # that it was asked for from
     abandoned: bool = False
 
     @property
     def folder(self) -> Path:
         """Where its files lie."""
         return self.workspace.folder / "jobs" / self.id
+
+    @property
+    def asker(self) -> Asker:
+        """Who asked for it."""
+        return Asker(self.workspace.name, self.address)
 
     @property
     def active(self) -> bool:
@@ -91,41 +88,43 @@ class Job:
         self.event = event
 
     def _store(self, step: int, place: int, portrait: Portrait) -> None:
-        (self.folder / PREVIEWS).mkdir(parents=True, exist_ok=True)
+        folder = self.workspace.part("jobs", self.id, PREVIEWS)
         settings = {**portrait.settings, "step": step}
         preview = Portrait(portrait.image, portrait.seed, portrait.likeness, portrait.style, settings)
         part = self.folder / "preview.png"  # whoever looks meanwhile sees all of a picture or nothing
-        preview.save(part).replace(self.folder / PREVIEWS / f"step{step:05d}-{place}.png")
+        preview.save(part).replace(folder / f"step{step:05d}-{place}.png")
 
 
 class Jobs:
     """All trainings of this process, and those that the records tell of."""
 
-    def __init__(self, records: Records, per_visitor: int = 1) -> None:
-        """Keep at most ``per_visitor`` jobs of one visitor waiting or running."""
-        self.records, self.per_visitor = records, per_visitor
+    def __init__(self, records: Records, limits: Limits = TRAININGS) -> None:
+        """Keep no more jobs waiting or running than ``limits`` allows."""
+        self.records, self.limits = records, limits
         self._jobs: dict[str, Job] = {}
         self._threads: dict[str, threading.Thread] = {}
         self._lock = threading.Lock()
 
-    def start(self, workspace: Workspace, plan: Plan) -> Job:
-        """Start a training for the visitor of ``workspace``.
+    def start(self, workspace: Workspace, plan: Plan, address: str = "") -> Job:
+        """Start a training for the visitor of ``workspace``, asked for from ``address``.
 
-        Raises ``JobError`` when they have not consented, or have as many jobs as is allowed.
+        Raises ``JobError`` when they have not consented, ``BusyError`` when there are as many jobs as is allowed,
+        ``WorkspaceError`` when there is no room for its adapter, or they have deleted everything meanwhile.
         """
         consent = self.records.latest_consent(workspace.name)
         if consent is None:
             raise JobError("Say first that you may use these photos: tick the box in the tab References.")
         with self._lock:
-            if len(self._active(workspace.name)) >= self.per_visitor:
-                raise JobError("Your last training still waits or runs: stop it, or wait until it is done.")
+            self.limits.check(Asker(workspace.name, address), [job.asker for job in self._active()])
+            workspace.require_room()
+            workspace.part("jobs")
             config = plan.config
             row = self.records.add_job(
                 workspace.name, consent.id, base=plan.base, preset=config.preset, steps=config.steps
             )
-            job = Job(row.id, workspace)
-            job.folder.mkdir(parents=True)
-            _save(plan, job.folder / PLAN)
+            job = Job(row.id, workspace, address=address)
+            workspace.part("jobs", job.id)
+            plans.save(plan, job.folder / PLAN)
             self.records.log("job_started")
             self._run_in_thread(job, plan)
         return job
@@ -152,11 +151,14 @@ class Jobs:
         with self._lock:
             if not job.resumable:
                 raise JobError("Nothing is left of this training to go on from: start a new one.")
-            if self._active(job.workspace.name):
-                raise JobError("Another training of yours waits or runs: stop it, or wait until it is done.")
+            self.limits.check(job.asker, [other.asker for other in self._active()])
+            try:
+                plan = plans.load(job.folder / PLAN)
+            except UnreadableError as error:
+                raise JobError("Nothing is left of this training to go on from: start a new one.") from error
             (job.folder / STOP).unlink(missing_ok=True)
-            again = Job(job.id, job.workspace, curves=job.curves, event=job.event)
-            self._run_in_thread(again, torch.load(job.folder / PLAN, weights_only=False))
+            again = Job(job.id, job.workspace, curves=job.curves, event=job.event, address=job.address)
+            self._run_in_thread(again, plan)
         return again
 
     def recover(self) -> None:
@@ -170,7 +172,8 @@ class Jobs:
             self._note(job)
             self.records.log("job_interrupted")
             if job.resumable and not ZERO_GPU:
-                self.resume(job)
+                with suppress(JobError, BusyError):  # it stays interrupted
+                    self.resume(job)
 
     def abandon(self, visitor: str) -> None:
         """End all jobs of a visitor without a result, and wait until they have ended."""
@@ -178,11 +181,12 @@ class Jobs:
             job.abandoned = True
             self.stop(job)
             self._threads[job.id].join(PATIENCE_S)
-        for job_id in [job.id for job in self._jobs.values() if job.workspace.name == visitor]:
-            del self._jobs[job_id]
+        for job_id in [job.id for job in list(self._jobs.values()) if job.workspace.name == visitor]:
+            del self._jobs[job_id], self._threads[job_id]
 
-    def _active(self, visitor: str) -> list[Job]:
-        return [job for job in self._jobs.values() if job.workspace.name == visitor and job.active]
+    def _active(self, visitor: str | None = None) -> list[Job]:
+        jobs = [job for job in list(self._jobs.values()) if job.active]
+        return [job for job in jobs if visitor in (None, job.workspace.name)]
 
     def _run_in_thread(self, job: Job, plan: Plan) -> None:
         # The context holds the visitor's request: ZeroGPU charges the time to whoever asked for it.
@@ -194,7 +198,7 @@ class Jobs:
         """Bring ``job`` to its end, whatever happens, and write down what it was."""
         stop = job.folder / STOP
         try:
-            with LINE.join(training_seconds(plan.base, plan.config)) as job.turn:
+            with LINE.join(training_seconds(plan.base, plan.config), job.asker) as job.turn:
                 while not job.turn.wait(timeout=0.5) and not stop.exists():
                     pass
                 adapter = None if stop.exists() else self._train(job, plan)
@@ -208,9 +212,14 @@ class Jobs:
         except gr.Error as error:
             kept = (job.folder / CHECKPOINT).is_file()
             job.error, job.state = refusal(error), "interrupted" if kept else "failed"
+        except WorkspaceError as error:
+            job.error, job.state = str(error), "failed"
         except Exception as error:
             logger.exception("Training failed.")
-            job.error = f"{type(error).__name__}: {error}. Your photos are still here: try again, or take fewer steps."
+            job.error = Message(
+                "{reason}. Your photos are still here: try again, or take fewer steps.",
+                reason=f"{type(error).__name__}: {error}",
+            )
             job.state = "failed"
         finally:
             job.turn = None
@@ -222,7 +231,7 @@ class Jobs:
         job.state = "running"
         self._note(job)
         path, stop = job.folder / CHECKPOINT, job.folder / STOP
-        checkpoint = torch.load(path, weights_only=False) if path.is_file() else None
+        checkpoint = plans.load(path) if path.is_file() else None
         while True:
             for item in train_slice(
                 plan.base, plan.person, plan.style, plan.config, checkpoint, stop, plan.slice_seconds
@@ -233,7 +242,7 @@ class Jobs:
                     return item
                 if isinstance(item, Checkpoint):
                     checkpoint = item
-                    _save(checkpoint, path)
+                    plans.save(checkpoint, path)
                     (job.folder / PLAN).touch()  # it holds photos, and goes soon after the last sign of life
                     self._note(job)
                 else:
@@ -250,16 +259,12 @@ def _from_row(row: JobRow) -> Job:
     return Job(row.id, Workspace.named(row.visitor), row.state, row.error or "", row.adapter)
 
 
-def _save(value: Plan | Checkpoint, path: Path) -> None:
-    """Write ``value``; the file appears only when it is complete."""
-    part = path.with_suffix(".part")
-    torch.save(value, part)
-    part.replace(path)
-
-
-def delete_everything(jobs: Jobs, workspace: Workspace) -> None:
-    """Delete all that a visitor has here: running trainings, files, and records but the nameless log."""
+def delete_everything(jobs: Jobs, drawings: Drawings, workspace: Workspace) -> None:
+    """Delete all that a visitor has here: trainings and drawings, files, and records but the nameless log."""
+    workspace.close()
+    drawings.stop(workspace.name)
     jobs.abandon(workspace.name)
+    drawings.abandon(workspace.name)
     workspace.delete_everything()
     jobs.records.forget(workspace.name)
     jobs.records.log("everything_deleted")

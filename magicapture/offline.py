@@ -3,9 +3,11 @@
 import os
 import sys
 from ipaddress import ip_address
-from socket import AF_INET, AF_INET6
+from socket import AF_INET, AF_INET6, AF_UNIX, SOCK_DGRAM, SOCK_STREAM
 
-LOOK_UPS = {"socket.getaddrinfo", "socket.gethostbyname"}
+LOOK_UPS = {"socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"}
+PROGRAMS = {"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "pty.spawn"}
+"""Another program would not be watched."""
 CONNECTIONS = {"socket.connect", "socket.sendto", "socket.sendmsg"}
 """What Python announces before it happens (https://docs.python.org/3/library/audit_events.html)."""
 
@@ -21,10 +23,11 @@ class OutgoingConnectionError(ConnectionRefusedError):
 
 
 def go_offline() -> None:
-    """Refuse every outgoing connection and name look-up, from now on and for as long as the process lives.
+    """Refuse every outgoing connection, name look-up and other program, for as long as the process lives.
 
     Call it before gradio and huggingface_hub are imported: they read then some of what it sets. Requests that come in
-    are answered, and connections to this very machine stay possible.
+    are answered, and connections to this very machine stay possible. Native code that opens sockets itself, past
+    Python, is not held: that takes a firewall.
     """
     os.environ.update(QUIET)
     sys.addaudithook(_refuse_outgoing)
@@ -35,10 +38,21 @@ def _refuse_outgoing(event: str, arguments: tuple) -> None:
         host = arguments[0]
     elif event in CONNECTIONS and arguments[0].family in (AF_INET, AF_INET6) and arguments[1]:
         host = arguments[1][0]
+    elif event == "socket.getnameinfo":
+        host = arguments[0][0]
+    elif event == "socket.__new__" and not _is_ordinary(*arguments[1:3]):
+        raise OutgoingConnectionError("MAGICAPTURE_PRIVATE=1: no socket is opened past the usual protocols.")
+    elif event in PROGRAMS:
+        raise OutgoingConnectionError("MAGICAPTURE_PRIVATE=1: no other program is started.")
     else:
         return
     if not is_here(host):
         raise OutgoingConnectionError(f"MAGICAPTURE_PRIVATE=1: no connection is opened to {host!r}.")
+
+
+def _is_ordinary(family: int, kind: int) -> bool:
+    """Tell a socket whose connections are announced; -1 stands for the usual, or for one that is there already."""
+    return family in (-1, AF_INET, AF_INET6, AF_UNIX) and (kind == -1 or kind & 0xF in (SOCK_STREAM, SOCK_DGRAM))
 
 
 def is_here(host: str | bytes | None) -> bool:

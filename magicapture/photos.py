@@ -1,5 +1,6 @@
 """Reading photos of any origin as 8-bit RGB, or saying in plain words why that is impossible."""
 
+import threading
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -9,14 +10,20 @@ import numpy as np
 import pillow_heif
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
+from magicapture.messages import Message, joined
+
 pillow_heif.register_heif_opener()
 
 FORMATS = ("JPEG", "PNG", "WEBP", "HEIF", "AVIF", "GIF", "BMP", "TIFF")
 """What is opened (MPO counts as JPEG); Pillow would hand others (EPS) to outside programs."""
 ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
 """Formats in which several frames are an animation. Phones keep several pictures in MPO and HEIF, the photo first."""
-MAX_PIXELS = 100_000_000
-"""Larger pictures are refused before they are decoded: 100 megapixels take 300 MB, and cameras stay below that."""
+MAX_PIXELS = 50_000_000
+"""Larger pictures are refused before they are decoded: a few kilobytes may hold so many, of 4 bytes each."""
+MAX_JPEG_PIXELS = 110_000_000
+"""Of JPEGs that can be decoded at a part of their size, which those of the largest cameras can."""
+DECODING = threading.Lock()
+"""One picture is decoded at a time, whoever sent it: the largest take half a gigabyte for a moment."""
 MAX_ASPECT = 4.0
 """Longer pictures are refused: no photo of a person is so long, and faces in panoramas are small and bent."""
 MAX_SIDE = 4096
@@ -40,7 +47,7 @@ class PhotoError(Exception):
 
     def __init__(self, problem: Problem) -> None:
         """Wrap ``problem``; as text the error is its message and advice."""
-        super().__init__(f"{problem.message} {problem.advice}")
+        super().__init__(joined(" ", problem.message, problem.advice))
         self.problem = problem
 
 
@@ -48,24 +55,27 @@ def read_photo(path: Path) -> tuple[Image.Image, list[str]]:
     """Read a photo as an upright RGB picture of at most 4096 pixels a side, and say what was converted.
 
     Raises ``PhotoError`` if the file is empty or no picture, is broken off, too large (which is known before its pixels
-    are decoded) or far longer than wide.
+    are decoded) or far longer than wide. One picture is decoded at a time.
     """
-    image = _open(Path(path))
-    _check_size(image.width, image.height)
+    with DECODING:
+        return _read(Path(path))
+
+
+def _read(path: Path) -> tuple[Image.Image, list[str]]:
+    image = _open(path)
+    _check_size(image)
     notes = ["Only the first frame of the animation is used."] if _is_animated(image) else []
     try:
+        image.draft(None, (MAX_SIDE, MAX_SIDE))  # of a JPEG, decode no more than is kept
         image.load()
     except Exception as error:  # each decoder has its own: OSError, SyntaxError, ValueError, EOFError, struct.error
         raise _unusable("truncated", "The file is damaged or broken off.", "Copy or export the photo again.") from error
-    upright = ImageOps.exif_transpose(image)
+    upright = ImageOps.exif_transpose(_shrunk(image))
     if upright.mode.startswith(("I", "F")):
         notes.append("The picture has more than 8 bits per pixel and was converted.")
     if upright.has_transparency_data:
         notes.append("The transparent parts were put on a light background.")
-    picture = _to_rgb(upright)
-    if max(picture.size) > MAX_SIDE:
-        picture.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    return picture, notes
+    return _to_rgb(upright), notes
 
 
 def _open(path: Path) -> Image.Image:
@@ -76,22 +86,39 @@ def _open(path: Path) -> Image.Image:
     try:
         return Image.open(path, formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise _too_large() from error
+        raise _too_large(MAX_PIXELS) from error
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         advice = "Use a photo saved as JPEG, PNG, WebP or HEIC."
         raise _unusable("not_a_picture", "The file is not a picture that can be read.", advice) from error
 
 
-def _check_size(width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise _too_large()
+def _shrunk(image: Image.Image) -> Image.Image:
+    """Give the picture with at most 4096 pixels a side, before anything makes copies of it."""
+    if max(image.size) <= MAX_SIDE:
+        return image
+    if image.mode in ("1", "P", "PA"):
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    elif image.mode.startswith("I;"):
+        image = image.convert("I")
+    image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    return image
+
+
+def _check_size(image: Image.Image) -> None:
+    width, height = image.size
+    in_parts = image.format in ("JPEG", "MPO") and not image.info.get("progressive")
+    most = MAX_JPEG_PIXELS if in_parts else MAX_PIXELS
+    if width * height > most:
+        raise _too_large(most)
     if max(width, height) > MAX_ASPECT * min(width, height):
-        message = f"The picture is {width}×{height} pixels: far longer than a portrait, like a panorama."
+        message = Message(
+            "The picture is {n}×{m} pixels: far longer than a portrait, like a panorama.", n=width, m=height
+        )
         raise _unusable("extreme_shape", message, "Cut out the part with the person.")
 
 
-def _too_large() -> PhotoError:
-    message = f"The picture has more than {MAX_PIXELS // 1_000_000} megapixels."
+def _too_large(most: int) -> PhotoError:
+    message = Message("The picture has more than {n} megapixels.", n=most // 1_000_000)
     return _unusable("too_large", message, "Save a smaller copy of it; 4000 pixels on the long side are plenty.")
 
 

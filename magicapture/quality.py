@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from magicapture.faces import Face
+from magicapture.messages import Message
 from magicapture.photos import Problem
 
 MEASURED_SIDE = 128
@@ -89,7 +90,7 @@ def view_problems(face: Face) -> list[Problem]:
     problems = []
     if face.width < SMALL:
         severity = "unusable" if face.width < TINY else "warning"
-        message = f"The face is only {face.width:.0f} pixels wide."
+        message = Message("The face is only {n} pixels wide.", n=round(face.width))
         problems.append(Problem("face_too_small", severity, message, "Use a larger photo, or one taken closer."))
     if turn(face.landmarks) > TURNED:
         advice = "Use a photo in which both eyes can be seen."

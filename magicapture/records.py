@@ -134,7 +134,10 @@ class Records:
         """Open the database at ``url``, an address as SQLAlchemy takes it, and create what tables it lacks."""
         self._engine = create_engine(url, pool_pre_ping=True)
         if self._engine.name == "sqlite":
-            Path(self._engine.url.database).parent.mkdir(parents=True, exist_ok=True)
+            path = Path(self._engine.url.database)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch(mode=0o600)
+            path.chmod(0o600)  # SQLite gives its journal the same
             event.listen(self._engine, "connect", _set_up_sqlite)
         _Table.metadata.create_all(self._engine)
         self._session = sessionmaker(self._engine, expire_on_commit=False)

@@ -1,5 +1,6 @@
 """Photos become references: aligned crops with a mask, landmarks and an embedding, and a verdict in plain words."""
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from PIL import Image, ImageChops, ImageFilter
 
 from magicapture.faces import Face, FaceEngine
 from magicapture.faces.square import Square
+from magicapture.messages import Message, joined
 from magicapture.photos import PhotoError, Problem, read_photo
 from magicapture.quality import MEASURED_SIDE, count_problems, light_problems, roll, view_problems
 
@@ -39,6 +41,8 @@ SURE = 0.85
 """If only a turned picture shows a face, it must be as certain as this: turned landscapes reach 0.83."""
 MASK_SIDE = 256
 """The mask is drawn on a crop of at least this many pixels: the mesh takes 192 for the face alone."""
+LOOKING = threading.BoundedSemaphore(2)
+"""So many photos are looked at in full size at a time, whoever sent them."""
 SAME_PHOTO = 4.0
 """Mean difference (0–255) of two small grey crops of one photo; two photos of one sitting differ by more than 16."""
 SAME_PERSON = 0.4
@@ -80,8 +84,8 @@ class Verdict:
     @property
     def sentence(self) -> str:
         """The verdict for visitors: which photo, what is wrong, what to do."""
-        said = [f"{problem.message} {problem.advice}" for problem in self.problems] or ["Good."]
-        return " ".join([f"{self.name}:", *said, *self.notes])
+        said = [joined(" ", problem.message, problem.advice) for problem in self.problems] or ["Good."]
+        return joined(" ", Message("{name}:", name=self.name), *said, *self.notes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,15 +124,20 @@ def check_photos(paths: Sequence[Path], role: Role, engine: FaceEngine, size: in
     if not paths:
         return CheckedSet(role, (), refused="Add at least one photo.")
     if len(paths) > MAX_PHOTOS:
-        return CheckedSet(role, (), refused=f"These are {len(paths)} photos; use at most {MAX_PHOTOS}, the best ones.")
+        refused = Message("These are {n} photos; use at most {m}, the best ones.", n=len(paths), m=MAX_PHOTOS)
+        return CheckedSet(role, (), refused=refused)
     verdicts = _mark_duplicates([_check_photo(Path(path), role, engine, size) for path in paths])
     if role == "person":
         verdicts = _mark_strangers(verdicts)
     checked = CheckedSet(role, tuple(verdicts))
     count = len(checked.references)
     if 0 < count < FEW_PHOTOS:
-        few = f"Only {count} usable photo{'s' if count > 1 else ''}: the result will be better with {FEW_PHOTOS} to 6."
-        return replace(checked, warnings=(few,))
+        few = (
+            "Only {n} usable photos: the result will be better with {m} to 6."
+            if count > 1
+            else "Only {n} usable photo: the result will be better with {m} to 6."
+        )
+        return replace(checked, warnings=(Message(few, n=count, m=FEW_PHOTOS),))
     return checked
 
 
@@ -159,6 +168,11 @@ def mean_embedding(references: list[Reference]) -> np.ndarray:
 
 
 def _check_photo(path: Path, role: Role, engine: FaceEngine, size: int) -> Verdict:
+    with LOOKING:
+        return _look_at(path, role, engine, size)
+
+
+def _look_at(path: Path, role: Role, engine: FaceEngine, size: int) -> Verdict:
     try:
         photo, notes = read_photo(path)
     except PhotoError as error:
@@ -181,12 +195,14 @@ def _find_upright(photo: Image.Image, engine: FaceEngine) -> tuple[Image.Image, 
     faces = engine.detect(photo)
     if _is_upright(faces):
         return photo, faces
-    turns = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_270, Image.Transpose.ROTATE_180)
-    attempts = [(turned, engine.detect(turned)) for turned in (photo.transpose(turn) for turn in turns)]
-    least = 0.0 if faces else SURE
-    upright = [attempt for attempt in attempts if _is_upright(attempt[1]) and attempt[1][0].score >= least]
-    # Upside down, faces are found too, but with less certainty.
-    return max(upright, key=lambda attempt: attempt[1][0].score, default=(photo, faces))
+    best, least = (photo, faces), 0.0 if faces else SURE
+    for turn in (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_270, Image.Transpose.ROTATE_180):
+        turned = photo.transpose(turn)  # one at a time: they may be large
+        found = engine.detect(turned)
+        # Upside down, faces are found too, but with less certainty.
+        if _is_upright(found) and found[0].score >= least and (best[0] is photo or found[0].score > best[1][0].score):
+            best = turned, found
+    return best
 
 
 def _is_upright(faces: list[Face]) -> bool:
@@ -220,7 +236,7 @@ def _mark_duplicates(verdicts: list[Verdict]) -> list[Verdict]:
         small = np.asarray(verdict.reference.image.convert("L").resize((32, 32)), dtype=np.float32)
         first = next((name for name, other in seen if np.abs(small - other).mean() < SAME_PHOTO), None)
         if first:
-            message = f"This is the same photo as {first}."
+            message = Message("This is the same photo as {first}.", first=first)
             duplicate = Problem("duplicate", "warning", message, "It is left out; add another one.")
             marked[place] = _with_problem(verdict, duplicate)
         seen.append((verdict.name, small))

@@ -4,8 +4,12 @@ import os
 import tempfile
 from dataclasses import dataclass
 from functools import lru_cache
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Self
+
+TEMPORARY_FILES = "tmp"
+"""The folder below the root for what libraries write for a moment."""
 
 
 @dataclass(frozen=True)
@@ -14,11 +18,19 @@ class Settings:
 
     root: Path  # MAGICAPTURE_ROOT: visitors' folders and the records; nothing else may lie in it
     database_url: str  # DATABASE_URL: where consents, jobs and the log are kept; SQLite in ``root`` if unset
+    server_name: str  # GRADIO_SERVER_NAME: the address that the page is served at
+    hosts: frozenset[str]  # MAGICAPTURE_HOSTS: names that the page is served under, besides addresses
+    space: str  # SPACE_ID: the Space that this is; empty elsewhere
+    space_host: str  # SPACE_HOST: the name that it is served under
+    host_token: bool  # MAGICAPTURE_HOST_TOKEN=1: visitors may act on the Hub with the token of whoever runs this
+    disk_gb: float  # MAGICAPTURE_DISK_GB: what ``root`` may hold in all
     private: bool  # MAGICAPTURE_PRIVATE=1: no outgoing connection, licence-clean faces only, sign-in
     users: dict[str, str]  # MAGICAPTURE_USERS: "name:password" separated by spaces; who may sign in
     photo_hours: float  # MAGICAPTURE_PHOTO_HOURS: photos that no training has used up
     result_hours: float  # MAGICAPTURE_RESULT_HOURS: adapters and portraits
     jobs_per_visitor: int  # MAGICAPTURE_JOBS_PER_VISITOR: waiting or running at a time
+    jobs_per_address: int  # MAGICAPTURE_JOBS_PER_ADDRESS: the same, of all visitors at one address
+    drawings_per_address: int  # MAGICAPTURE_DRAWINGS_PER_ADDRESS: requests for portraits that wait or run there
     min_likeness: float | None  # MAGICAPTURE_MIN_LIKENESS: portraits below it cannot be kept
     slice_seconds: float  # MAGICAPTURE_SLICE_SECONDS: longest declared GPU time at once, on ZeroGPU, signed out
     slice_seconds_signed_in: float  # MAGICAPTURE_SLICE_SECONDS_SIGNED_IN: the same for visitors with an account
@@ -34,15 +46,29 @@ class Settings:
         return cls(
             root=root,
             database_url=os.environ.get("DATABASE_URL") or f"sqlite:///{root / 'records.sqlite'}",
+            server_name=os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1",
+            hosts=frozenset(_text("HOSTS", "").lower().split()),
+            space=os.environ.get("SPACE_ID") or "",
+            space_host=os.environ.get("SPACE_HOST") or "",
+            host_token=_text("HOST_TOKEN", "0") == "1",
+            disk_gb=_number("DISK_GB", 20),
             private=private,
             users=users,
             photo_hours=_number("PHOTO_HOURS", 1),
             result_hours=_number("RESULT_HOURS", 24),
             jobs_per_visitor=int(_number("JOBS_PER_VISITOR", 1)),
+            jobs_per_address=int(_number("JOBS_PER_ADDRESS", 3)),
+            drawings_per_address=int(_number("DRAWINGS_PER_ADDRESS", 24)),
             min_likeness=_number("MIN_LIKENESS", None),
             slice_seconds=_number("SLICE_SECONDS", 80),
             slice_seconds_signed_in=_number("SLICE_SECONDS_SIGNED_IN", 200),
         )
+
+    @property
+    def lends_host_token(self) -> bool:
+        """Whether visitors act on the Hub with the token of whoever runs this: it is them, or it was allowed."""
+        alone = is_loopback(self.server_name) and not self.hosts and not self.space
+        return self.host_token or alone
 
     @property
     def served(self) -> Path:
@@ -54,6 +80,32 @@ class Settings:
 def settings() -> Settings:
     """Give the choices of this process."""
     return Settings.from_environment()
+
+
+def make_root(root: Path) -> None:
+    """Make the installation's root, which nobody else on this machine may look into.
+
+    Raises ``PermissionError`` if it belongs to somebody else, who could read all that is put into it.
+    """
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if hasattr(os, "geteuid") and root.stat().st_uid != os.geteuid():
+        raise PermissionError(f"{root} belongs to another user here: set MAGICAPTURE_ROOT to another folder.")
+    root.chmod(0o700)
+    (root / TEMPORARY_FILES).mkdir(mode=0o700, exist_ok=True)
+
+
+def is_address(name: str) -> bool:
+    """Tell a numeric address from a name."""
+    try:
+        ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
+def is_loopback(name: str) -> bool:
+    """Tell whether ``name`` is reached from this machine alone."""
+    return name == "localhost" or (is_address(name) and ip_address(name.strip("[]")).is_loopback)
 
 
 def _text(name: str, default: str) -> str:

@@ -1,5 +1,6 @@
 """What the page's script sends, without a browser: so that a test can also send what the script never would."""
 
+import json
 import secrets
 from contextlib import suppress
 from http.client import HTTPConnection
@@ -34,6 +35,7 @@ class PageSession:
     def __init__(self, address: str, session_hash: str = "") -> None:
         self.http = httpx.Client(base_url=address, timeout=PATIENCE)
         self.session_hash = session_hash or secrets.token_hex(6)
+        self.http.get("/").raise_for_status()  # as a browser does, which gets its cookie there
         self.config = self.http.get("/config").raise_for_status().json()
         self._parts = {part["id"]: part for part in self.config["components"]}
 
@@ -51,12 +53,33 @@ class PageSession:
         )
         data = [values.get(self._name(part), self._parts[part]["props"].get("value")) for part in event["inputs"]]
         body = {"fn_index": event["id"], "data": data, "session_hash": self.session_hash, "event_data": event_data}
-        return self.http.post("/gradio_api/run/predict", json=body)
+        if not event["queue"]:
+            return self.http.post("/gradio_api/run/predict", json=body)
+        joined = self.http.post("/gradio_api/queue/join", json=body)
+        return self._outcome(joined.json()["event_id"]) if joined.is_success else joined
 
     def call(self, endpoint: str, *data: object) -> httpx.Response:
-        """Call a public endpoint."""
-        body = {"data": list(data), "session_hash": self.session_hash}
-        return self.http.post(f"/gradio_api/run/{endpoint}", json=body)
+        """Call a public endpoint; gives its answer."""
+        joined = self.begin(endpoint, *data)
+        if not joined.is_success:
+            return joined
+        heard = self.listen(f"/gradio_api/call/{endpoint}/{joined.json()['event_id']}")
+        return httpx.Response(200 if "event: complete" in heard else 500, text=heard)
+
+    def begin(self, endpoint: str, *data: object) -> httpx.Response:
+        """Call a public endpoint without waiting for its answer."""
+        return self.http.post(f"/gradio_api/call/{endpoint}", json={"data": list(data)})
+
+    def _outcome(self, event_id: str) -> httpx.Response:
+        """Wait for what comes of an event."""
+        with self.http.stream("GET", f"/gradio_api/queue/data?session_hash={self.session_hash}") as stream:
+            if not stream.is_success:
+                return httpx.Response(stream.status_code, content=stream.read())
+            for line in stream.iter_lines():
+                message = json.loads(line.removeprefix("data:") or "{}")
+                if message.get("event_id") == event_id and message["msg"] == "process_completed":
+                    return httpx.Response(200 if message["success"] else 500, json=message["output"])
+        raise AssertionError("the event came to no end")
 
     def upload(self, name: str, content: bytes) -> str:
         """Send a file; gives its path on the server."""

@@ -18,7 +18,8 @@ from mcp.types import CallToolResult
 from PIL import Image
 from running import PATIENCE, ROOT, running_app
 
-ENDPOINTS = ["check_photos", "train", "job_status", "stop_job", "generate", "score", "delete_everything"]
+ENDPOINTS = ["check_photos", "train", "job_status", "stop_job", "stop_drawing", "generate", "score"]
+ENDPOINTS += ["delete_everything"]
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """A zip from anywhere may be damaged or made with ill intent: it is refused, and nothing of it stays."""
 
 import json
+import os
 import pickle
 import zipfile
 from collections.abc import Callable
@@ -84,9 +85,26 @@ def test_a_pickle_is_never_run(tmp_path: Path, sound: Files, monkeypatch: pytest
 def test_a_bomb_is_refused_before_it_unpacks(tmp_path: Path, sound: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     text = sound | {"README.md": bytes(2 * 2**20)}
     assert "README.md in anna.zip is too large" in refused(tmp_path / "text", packed(text))
+    zeros = sound | {"magicapture_targets.safetensors": bytes(9 * 2**20)}
+    assert "unpacks to far more" in refused(tmp_path / "zeros", packed(zeros))
     monkeypatch.setattr(uploads, "MAX_ADAPTER_BYTES", 2**20)
-    weights = sound | {"magicapture_targets.safetensors": bytes(2 * 2**20)}
-    assert "at most 1 GB" in refused(tmp_path / "weights", packed(weights))
+    weights = sound | {"magicapture_targets.safetensors": os.urandom(2 * 2**20)}
+    assert "at most 1 MB" in refused(tmp_path / "weights", packed(weights))
+
+
+@pytest.mark.parametrize("name", ["pytorch_lora_weights", "magicapture_emb", "magicapture_targets"])
+def test_a_hundred_thousand_tensors_are_refused_before_they_are_loaded(
+    tmp_path: Path, sound: Files, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def many(count: int, longest: int) -> bytes:
+        entry = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+        header = json.dumps({f"{i:0{longest}}": entry for i in range(count)}).encode()
+        return len(header).to_bytes(8, "little") + header
+
+    monkeypatch.setattr("magicapture.adapters.adapter.Adapter.load", lambda _: pytest.fail("loaded"))
+    for place, content in enumerate((many(100_000, 6), many(5000, 1), (2**62).to_bytes(8, "little"), b"")):
+        package = packed(sound | {f"{name}.safetensors": content}, zipfile.ZIP_STORED)
+        assert "more tensors" in refused(tmp_path / str(place), package)
 
 
 def test_a_bomb_that_lies_about_its_size_is_refused(tmp_path: Path, sound: Files) -> None:

@@ -182,17 +182,21 @@ def test_the_account_is_shown_with_where_it_comes_from(server: Hub, monkeypatch)
     assert account(READER) == Account("lisa", "sign-in")
 
 
-def test_a_visitor_of_a_space_never_acts_with_its_owners_token(server, folder, base, tmp_path, monkeypatch) -> None:
+def test_a_visitor_from_elsewhere_never_acts_with_the_owners_token(server, folder, base, tmp_path, monkeypatch) -> None:
     push(folder, "mine", [], WRITER)
     monkeypatch.setenv("HF_TOKEN", WRITER)
-    monkeypatch.setenv("SPACE_ID", "mona/studio")
-    server.requests.clear()
-    assert account() is None
-    with pytest.raises(HubError, match="sign in"):
-        push(folder, "theirs", [])
-    with pytest.raises(HubError, match="no such repository"):
-        pull("mona/mine", base, tmp_path / "adapters" / "1")
-    assert {token for _, _, token in server.requests} == {""}
+    for name, value in (("SPACE_ID", "mona/studio"), ("GRADIO_SERVER_NAME", "0.0.0.0")):
+        server.requests.clear()
+        with monkeypatch.context() as place:
+            place.setenv(name, value)
+            settings.cache_clear()
+            assert account() is None
+            with pytest.raises(HubError, match="sign in"):
+                push(folder, "theirs", [])
+            with pytest.raises(HubError, match="no such repository"):
+                pull("mona/mine", base, tmp_path / "adapters" / "1")
+        assert {token for _, _, token in server.requests} == {""}
+    settings.cache_clear()
 
 
 def test_private_mode_opens_no_connection(server: Hub, folder: Path, base, tmp_path, monkeypatch) -> None:

@@ -66,6 +66,7 @@ def ben(address: str) -> PageSession:
     """Give the page of another visitor."""
     page = PageSession(address)
     page.enter()
+    page.send("input", "consent", consent=True)
     return page
 
 
@@ -88,8 +89,56 @@ def test_the_page_shows_annas_adapter_to_anna(anna: Anna) -> None:
     assert "Anna in oil" in shelf(anna.page)
 
 
-def test_who_knows_the_unguessable_path_gets_the_file(anna: Anna, address: str) -> None:
-    assert raw_get(address, f"/gradio_api/file={anna.photo}") == (200, anna.photo.read_bytes())
+def test_a_photo_is_shown_to_whose_it_is_and_to_nobody_who_only_knows_its_path(
+    anna: Anna, ben: PageSession, address: str
+) -> None:
+    for written in (anna.photo, quote(str(anna.photo)), f"{anna.photo.parent}/../person/{anna.photo.name}"):
+        shown = anna.page.http.get(f"/gradio_api/file={written}")
+        assert shown.content == anna.photo.read_bytes()
+        for route in ("file=", "file/"):
+            assert raw_get(address, f"/gradio_api/{route}{written}")[0] in (403, 404)
+            assert ben.http.get(f"/gradio_api/{route}{written}").status_code in (403, 404)
+
+
+def test_plans_and_measurements_of_faces_are_shown_to_nobody(anna: Anna) -> None:
+    folder = anna.workspace.folder
+    for name in ("plan.pt", "checkpoint.pt", "plan.part"):
+        (anna.workspace.part("jobs", "1") / name).write_bytes(b"secret")
+    files = [path for path in visitor.files(folder) if path.suffix in (".pt", ".part", ".safetensors", ".json")]
+    assert len(files) > 5
+    for path in files:
+        assert anna.page.http.get(f"/gradio_api/file={path}").status_code == 404
+    for path in visitor.files(folder / "jobs"):
+        path.unlink()
+
+
+def test_a_portrait_and_a_zip_are_there_for_programs_that_know_the_path(anna: Anna, address: str) -> None:
+    assert raw_get(address, f"/gradio_api/file={anna.portrait}") == (200, anna.portrait.read_bytes())
+    assert raw_get(address, f"/gradio_api/file={anna.workspace.zip_adapter(anna.adapter)}")[0] == 200
+
+
+def test_an_upload_is_shown_to_who_sent_it_and_goes_when_they_leave(
+    address: str, ben: PageSession, examples: Path
+) -> None:
+    photo = (examples / "person-someone/1.png").read_bytes()
+    mine, theirs = ben.upload("me.png", photo), PageSession(address).upload("me.png", photo)
+    assert ben.http.get(f"/gradio_api/file={mine}").content == photo
+    assert ben.http.get(f"/gradio_api/file={theirs}").status_code == 404
+    assert raw_get(address, f"/gradio_api/file={mine}")[0] == 404
+    assert ben.send("click", "really_delete").is_success
+    assert not Path(mine).exists()
+    assert Path(theirs).exists()
+    Path(theirs).unlink()
+
+
+def test_a_page_is_only_its_visitors_even_if_the_name_of_its_session_is_known(anna: Anna, address: str) -> None:
+    thief = PageSession(address, anna.page.session_hash)
+    for answer in (shelf(thief), thief.send("click", "really_delete").text):
+        assert "Anna in oil" not in answer
+        assert "opened by someone else" in answer
+    url = f"/gradio_api/queue/data?session_hash={anna.page.session_hash}"
+    assert thief.http.get(url).status_code == 403
+    assert "Anna in oil" in shelf(anna.page)
 
 
 @pytest.mark.parametrize("route", ["/gradio_api/file=", "/gradio_api/file/", "/file="])
@@ -163,6 +212,7 @@ def test_visitors_may_send_the_same_photo_at_the_same_time(address: str, example
     assert uploads[0] != uploads[1]
     for page, upload in zip((first, second), uploads, strict=True):
         page.enter()
+        page.send("input", "consent", consent=True)
         assert "magi-card" in page.send("upload", "person_photos", person_photos=gallery(upload)).text
 
 

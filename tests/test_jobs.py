@@ -4,8 +4,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,20 +18,22 @@ import stand_in
 import tiny
 import torch
 
-from magicapture import gpu
+from magicapture import drawings as drawings_module
+from magicapture import gpu, plans
 from magicapture import jobs as jobs_module
 from magicapture.adapters.adapter import Adapter
 from magicapture.adapters.info import AdapterInfo
 from magicapture.bases import MINI
 from magicapture.config import GenerateConfig, TrainConfig
 from magicapture.drawing.portrait import Portrait
-from magicapture.jobs import Job, JobError, Jobs, Plan, delete_everything
-from magicapture.method.training import Checkpoint, Progress, TrainEvent
+from magicapture.drawings import Drawings
+from magicapture.jobs import TRAININGS, Job, JobError, Jobs, Plan, delete_everything
+from magicapture.method.training import Checkpoint, Progress, TrainEvent, Weights
 from magicapture.records import Records
 from magicapture.references import Reference
-from magicapture.turns import Line
+from magicapture.turns import Asker, BusyError, Limits, Line
 from magicapture.ui import train
-from magicapture.workspace import Workspace, new_key
+from magicapture.workspace import Workspace, WorkspaceError, new_key
 
 STEPS = 6
 PLAN = Plan("mini", stand_in.references(32), stand_in.references(32), TrainConfig(), "My look")
@@ -163,7 +168,7 @@ def test_nobody_trains_without_consent(jobs: Jobs, tmp_path: Path, trainer: Trai
 def test_one_visitor_cannot_fill_the_line(jobs: Jobs, visitor: Workspace, trainer: Trainer) -> None:
     trainer.hold = True
     job = jobs.start(visitor, PLAN)
-    with pytest.raises(JobError, match="still waits or runs"):
+    with pytest.raises(BusyError, match="still waits or runs"):
         jobs.start(visitor, PLAN)
     jobs.stop(job)
     ended(job)
@@ -225,7 +230,7 @@ def test_deleting_everything_ends_the_training_and_leaves_no_byte(
     trainer.hold = True
     job = jobs.start(visitor, PLAN)
     wait_until(lambda: job.event is not None)
-    delete_everything(jobs, visitor)
+    delete_everything(jobs, Drawings(jobs.records, TRAININGS), visitor)
     assert not job.active
     assert not list((tmp_path / "served").iterdir())
     assert jobs.records.jobs_of(visitor.name) == []
@@ -270,3 +275,122 @@ def test_asking_for_a_place_in_line_just_after_it_was_left_is_no_error() -> None
     with Line().join(seconds=5) as turn:
         pass
     assert (turn.ahead, turn.expected_wait) == (0, 0.0)
+
+
+def test_who_asks_for_much_waits_for_themselves() -> None:
+    line = Line()
+    askers = [Asker(visitor, visitor[0]) for visitor in ("a1", "a1", "a2", "b1", "b1", "c1")]
+    with ExitStack() as stack:
+        turns = [stack.enter_context(line.join(1, asker)) for asker in askers]
+        assert turns[0].wait(0)
+        order = sorted(turns, key=lambda turn: turn.ahead)
+        assert [turn.asker.visitor for turn in order] == ["a1", "b1", "c1", "a2", "b1", "a1"]
+        late = stack.enter_context(line.join(1, Asker("d1", "d")))
+        assert late.ahead == 3
+        assert turns[0].ahead == 0, "whoever runs is not displaced"
+
+
+def test_a_strangers_keys_do_not_give_them_the_whole_line(jobs: Jobs, tmp_path: Path, trainer: Trainer) -> None:
+    jobs.limits = Limits(per_visitor=1, per_address=2, in_all=3)
+    trainer.hold = True
+    started = [jobs.start(newcomer(tmp_path, jobs), PLAN, "192.0.2.1") for _ in range(2)]
+    with pytest.raises(BusyError, match="2 from your network"):
+        jobs.start(newcomer(tmp_path, jobs), PLAN, "192.0.2.1")
+    started.append(jobs.start(newcomer(tmp_path, jobs), PLAN, "192.0.2.2"))
+    with pytest.raises(BusyError, match="Too many people"):
+        jobs.start(newcomer(tmp_path, jobs), PLAN, "192.0.2.3")
+    for job in started:
+        jobs.stop(job)
+        ended(job)
+
+
+def test_what_was_started_before_everything_was_deleted_makes_no_folder_again(
+    jobs: Jobs, visitor: Workspace, tmp_path: Path, trainer: Trainer
+) -> None:
+    visitor.part("photos", "person")
+    delete_everything(jobs, Drawings(jobs.records, TRAININGS), visitor)
+    for act in (
+        lambda: visitor.add_adapter(ADAPTER, "late"),
+        lambda: visitor.add_portrait(Portrait(PLAN.person[0].image, 0, 0.5, 0.5, {}), label=False),
+        lambda: visitor.ingest([], "person"),
+    ):
+        with pytest.raises(WorkspaceError, match="deleted meanwhile"):
+            act()
+    jobs.records.give_consent(visitor.name, "1", "training")
+    with pytest.raises(WorkspaceError, match="deleted meanwhile"):
+        jobs.start(visitor, PLAN)
+    assert not list((tmp_path / "served").iterdir())
+    assert Workspace.named(visitor.name, tmp_path).part("photos").is_dir(), "a new visit may"
+
+
+def test_a_drawing_that_is_stopped_or_left_behind_stores_nothing(
+    jobs: Jobs, visitor: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+
+    def draw(*_: object) -> list[Portrait]:
+        assert go_on.wait(20)
+        return [Portrait(PLAN.person[0].image, seed, 0.5, 0.5, {}) for seed in range(24)]
+
+    monkeypatch.setattr(drawings_module, "generate_portraits", draw)
+    drawings = Drawings(jobs.records, Limits(per_visitor=2, per_address=9, in_all=9))
+    adapter = visitor.add_adapter(ADAPTER, "mine")
+    running, waiting = (drawings.start(visitor, adapter, GenerateConfig(), label=False) for _ in range(2))
+    with pytest.raises(BusyError):
+        drawings.start(visitor, adapter, GenerateConfig(), label=False)
+    wait_until(lambda: running.turn is not None and running.turn.started)
+    leaving = threading.Thread(target=delete_everything, args=(jobs, drawings, visitor))
+    leaving.start()
+    assert waiting.ended.wait(20), "one that waits ends at once"
+    assert leaving.is_alive(), "one that runs is waited for"
+    go_on.set()
+    leaving.join(20)
+    assert running.paths == waiting.paths == []
+    assert not list((tmp_path / "served").iterdir())
+
+
+class Evil:
+    def __reduce__(self) -> tuple:
+        return Path.touch, (Path("evil"),)
+
+
+@pytest.mark.parametrize("name", ["plan.pt", "checkpoint.pt"])
+def test_a_file_that_was_exchanged_runs_no_code(
+    jobs: Jobs, visitor: Workspace, trainer: Trainer, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    trainer.breaks_at = 2
+    job = ended(jobs.start(visitor, PLAN))
+    wait_until(lambda: jobs.records.job(job.id).state == "interrupted")
+    torch.save(Evil(), job.folder / name)
+    if name == "plan.pt":
+        with pytest.raises(JobError, match="Nothing is left"):
+            jobs.resume(job)
+    else:
+        assert ended(jobs.resume(job)).state == "failed"
+    assert not (tmp_path / "evil").exists()
+
+
+def test_a_plan_and_a_checkpoint_come_back_as_they_were(tmp_path: Path, trainer: Trainer) -> None:
+    plan = replace(PLAN, config=replace(TrainConfig(), off=frozenset({"identity"})))
+    plans.save(plan, tmp_path / "plan.pt")
+    found = plans.load(tmp_path / "plan.pt")
+    assert (found.base, found.config, found.title) == ("mini", plan.config, "My look")
+    assert found.slice_seconds == float("inf")
+    assert found.person[0].image.tobytes() == plan.person[0].image.tobytes()
+    assert (found.person[0].mask == plan.person[0].mask).all()
+    progress = Progress(
+        3,
+        0.5,
+        2,
+        Weights({"a": torch.ones(2)}, {"clip_l": torch.ones(2, 4)}),
+        [{"step": 2, "likeness": None, "style": 0.5}],
+    )
+    checkpoint = Checkpoint(
+        TrainConfig(), Weights({"w": torch.ones(1)}, {}), {"state": {0: {"step": 1}}}, {}, torch.zeros(1), progress
+    )
+    plans.save(checkpoint, tmp_path / "c.pt")
+    again = plans.load(tmp_path / "c.pt")
+    assert again.optimizer == {"state": {0: {"step": 1}}}
+    assert again.progress.history == progress.history
+    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".part"] == []

@@ -2,25 +2,33 @@
 
 import ast
 import itertools
+import pickle
 import re
+import time
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
 import gradio as gr
+import httpx
 import pytest
 import running
 import tiny
 from gradio.context import LocalContext
+from huggingface_hub.errors import HfHubHTTPError
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 from running import PATIENCE, running_app
 from visiting import choose_count
 
 from magicapture import hub
+from magicapture.adapters.info import AdapterInfo
+from magicapture.bases import MINI
 from magicapture.faces import FaceEngine
 from magicapture.faces.insight import InsightFaceEngine
 from magicapture.jobs import Jobs
+from magicapture.messages import Message, joined
+from magicapture.photos import PhotoError, Problem
 from magicapture.records import Records
 from magicapture.scoring import LIKENESS_WORDS
 from magicapture.settings import Settings
@@ -33,29 +41,30 @@ from magicapture.ui.session import House
 PACKAGE = Path(__file__).parents[1] / "magicapture"
 SPEAKING = (
     *("adapters.adapter", "adapters.info", "bases.registry", "bases.stable_diffusion"),
-    *("gpu", "hub", "jobs", "photos", "quality", "references"),
+    *("drawings", "gpu", "hub", "jobs", "photos", "quality", "references", "turns"),
     *("workspace.folder", "workspace.shelf", "workspace.uploads", "workspace.visitor"),
     *("ui.adapters", "ui.consent", "ui.installation", "ui.live", "ui.page", "ui.portraits", "ui.readiness"),
     *("ui.references", "ui.session", "ui.train", "ui.wall", "ui.words"),
 )
 """The modules whose sentences visitors read."""
+MADE_OF_SENTENCES = {"{name}: {reason}"}
 SAMPLE = "7"
-SENTENCE = re.compile(rf"[A-Z“\d][^\n<]* [^\n<]*([.…]|: {SAMPLE})")
-ALONE = re.compile(rf"(?:^|(?<=[.] )){SAMPLE} (?=[A-Z])")
-"""A value that is a sentence of its own."""
+SENTENCE = re.compile(r"[A-Z“\d{][^\n<]* [^\n<]*([.…]|: \{\w+\})")
+VALUE = re.compile(r"\{\w+\}")
 JAPANESE = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff]")
 NAMES = re.compile(r"Hugging Face|Stable Diffusion|MagiCapture|hf auth login|smiling, in a garden")
 ENGLISH = re.compile(r"[A-Za-z]{2,}[,:]? [A-Za-z]{2,}")
 
 
 def untranslated(texts: set[str]) -> list[str]:
-    """Give those of which more than names and values stays English."""
+    """Give those of which more than names and values stays English, and those that lose a value."""
     said = {text: translate(text, "ja") for text in texts}
-    return sorted(text for text, ja in said.items() if not JAPANESE.search(ja) or ENGLISH.search(NAMES.sub("", ja)))
+    english = {text for text, ja in said.items() if not JAPANESE.search(ja) or ENGLISH.search(NAMES.sub("", ja))}
+    return sorted(english | {text for text, ja in said.items() if set(VALUE.findall(text)) != set(VALUE.findall(ja))})
 
 
 def sentences_of(name: str) -> set[str]:
-    """Find the sentences in a module's source, in each of their forms, with a sample in place of each value."""
+    """Find the sentences in a module's source, in each of their forms."""
     module = import_module(f"magicapture.{name}")
     tree = ast.parse(Path(module.__file__).read_text())
     nodes = list(ast.walk(tree))
@@ -72,8 +81,6 @@ def sentences_of(name: str) -> set[str]:
                 return forms(value)
             case ast.IfExp(body=body, orelse=orelse):
                 return forms(body) + forms(orelse)
-            case ast.Call(func=ast.Attribute(value=ast.Name(id=known), attr="format")):
-                return [getattr(module, known).replace("{}", SAMPLE)]
             case ast.Name(id=known) if isinstance(getattr(module, known, None), str):
                 return [getattr(module, known)]
             case ast.Name(id=known):
@@ -85,8 +92,7 @@ def sentences_of(name: str) -> set[str]:
     wholes = [node for node in nodes if isinstance(node, ast.JoinedStr)]
     unseen |= {id(part) for whole in wholes for part in ast.walk(whole) if part is not whole}
     spoken = [node for node in nodes if isinstance(node, ast.JoinedStr | ast.Constant) and id(node) not in unseen]
-    found = [ALONE.sub("", form) for node in spoken for form in forms(node)]
-    return {form for form in found if SENTENCE.fullmatch(form)}
+    return {form for node in spoken for form in forms(node) if SENTENCE.fullmatch(form)} - MADE_OF_SENTENCES
 
 
 def is_unseen(node: ast.AST) -> bool:
@@ -107,11 +113,11 @@ def test_every_sentence_that_a_visitor_can_meet_has_a_translation(name: str) -> 
 
 def test_every_short_text_that_a_visitor_can_meet_has_a_translation() -> None:
     labels = {*live.PHASES.values(), *live.ENDS.values(), *words.BADGES.values(), *wall.REASONS}
-    likeness = {text for _, text in LIKENESS_WORDS} | {f"{text} 0.52" for _, text in LIKENESS_WORDS}
-    waiting = {"Waiting: one is before you", "Waiting: 2 are before you", "about 3 min until your turn"}
-    numbers = {"about 40 s left", "step 3 of 8", "style 0.81", "seed 5", "kept ✓", "not comparable"}
+    likeness = {text for _, text in LIKENESS_WORDS} | {f"{text} {{n}}" for _, text in LIKENESS_WORDS}
+    waiting = {"Waiting: one is before you", "Waiting: {n} are before you", "about {time} until your turn"}
+    numbers = {"about {time} left", "step {n} of {m}", "style {n}", "seed {n}", "kept ✓", "not comparable"}
     numbers |= {words.duration(4800), words.hours(0.5), words.hours(1), words.hours(24)}
-    losses = {f"{name} {value}" for name in live.LOSS_COLOURS for value in ("0.125", "–")}
+    losses = {f"{name} {{n}}" for name in live.LOSS_COLOURS}
     titles = {title for name in SPEAKING if name.startswith("ui.") for title in titles_of(name)}
     assert len(titles) > 8
     assert untranslated(labels | likeness | waiting | numbers | losses | titles) == []
@@ -126,9 +132,10 @@ def titles_of(name: str) -> set[str]:
 
 
 def test_what_the_hub_answers_and_what_training_lacks_is_translated_to_the_last_part() -> None:
-    reasons = {*hub.PUSH_ANSWERS.values(), *hub.PULL_ANSWERS.values(), hub._reason(OSError(), {})}
-    reasons |= {hub._reason(ValueError("no"), {}), "the Hub answered with the error 500. Try again in a few minutes"}
-    assert untranslated({f"{hub.NOT_PUSHED}: {reason}." for reason in reasons}) == []
+    refused = HfHubHTTPError("no", response=httpx.Response(500, request=httpx.Request("GET", "http://localhost")))
+    reasons = [*hub.PUSH_ANSWERS.values(), *hub.PULL_ANSWERS.values(), hub._reason(OSError(), {})]
+    reasons += [hub._reason(ValueError("no"), {}), hub._reason(refused, {})]
+    assert untranslated({str(hub._error(hub.NOT_PUSHED, *reason)) for reason in reasons}) == []
     said = translate(what_is_missing(None, None), "ja")
     assert said == "人物の写真がまだありません。「参考写真」タブで追加してください。"
 
@@ -138,7 +145,7 @@ def test_every_component_of_the_page_is_translated_in_the_browser(
 ) -> None:
     monkeypatch.setattr("magicapture.ui.examples.EXAMPLES", examples)
     settings, records = Settings.from_environment(), Records(f"sqlite:///{tmp_path / 'records.sqlite'}")
-    page = build_page(House(tiny.base(sample_size=16), builtin, settings, records, Jobs(records)))
+    page = build_page(House(tiny.base(sample_size=16), builtin, settings, records, Jobs(records), None))
     shown = [part for part in page.config["components"] if part["type"] not in ("api", "state", "timer")]
     texts = {text for part in shown for text in visible_texts(part["type"], part["props"])}
     assert len(texts) > 60
@@ -160,12 +167,40 @@ def test_signing_in_still_works_in_japanese() -> None:
 
 
 def test_values_survive_and_are_translated_themselves() -> None:
-    assert translate("Ready: 5 photos of the person, 4 of the style. 300 steps, about 1 h 20 min.", "ja") == (
+    counts = Message("Ready: {n} photos of the person, {m} of the style.", n=5, m=4)
+    steps = Message("{n} steps, about {time}.", n=300, time=words.duration(4800))
+    assert translate(joined(" ", counts, steps), "ja") == (
         "準備ができました。人物の写真5枚、スタイルの写真4枚。300ステップ、約1時間20分です。"
     )
-    ready = "Your adapter is ready: 8 steps, the best state at step 4: some of you 0.52 · style 0.81."
+    scores = ({"step": 4, "likeness": 0.52, "style": 0.81},)
+    info = AdapterInfo.of(MINI, preset="quick", rank=2, steps=8, best_step=4, engine="builtin", scores=scores)
+    ready = live.summary(info)
+    assert ready == "Your adapter is ready: 8 steps, the best state at step 4: some of you 0.52 · style 0.81."
     assert translate(ready, "ja").endswith("ステップ 4 です（本人の面影あり 0.52 · スタイル 0.81）。")
-    assert translate("This is the same photo as my {holiday} 1.jpg.", "ja") == "my {holiday} 1.jpgと同じ写真です。"
+    same = Message("This is the same photo as {first}.", first="my {holiday} 1.jpg")
+    assert translate(same, "ja") == "my {holiday} 1.jpgと同じ写真です。"
+
+
+def test_what_a_visitor_wrote_is_never_translated() -> None:
+    for theirs in ("Delete", "quick", "usable", "step 3 of 8", "One is before you; your turn comes in about 1 hour."):
+        values = {"title": theirs, "preset": "x", "n": 1, "base": "y"}
+        said = translate(Message("In use: {title} ({preset}, {n} steps, base {base}).", **values), "ja")
+        assert said == f"使用中: {theirs}（x、1ステップ、ベース: y）。"
+
+
+def test_an_error_keeps_what_its_sentence_is_made_of() -> None:
+    message = Message("The picture has more than {n} megapixels.", n=5)
+    error = PhotoError(Problem("large", "unusable", message, "Use a sharp photo."))
+    assert translate(str(error), "ja") == "画像が5メガピクセルを超えています。鮮明な写真をお使いください。"
+    assert translate(str(pickle.loads(pickle.dumps(error.args[0]))), "ja") == translate(str(error), "ja")
+
+
+def test_a_long_text_does_not_hold_the_page_up() -> None:
+    said = "x " * 5000 + ". " + "Ready: " * 1000
+    started = time.monotonic()
+    for text in (said, Message("{name} is not there any more. Upload it again.", name=said), words.note(said)):
+        translate(text, "ja")
+    assert time.monotonic() - started < 0.1
 
 
 def test_a_visitor_without_a_catalogue_or_with_an_unknown_sentence_reads_english() -> None:
@@ -174,8 +209,8 @@ def test_a_visitor_without_a_catalogue_or_with_an_unknown_sentence_reads_english
 
 
 def test_a_file_name_cannot_smuggle_markup_through_the_translation() -> None:
-    html = words.note("This is the same photo as <img src=x onerror=alert(1)>.jpg.")
-    said = translate(html, "ja")
+    named = Message("This is the same photo as {first}.", first="<img src=x onerror=alert(1)>.jpg")
+    said = translate(words.note(named), "ja")
     assert "&lt;img src=x onerror=alert(1)&gt;.jpgと同じ写真です。" in said
     assert "<img" not in said
 

@@ -1,12 +1,15 @@
 """Reading photos of any origin."""
 
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageCms, PngImagePlugin
+from running import ROOT
 
 from magicapture.photos import PhotoError, read_photo
 
@@ -45,7 +48,7 @@ def test_a_decompression_bomb_is_never_decoded(tmp_path: Path, monkeypatch: pyte
     path = tmp_path / "bomb.png"
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
     monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", lambda _: pytest.fail("decoded"))
-    with pytest.raises(PhotoError, match="100 megapixels") as error:
+    with pytest.raises(PhotoError, match="50 megapixels") as error:
         read_photo(path)
     assert error.value.problem.code == "too_large"
 
@@ -124,3 +127,30 @@ def test_a_damaged_colour_profile_does_not_stop_a_good_photo(tmp_path: Path) -> 
 def test_a_very_large_photo_is_shrunk_not_refused(tmp_path: Path) -> None:
     Image.new("RGB", (6000, 4500)).save(tmp_path / "large.png")
     assert read_photo(tmp_path / "large.png")[0].size == (4096, 3072)
+
+
+@pytest.mark.parametrize("mode", ["1", "P", "LA", "RGBA", "I;16", "CMYK", "progressive"])
+def test_a_small_file_does_not_take_a_gigabyte(mode: str, tmp_path: Path) -> None:
+    if mode in ("CMYK", "progressive"):
+        path, jpeg = tmp_path / "photo.jpg", {"progressive": mode == "progressive"}
+        Image.new("CMYK" if mode == "CMYK" else "L", (7000, 7000)).save(path, **jpeg)
+    else:
+        path = tmp_path / "photo.png"
+        Image.new(mode, (7000, 7000)).save(path)
+    lines = (
+        "import resource; from pathlib import Path; from magicapture.photos import read_photo\n"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024\n"
+        f"before = peak(); picture, _ = read_photo(Path({str(path)!r})); print(picture.size, peak() - before)"
+    )
+    result = subprocess.run([sys.executable, "-c", lines], cwd=ROOT, capture_output=True, text=True, check=True)
+    size, grown = result.stdout.rsplit(maxsplit=1)
+    assert size == "(4096, 4096)"
+    assert int(grown) < 600
+
+
+def test_a_photo_of_the_largest_camera_is_taken_and_a_larger_one_is_not(tmp_path: Path) -> None:
+    Image.new("L", (12_000, 9000)).save(tmp_path / "large.jpg")
+    assert read_photo(tmp_path / "large.jpg")[0].size == (4096, 3072)
+    Image.new("L", (12_000, 9300)).save(tmp_path / "larger.jpg")
+    with pytest.raises(PhotoError, match="110 megapixels"):
+        read_photo(tmp_path / "larger.jpg")

@@ -12,12 +12,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from magicapture.adapters.card import model_card
-from magicapture.adapters.info import INFO_FILE, AdapterError, AdapterInfo
+from magicapture.adapters.info import DAMAGED, INFO_FILE, AdapterError, AdapterInfo
 from magicapture.bases import Base, Rows, resolve_base
 from magicapture.bases.base import LORA_FILE, ROWS_FILE
 from magicapture.bases.lora import load_lora, lora_layers, require_fitting_layers
 from magicapture.bases.words import TOKENS
 from magicapture.faces.likeness import RECOGNISER
+from magicapture.messages import Message
 from magicapture.scoring import Targets
 
 TARGETS_FILE = "magicapture_targets.safetensors"
@@ -60,7 +61,8 @@ class Adapter:
         """Read an adapter. Raises ``AdapterError`` when a file is missing, damaged or does not belong to the others."""
         missing = [name for name in (INFO_FILE, LORA_FILE, ROWS_FILE) if not (folder / name).is_file()]
         if missing:
-            raise AdapterError(f"{folder.name} is not a complete adapter: it lacks {', '.join(missing)}.")
+            lacks = "{name} is not a complete adapter: it lacks {files}."
+            raise AdapterError(Message(lacks, name=folder.name, files=", ".join(missing)))
         info = AdapterInfo.read(folder)
         try:
             lora, rows = resolve_base(info.base).family.read_weights(folder)
@@ -68,7 +70,7 @@ class Adapter:
             targets = Targets(**load_file(folder / TARGETS_FILE)) if comparable else None
             _check_shapes(info, lora, rows)
         except (ValueError, SafetensorError, TypeError) as error:
-            raise AdapterError(f"The adapter in {folder.name} is damaged and cannot be read: {error}") from error
+            raise AdapterError(Message(DAMAGED, name=folder.name, reason=error)) from error
         return cls(lora, rows, info, targets)
 
     def zip(self, path: Path) -> Path:
@@ -97,7 +99,8 @@ def applied(base: Base, adapter: Adapter) -> Iterator[None]:
     Raises ``AdapterError`` when the adapter was trained on a base of another shape.
     """
     if not _has_same_widths(base, adapter):
-        raise AdapterError(f"The adapter does not fit the base {base.spec.name}: it was trained on another one.")
+        unfit = "The adapter does not fit the base {base}: it was trained on another one."
+        raise AdapterError(Message(unfit, base=base.spec.name))
     with (
         base.concept_tokens(adapter.rows),
         lora_layers(base.denoiser, adapter.info.rank, base.spec.lora_targets),
@@ -115,7 +118,8 @@ def require_fit(base: Base, adapter: Adapter) -> None:
     Reads the base's configuration only, so that it may be in use meanwhile and nothing is left on it.
     """
     if adapter.info.base != base.spec.name or not _has_same_widths(base, adapter):
-        raise AdapterError(f"The adapter was trained on another base, {adapter.info.base}, not on {base.spec.name}.")
+        other = "The adapter was trained on another base, {base}, not on {here}."
+        raise AdapterError(Message(other, base=adapter.info.base, here=base.spec.name))
     try:
         require_fitting_layers(base.denoiser, adapter.info.rank, base.spec.lora_targets, adapter.lora)
     except ValueError as error:

@@ -11,8 +11,10 @@ from typing import Any, NotRequired, Self, TypedDict
 from magicapture.bases import BaseSpec
 from magicapture.bases.words import TOKENS, prompt_for
 from magicapture.faces.likeness import RECOGNISER
+from magicapture.messages import Message
 
 INFO_FILE = "magicapture.json"
+DAMAGED = "The adapter in {name} is damaged and cannot be read: {reason}"
 MAX_LINE = 200
 """Characters of a single line of text."""
 MAX_RANK = 128
@@ -95,7 +97,7 @@ class AdapterInfo:
         try:
             return cls.parse(json.loads((folder / INFO_FILE).read_text()))
         except (ValueError, RecursionError) as error:
-            raise AdapterError(f"The adapter in {folder.name} is damaged and cannot be read: {error}") from error
+            raise AdapterError(Message(DAMAGED, name=folder.name, reason=error)) from error
 
     def as_json(self) -> str:
         """Give the text of ``magicapture.json``."""

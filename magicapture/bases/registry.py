@@ -16,6 +16,7 @@ from magicapture.bases.stable_diffusion import (
     StableDiffusion,
 )
 from magicapture.config import TrainConfig
+from magicapture.messages import Message
 
 MINI_WEIGHTS = Path(__file__).parents[1] / "mini" / "weights"
 """The embedded base: an ordinary diffusers pipeline folder."""
@@ -134,6 +135,10 @@ def _load(spec: BaseSpec) -> Base:
         return spec.family.load(spec)
     except MISSING as error:
         raise BaseUnavailableError(
-            f"The base model {spec.source} could not be loaded: it is neither on this machine nor to be had from here. "
-            f'Check the name and the connection, or choose the base "mini", {MINI.title}.'
+            Message(
+                "The base model {source} could not be loaded: it is neither on this machine nor to be had from here. "
+                'Check the name and the connection, or choose the base "mini", {title}.',
+                source=spec.source,
+                title=Message(MINI.title),
+            )
         ) from error

@@ -39,6 +39,7 @@ from magicapture.bases.base import (
 from magicapture.bases.precision import fast_dtype
 from magicapture.bases.schedule import Schedule
 from magicapture.bases.stable_diffusion_usage import usage
+from magicapture.messages import Message
 
 MISSING = (OSError, ValueError, HfHubHTTPError, LocalEntryNotFoundError)
 """What diffusers raises when weights are neither here nor to be downloaded."""
@@ -71,10 +72,11 @@ class StableDiffusion(Base):
         try:
             Schedule.of(pipeline.scheduler)
         except ValueError as error:
-            raise BaseError(
-                f"The base model {spec.source} cannot be used: its denoiser predicts neither noise (epsilon) nor "
-                "velocity (v_prediction). Choose another one."
-            ) from error
+            unknown = (
+                "The base model {source} cannot be used: its denoiser predicts neither noise (epsilon) nor velocity "
+                "(v_prediction). Choose another one."
+            )
+            raise BaseError(Message(unknown, source=spec.source)) from error
         decoder = _tiny_decoder(spec, dtype, pipeline.vae.config.latent_channels) or pipeline.vae
         pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config, use_karras_sigmas=True)
         pipeline.set_progress_bar_config(disable=True)

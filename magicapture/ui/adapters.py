@@ -12,16 +12,21 @@ import gradio as gr
 
 from magicapture import hub
 from magicapture.adapters.adapter import AdapterError
+from magicapture.gate.queue import BOUNDED
+from magicapture.gate.visits import VISITS
 from magicapture.hub import HubError
 from magicapture.jobs import delete_everything
+from magicapture.messages import Message, joined
 from magicapture.ui.installation import offers_sign_in
 from magicapture.ui.language import complaint, say
 from magicapture.ui.live import caption, summary
 from magicapture.ui.session import House, Session, require_visitor
-from magicapture.ui.words import note, section
+from magicapture.ui.words import note, preset_name, section
 from magicapture.workspace import StoredAdapter, Workspace, WorkspaceError
 
 NOTHING = "No adapter is here yet: train one, upload a zip that you downloaded before, or load one from the Hub."
+DAMAGED = "This adapter is damaged and cannot be used: delete it."
+SIGN_OUT = "() => fetch('logout', {method: 'POST'}).finally(() => location.reload())"
 CARE = (
     "An adapter can draw the person in it: give it only to people whom that person trusts. Reference photos and face "
     "measurements are never pushed."
@@ -74,7 +79,8 @@ def build(
     shelf.rename.click(rename, [session.visitor, shelf.chosen, shelf.title], shelf.said, **queued).success(**listing)
     choice = [session.visitor, shelf.chosen, session.adapter]
     shelf.delete.click(partial(delete, house), choice, [shelf.said, session.adapter], **queued).success(**listing)
-    upload.upload(take_in, [session.visitor, upload], [shelf.chosen, shelf.said], **queued).success(**listing)
+    taking = queued | {"concurrency_id": f"{BOUNDED}adapter", "concurrency_limit": 2}
+    upload.upload(take_in, [session.visitor, upload], [shelf.chosen, shelf.said], **taking).success(**listing)
 
 
 def _build_shelf() -> Shelf:
@@ -94,7 +100,8 @@ def _build_shelf() -> Shelf:
 
 def _build_hub(house: House, session: Session, shelf: Shelf, wall: gr.State) -> gr.events.Dependency:
     """Offer what needs the Hugging Face Hub; gives the event after which there may be another adapter."""
-    queued = {"concurrency_limit": 4, "api_visibility": "private", "show_progress_on": shelf.said}
+    queued = {"api_visibility": "private", "show_progress_on": shelf.said}
+    queued |= {"concurrency_id": f"{BOUNDED}hub", "concurrency_limit": 4}
     gr.HTML(section("Hugging Face Hub", CARE))
     if offers_sign_in():  # elsewhere the button would keep the app from starting
         gr.LoginButton("Sign in with Hugging Face")
@@ -127,26 +134,32 @@ def _build_farewell(house: House, session: Session) -> None:
     hidden = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
     ask.click(lambda: gr.Row(visible=True), outputs=sure, **hidden)
     back.click(lambda: gr.Row(visible=False), outputs=sure, **hidden)
-    gone = really.click(partial(leave, house), session.visitor, session.key, api_visibility="private")
+    leaving = {"concurrency_limit": None, "api_visibility": "private"}
+    gone = really.click(MethodType(leave, house), session.visitor, session.key, **leaving)
     gone.success(js="() => location.reload()", fn=None)
+    if house.settings.users:
+        sign_out = gr.Button("Sign out", size="sm", elem_id="sign-out")
+        sign_out.click(None, js=SIGN_OUT, api_visibility="private")
 
 
 def list_adapters(visitor: Workspace | None, chosen: str | None) -> tuple:
     """Give the list anew, and what is known of the chosen one, or of the newest."""
     stored = {adapter.id: adapter for adapter in visitor.adapters()} if visitor else {}
     adapter = stored.get(chosen) or next(iter(stored.values()), None)
-    can = adapter is not None
-    chosen = adapter.id if can else None
+    facts = _facts(adapter) if adapter else ""
+    can = bool(facts)
+    chosen = adapter.id if adapter else None
     archive = str(visitor.zip_adapter(adapter.id)) if can else None
+    said = note(facts, "good") if can else note(DAMAGED, "bad") if adapter else note(NOTHING)
     return (
         chosen,
         gr.Dropdown([(_line(item), item.id) for item in stored.values()], value=chosen),
-        note(_facts(adapter), "good") if can else note(NOTHING),
+        said,
         gr.Textbox(adapter.title if can else "", interactive=can),
         gr.Button(interactive=can),
         gr.Button(interactive=can),
         gr.DownloadButton(value=archive, interactive=can),
-        gr.Button(interactive=can),
+        gr.Button(interactive=adapter is not None),
     )
 
 
@@ -162,9 +175,14 @@ def _line(adapter: StoredAdapter) -> str:
     return adapter.title if day in adapter.title else f"{adapter.title} · {day}"
 
 
-def _facts(adapter: StoredAdapter) -> str:
+def _facts(adapter: StoredAdapter) -> Message | str:
+    """Say what is known of an adapter; nothing if what it says of itself makes no sense."""
     info = adapter.info
-    return f"{summary(info)} Preset {info.preset}, base {info.base}, licence {info.licence}."
+    if info is None:
+        return ""
+    known = "Preset {preset}, base {base}, licence {licence}."
+    known = Message(known, preset=preset_name(info.preset), base=info.base, licence=info.licence)
+    return joined(" ", summary(info), known)
 
 
 def use(visitor: Workspace | None, chosen: str) -> str:
@@ -202,24 +220,29 @@ def load_from_hub(visitor: Workspace | None, repository: str, token: gr.OAuthTok
     with _told("Not loaded"), TemporaryDirectory() as place:
         adapter = hub.pull(repository, None, Path(place) / "adapter", token and token.token)
         adapter_id = visitor.add_adapter(adapter, repository)
-    return adapter_id, section("", f"Loaded {repository}.")
+    return adapter_id, section("", Message("Loaded {repository}.", repository=repository))
 
 
 def describe_push(visitor: Workspace | None, token: gr.OAuthToken | None = None) -> tuple[str, gr.CheckboxGroup]:
     """Say to whose account a push would go, and offer the portraits that can go with it."""
     account = hub.account(token and token.token)
     if account is None:
-        first = "sign in above, or " if offers_sign_in() else ""
-        said = note(f"Nobody is signed in to the Hub here: {first}download the zip instead.", "warn")
+        nobody = "Nobody is signed in to the Hub here: download the zip instead."
+        if offers_sign_in():
+            nobody = "Nobody is signed in to the Hub here: sign in above, or download the zip instead."
+        said = note(nobody, "warn")
     else:
-        said = note(f"It goes to the account {account.name} (known from: {account.source}).", "good")
+        goes = "It goes to the account {name} (known from: {source})."
+        said = note(Message(goes, name=account.name, source=Message(account.source)), "good")
     return said, kept_choices(visitor)
 
 
 def kept_choices(visitor: Workspace | None) -> gr.CheckboxGroup:
     """Offer the portraits that are kept, where there are any; none is ticked until the visitor does."""
     kept = [portrait for portrait in visitor.portraits() if portrait.kept] if visitor else []
-    choices = [(say(f"{caption(p.facts)} · seed {p.facts['seed']}"), str(p.path)) for p in kept]
+    choices = [
+        (say(joined(" · ", caption(p.facts), Message("seed {n}", n=p.facts["seed"]))), str(p.path)) for p in kept
+    ]
     return gr.CheckboxGroup(choices, value=[], visible=bool(choices))
 
 
@@ -243,12 +266,13 @@ def push(
             stored.folder, name.strip(), [own[path] for path in pictures if path in own], token and token.token, private
         )
     house.records.log("adapter_pushed")
-    return note(f"Pushed: {address}", "good")
+    return note(Message("Pushed: {address}", address=address), "good")
 
 
-def leave(house: House, visitor: Workspace | None) -> str:
+def leave(house: House, visitor: Workspace | None, request: gr.Request) -> str:
     """Delete all that the visitor has here; gives the key of a stranger."""
-    delete_everything(house.jobs, require_visitor(visitor))
+    VISITS.discard_uploads(request.request)
+    delete_everything(house.jobs, house.drawings, require_visitor(visitor))
     return ""
 
 

@@ -3,7 +3,7 @@
 Gradio makes the docstrings the public description of the endpoints; it reads one line per argument.
 """
 
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,10 @@ from gradio_client import handle_file
 
 from magicapture import references, scoring
 from magicapture.config import GenerateConfig
+from magicapture.gate.queue import BOUNDED
+from magicapture.gate.visits import VISITS
 from magicapture.jobs import Job, delete_everything
+from magicapture.messages import Message, joined
 from magicapture.photos import PhotoError, read_photo
 from magicapture.references import CheckedSet, Role
 from magicapture.ui import answers, portraits, train
@@ -26,10 +29,8 @@ from magicapture.ui.session import House, workspace_of
 from magicapture.workspace import Workspace, new_key
 
 NO_CONSENT = "Nothing is done without consent: pass consent=True if everyone in the photos agreed to it, or it is you."
+WRONG_TYPE = "An argument is of another type than this takes: look at the description of the API."
 NO_JOB = "There is no such training: the id is wrong, or it was deleted, or its time was up."
-DRAWINGS_AT_ONCE = 4
-"""Each keeps a thread while it stands in the line for the accelerator; more of them wait in Gradio's queue."""
-
 Preset = Literal["quick", "balanced", "paper"]
 
 
@@ -37,9 +38,9 @@ def connect(house: House) -> None:
     """Add the endpoints; call it while the page is being built."""
     api = Api(house)
     for endpoint in (api.check_photos, api.train, api.score):
-        gr.api(endpoint, concurrency_id="check", concurrency_limit=2)
-    gr.api(api.generate, concurrency_limit=DRAWINGS_AT_ONCE)
-    for endpoint in (api.job_status, api.stop_job, api.delete_everything):
+        gr.api(endpoint, concurrency_id=f"{BOUNDED}check", concurrency_limit=2)
+    gr.api(api.generate, concurrency_id=f"{BOUNDED}draw", concurrency_limit=portraits.DRAWINGS_AT_ONCE)
+    for endpoint in (api.job_status, api.stop_job, api.stop_drawing, api.delete_everything):
         gr.api(endpoint, concurrency_limit=None)
 
 
@@ -92,15 +93,16 @@ class Api:
         with _plainly(), received(self.house.settings, person, style) as (of_person, of_style):
             _require(consent, NO_CONSENT)
             presets = self.house.base.spec.presets
-            _require(preset in presets, f"preset is one of {', '.join(presets)}; this is {preset!r}.")
-            _require(0 <= steps <= train.MAX_STEPS, f"steps must lie between 0 and {train.MAX_STEPS}; it is {steps}.")
+            _require(preset in presets, Message("preset is one of {presets}.", presets=", ".join(presets)))
+            _require_number("steps", steps, 0, train.MAX_STEPS)
+            _require_number("seed", seed, 0, train.MAX_SEED)
             key = key or new_key()
             visitor = workspace_of(key, request)
             give_consent(self.house.records, visitor)
             try:
                 sets = [self._usable(visitor, of_person, "person"), self._usable(visitor, of_style, "style")]
                 base = self.house.base.spec.name
-                job = train.start(self.house, visitor, *sets, base, preset, seed, steps, [], profile)
+                job = train.start(self.house, visitor, *sets, base, preset, seed, steps, [], request, profile)
             except BaseException:
                 visitor.forget_photos()
                 raise
@@ -134,7 +136,7 @@ class Api:
             self.house.jobs.stop(found)
             return self._status(found)
 
-    def generate(
+    async def generate(
         self,
         key: str,
         adapter: str,
@@ -162,15 +164,27 @@ class Api:
             name, seed, likeness (cosine, -1 to 1) and style (0: as the photos, 1: as the look's pictures) of each
         """
         with _plainly():
-            _require(1 <= count <= portraits.MAX_COUNT, f"count must lie between 1 and {portraits.MAX_COUNT}.")
-            _require(0 <= seed <= portraits.MAX_SEED, f"seed must lie between 0 and {portraits.MAX_SEED}.")
+            _require_number("count", count, 1, portraits.MAX_COUNT)
+            _require_number("seed", seed, 0, portraits.MAX_SEED)
             longest = portraits.MAX_WORDS
-            _require(len(prompt) <= longest, f"prompt may have {longest} characters; it has {len(prompt)}.")
+            _require(len(prompt) <= longest, Message("prompt may have at most {n} characters.", n=longest))
             config = GenerateConfig(count=count, prompt=prompt, dial=dial, seed=seed, upscale=upscale)
             visitor = workspace_of(key, request)
-            drawn = _outcome(portraits.draw_portraits(self.house, visitor, adapter, config, label))
-        facts = [{"name": path.name, **answers.of_picture(path, "seed")} for path in drawn]
-        return [handle_file(path) for path in drawn], facts
+            drawing = portraits.start_drawing(self.house, visitor, adapter, config, label, request)
+            async for _ in portraits.watch(drawing):
+                pass
+        facts = [{"name": path.name, **answers.of_picture(path, "seed")} for path in drawing.paths]
+        return [handle_file(path) for path in drawing.paths], facts
+
+    def stop_drawing(self, key: str, request: gr.Request) -> str:
+        """Let the portraits that a visitor waits for be drawn no more; those that are drawn already stay.
+
+        Args:
+            key: the secret that train gave
+        """
+        with _plainly():
+            portraits.stop_drawing(self.house, workspace_of(key, request))
+        return "Stopped."
 
     def score(self, images: Files, person: Files, style: Files | None = None, consent: bool = False) -> dict:
         """Score pictures: how much they are like a person and, if asked, how near to a look. Nothing is kept.
@@ -205,7 +219,8 @@ class Api:
             key: the secret that train gave
         """
         with _plainly():
-            delete_everything(self.house.jobs, workspace_of(key, request))
+            VISITS.discard_uploads(request.request)
+            delete_everything(self.house.jobs, self.house.drawings, workspace_of(key, request))
         return "All of it is deleted."
 
     def _checked(self, visitor: Workspace, files: list[Path], role: Role) -> CheckedSet:
@@ -214,8 +229,10 @@ class Api:
 
     def _usable(self, visitor: Workspace, files: list[Path], role: Role) -> CheckedSet:
         checked = self._checked(visitor, files, role)
-        photos = " ".join(verdict.sentence for verdict in checked.verdicts)
-        _require(checked.usable, f"The photos of the {role} cannot be used. {checked.problem} {photos}".strip())
+        if not checked.usable:
+            whose = Message("The photos {whose} cannot be used.", whose=Message(f"of the {role}"))
+            verdicts = (verdict.sentence for verdict in checked.verdicts)
+            raise ValueError(joined(" ", whose, checked.problem, *verdicts))
         return checked
 
     def _job(self, job_id: str) -> Job:
@@ -236,17 +253,15 @@ def _plainly() -> Iterator[None]:
         yield
     except (PhotoError, ValueError) as error:
         raise complaint(str(error), "Not possible") from error
+    except (AttributeError, LookupError, TypeError) as error:  # numbers as texts, nothing for a list, and the like
+        raise complaint(WRONG_TYPE, "Not possible") from error
+
+
+def _require_number(name: str, value: object, least: int, most: int) -> None:
+    whole = isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+    _require(whole, Message("{name} must be a whole number from {n} to {m}.", name=name, n=least, m=most))
 
 
 def _require(condition: object, otherwise: str) -> None:
     if not condition:
         raise ValueError(otherwise)
-
-
-def _outcome(steps: Generator[object, None, list[Path]]) -> list[Path]:
-    """Go through all steps; gives what the generator returns."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value

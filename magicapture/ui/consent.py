@@ -1,5 +1,6 @@
 """What visitors agree to before they show photos of anyone."""
 
+from magicapture.messages import Message, joined
 from magicapture.records import Records
 from magicapture.settings import Settings
 from magicapture.ui.words import hours
@@ -10,6 +11,8 @@ VERSION = "2026-11"
 
 PURPOSE = "train an adapter on photos of a person and draw portraits with it"
 
+MISSING = "Say first that you may use these photos: tick the box in the tab References."
+
 QUESTION = "I may use these photos: everyone in them has agreed to it, or it is me."
 
 
@@ -19,13 +22,24 @@ def give_consent(records: Records, visitor: Workspace) -> None:
     records.log("consent_given")
 
 
-def terms(settings: Settings) -> str:
+def is_given(records: Records, visitor: Workspace) -> bool:
+    """Tell whether ``visitor`` agreed to the text as it stands."""
+    given = records.latest_consent(visitor.name)
+    return given is not None and given.text_version == VERSION
+
+
+def terms(settings: Settings) -> Message:
     """Say what is done with the photos, what is kept, and for how long."""
-    where = "" if settings.private else " on this server"
-    return (
-        "Your photos are used for one thing: to train your own adapter and to score its portraits. "
-        f"Photos, masks and face measurements are deleted when training ends, or {hours(settings.photo_hours)} after "
-        f"upload; adapters and portraits stay{where} for {hours(settings.result_hours)}. Nobody else sees them, "
-        "nothing else is trained with them, and you can delete everything at any time. Do not make pictures that "
-        "deceive or harm anyone."
+    kept = (
+        "Photos, masks and face measurements are deleted when training ends, or {time} after upload; adapters and "
+        "portraits stay on this server for {longer}."
+    )
+    if settings.private:
+        kept = kept.replace(" on this server", "")
+    return joined(
+        " ",
+        "Your photos are used for one thing: to train your own adapter and to score its portraits.",
+        Message(kept, time=hours(settings.photo_hours), longer=hours(settings.result_hours)),
+        "Nobody else sees them, nothing else is trained with them, and you can delete everything at any time.",
+        "Do not make pictures that deceive or harm anyone.",
     )

@@ -6,12 +6,13 @@ from huggingface_hub import get_token
 
 from magicapture.bases import MINI, Base, resolve_base
 from magicapture.gpu import ZERO_GPU
+from magicapture.messages import Message, joined
 from magicapture.settings import Settings
 
 
-def installation(base: Base, settings: Settings) -> str:
+def installation(base: Base, settings: Settings) -> Message:
     """Say where the page runs, and what that place lacks with what it means for a visitor."""
-    return " ".join([_place(base, settings), *_lacks(base, settings)])
+    return joined(" ", _place(base, settings), *_lacks(base, settings))
 
 
 def _place(base: Base, settings: Settings) -> str:
@@ -20,20 +21,23 @@ def _place(base: Base, settings: Settings) -> str:
     gpu = "with a GPU" if _has_gpu(base) else "without a GPU"
     if settings.private:
         return f"Runs in private mode {gpu}: no connection leaves this server, and adapters come and go as zip files."
-    return f"Runs on a {'Space' if os.environ.get('SPACE_ID') else 'local machine'} {gpu}."
+    place = "Space" if os.environ.get("SPACE_ID") else "local machine"
+    return Message(f"Runs on a {{place}} {gpu}.", place=Message(place))
 
 
 def _lacks(base: Base, settings: Settings) -> list[str]:
     lacks = []
     if base.spec is not MINI and not _has_gpu(base):
-        lacks.append(f"Missing: a GPU, without which {base.spec.title} takes hours.")
+        lacks.append(Message("Missing: a GPU, without which {base} takes hours.", base=Message(base.spec.title)))
     elif base.spec is MINI and not _has_gpu(base):
         lacks.append("Missing: a GPU, so the embedded demo model draws, 128 px.")
     elif base.spec is MINI and resolve_base() is not MINI:
-        lacks.append(f"Missing: {resolve_base().title}, so the embedded demo model draws, 128 px.")
-    if not settings.private and not _can_sign_in():
+        missing = "Missing: {base}, so the embedded demo model draws, 128 px."
+        lacks.append(Message(missing, base=Message(resolve_base().title)))
+    if not settings.private and not (offers_sign_in() or (settings.lends_host_token and get_token())):
         how = "hf_oauth in the Space's settings" if os.environ.get("SPACE_ID") else "a token (hf auth login)"
-        lacks.append(f"Missing: a Hub account ({how}), so adapters can be downloaded as a zip, not pushed.")
+        missing = "Missing: a Hub account ({setting}), so adapters can be downloaded as a zip, not pushed."
+        lacks.append(Message(missing, setting=Message(how)))
     return lacks
 
 
@@ -44,8 +48,3 @@ def offers_sign_in() -> bool:
 
 def _has_gpu(base: Base) -> bool:
     return base.device.type == "cuda"
-
-
-def _can_sign_in() -> bool:
-    """Tell whether a push could find an account: a Space's own token is not its visitors'."""
-    return offers_sign_in() or bool(not os.environ.get("SPACE_ID") and get_token())

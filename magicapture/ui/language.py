@@ -1,25 +1,22 @@
 """The page in the visitor's language: English sentences are the keys of a catalogue, as with gettext.
 
-A key may hold values, such as "{n} steps, about {time}.": those named by one letter are numbers, others any text, which
-is translated in its turn. What the page shows from the start is translated by the browser, what follows by the server.
+A key may hold values, such as "{n} steps, about {time}."; what is said is a ``Message``, which keeps the two apart, so
+that translating is looking up and never has to find out what in a finished sentence came from whom. What the page shows
+from the start is translated by the browser, what follows by the server.
 """
 
 import json
 import re
-from functools import lru_cache
-from html import escape, unescape
 from pathlib import Path
 
 import gradio as gr
 from gradio.context import LocalContext
 
+from magicapture.messages import Html, Message
+
 CATALOGUES = {path.stem: json.loads(path.read_text("utf-8")) for path in Path(__file__).parent.glob("*.json")}
 """By language, what English texts become."""
-VALUE = re.compile(r"\\?\{(\w+)\\?\}")
-NUMBER = r"[-–:.,%\d]+"
-SENTENCE_END = re.compile(r"(?<=[.!?]) (?=[A-Z\d])")
-VISIBLE = re.compile(r'(>|(?:alt|aria-label)=")\s*([^<>"]*[^<>"\s])\s*(?=[<"])')
-"""A text in HTML, or one that is read aloud."""
+SENTENCE_END = re.compile(r"(?<=[.!?]) (?=[A-Z\d{])")
 GAPS = {
     "common.complete": "Complete",
     "common.progress": "Progress",
@@ -34,29 +31,36 @@ SPEAKING = {"html", "button"}
 def visitors_language() -> str:
     """Give the language that the browser of the present event asks for first, as Gradio's own texts do; or nothing."""
     request = LocalContext.request.get(None)
-    header = request.headers.get("accept-language", "") if request else ""
+    header = request.headers.get("accept-language", "")[:100] if request else ""
     return re.split("[-,;]", header)[0].strip().lower()
 
 
 def translate(text: str, language: str) -> str:
-    """Translate ``text``, as a whole or sentence by sentence; what has no translation stays English.
+    """Translate a message, or a text of the program's own; what has no translation stays English.
 
-    Of HTML, which begins with a tag, all is translated that can be seen, or heard.
+    Values stay as they are unless they are messages: pass what visitors wrote as a value, never as ``text``.
     """
     if language not in CATALOGUES:
         return text
-    if text.startswith("<"):
-        return VISIBLE.sub(lambda found: found[1] + escape(translate(unescape(found[2]), language)), text)
-    if text in CATALOGUES[language]:
-        return CATALOGUES[language][text]
-    if len(sentences := SENTENCE_END.split(text)) > 1:
-        return " ".join(translate(sentence, language) for sentence in sentences).replace("。 ", "。")
-    for pattern, template in _templates(language):
-        if match := pattern.fullmatch(text):
-            return template.format(**{name: translate(value, language) for name, value in match.groupdict().items()})
-    if len(parts := text.split(" · ")) > 1:
-        return " · ".join(translate(part, language) for part in parts)
-    return text
+    if not isinstance(text, Message):
+        return _in_catalogue(text, language)
+    template = text.key if isinstance(text, Html) else _in_catalogue(text.key, language)
+    values = dict(text.values)
+    for name, value in values.items():
+        if isinstance(value, Message):
+            values[name] = translate(value, language)
+            if values[name].endswith("。"):  # which needs no space after it
+                template = template.replace(f"{{{name}}} ", f"{{{name}}}")
+    translated = text.filled(template, values)
+    return Html(translated) if isinstance(text, Html) else translated
+
+
+def _in_catalogue(key: str, language: str) -> str:
+    """Look ``key`` up, as a whole or sentence by sentence."""
+    catalogue = CATALOGUES[language]
+    if key in catalogue:
+        return catalogue[key]
+    return " ".join(catalogue.get(sentence, sentence) for sentence in SENTENCE_END.split(key)).replace("。 ", "。")
 
 
 def say(text: str) -> str:
@@ -83,18 +87,6 @@ def hand_to_browser(page: gr.Blocks) -> gr.I18n:
             if isinstance(text := getattr(part, name, None), str) and text:
                 texts.add(text)
                 setattr(part, name, str(marked(text)))
-    keys = {text: text for text in texts} | GAPS
+    keys = {text[:]: text for text in texts} | GAPS  # a part of a message is a plain text, as JSON wants its keys
     told = {language: {key: translate(text, language) for key, text in keys.items()} for language in CATALOGUES}
     return gr.I18n(en=GAPS, **told)
-
-
-@lru_cache
-def _templates(language: str) -> list[tuple[re.Pattern, str]]:
-    """Compile the keys with values; those that say most come first."""
-    keys = sorted((key for key in CATALOGUES[language] if VALUE.search(key)), key=lambda key: -len(VALUE.sub("", key)))
-    return [(_pattern(key), CATALOGUES[language][key]) for key in keys]
-
-
-def _pattern(key: str) -> re.Pattern:
-    escaped = re.escape(key)
-    return re.compile(VALUE.sub(lambda found: f"(?P<{found[1]}>{NUMBER if len(found[1]) == 1 else '.+?'})", escaped))

@@ -1,10 +1,9 @@
 """What the page shows of a training while it runs."""
 
-from html import escape
-
 from magicapture.adapters.info import AdapterInfo
 from magicapture.drawing.portrait import read_facts
 from magicapture.jobs import Job
+from magicapture.messages import Html, Message, joined, own
 from magicapture.scoring import likeness_in_words
 from magicapture.ui.language import say
 from magicapture.ui.words import duration
@@ -31,28 +30,31 @@ def progress_bar(job: Job | None) -> str:
     if job is None:
         return _bar(0, "Nothing is training.", "", "")
     event, turn = job.event, job.turn
-    step = f"step {event.step} of {event.steps}" if event else ""
+    step = Message("step {n} of {m}", n=event.step, m=event.steps) if event else ""
     share = event.step / event.steps if event else 0
     if not job.active:
-        return _bar(1 if job.adapter else share, ENDS[job.state], step, escape(job.error))
+        return _bar(1 if job.adapter else share, ENDS[job.state], step, job.error)
     if turn is not None and turn.ahead:
-        people = "one is" if turn.ahead == 1 else f"{turn.ahead} are"
-        wait = f"about {duration(turn.expected_wait)} until your turn"
-        return _bar(share, f"Waiting: {people} before you", step, wait)
+        wait = Message("about {time} until your turn", time=duration(turn.expected_wait))
+        ahead = Message("Waiting: one is before you")
+        if turn.ahead > 1:
+            ahead = Message("Waiting: {n} are before you", n=turn.ahead)
+        return _bar(share, ahead, step, wait)
     if event is None:
         return _bar(0, "Preparing the photos …", "", "")
-    left = f"about {duration(event.seconds_left)} left" if event.step > 1 else ""
+    left = Message("about {time} left", time=duration(event.seconds_left)) if event.step > 1 else ""
     return _bar(share, PHASES[event.phase], step, left)
 
 
 def _bar(share: float, title: str, step: str, left: str) -> str:
-    percent = round(100 * share)
-    return say(
-        f'<div class="magi-progress"><div class="row"><strong>{title}</strong><span>{step}</span></div>'
-        f'<div class="bar" role="progressbar" aria-label="Training" aria-valuemin="0" aria-valuemax="100"'
-        f' aria-valuenow="{percent}"><div style="width:{percent}%"></div></div>'
-        f'<div class="quiet">{left or "&nbsp;"}</div></div>'
+    html = (
+        '<div class="magi-progress"><div class="row"><strong>{title}</strong><span>{step}</span></div>'
+        '<div class="bar" role="progressbar" aria-label="{training}" aria-valuemin="0" aria-valuemax="100"'
+        ' aria-valuenow="{percent}"><div style="width:{percent}%"></div></div>'
+        '<div class="quiet">{left}</div></div>'
     )
+    values = {"title": own(title), "step": own(step), "left": own(left or "\N{NO-BREAK SPACE}")}
+    return say(Html(html, training=Message("Training"), percent=round(100 * share), **values))
 
 
 def loss_plot(job: Job | None) -> str:
@@ -68,34 +70,41 @@ def loss_plot(job: Job | None) -> str:
             f"{PLOT_WIDTH * step / steps:.1f},{PLOT_HEIGHT * (1 - value / top):.1f}" for step, value in thinned
         )
         lines.append(f'<polyline points="{points}" stroke="{colour}" />')
-        latest = f"{curve[-1][1]:.3f}" if curve else "–"
-        legend.append(f'<span><i style="background:{colour}"></i>{name} {latest}</span>')
+        latest = Message(f"{name} {{n}}", n=f"{curve[-1][1]:.3f}" if curve else "–")
+        entry = '<span><i style="background:{colour}"></i>{latest}</span>'
+        legend.append(say(Html(entry, colour=colour, latest=latest)))
     grid = "".join(f'<path d="M0 {PLOT_HEIGHT * i / 4} H{PLOT_WIDTH}" />' for i in range(5))
-    return say(
-        '<div class="magi-plot"><strong>Losses</strong>'
-        f'<svg viewBox="0 0 {PLOT_WIDTH} {PLOT_HEIGHT}" preserveAspectRatio="none" role="img"'
-        f' aria-label="The losses so far, from 0 to {top:.2f}">{grid}{"".join(lines)}</svg>'
-        f'<div class="legend">{"".join(legend)}</div></div>'
+    html = (
+        '<div class="magi-plot"><strong>{title}</strong>'
+        '<svg viewBox="0 0 {width} {height}" preserveAspectRatio="none" role="img" aria-label="{alt}">{drawn}</svg>'
+        '<div class="legend">{legend}</div></div>'
     )
+    alt = Message("The losses so far, from 0 to {n}", n=f"{top:.2f}")
+    drawn, said = Html(grid + "".join(lines)), Html("".join(legend))
+    size = {"width": PLOT_WIDTH, "height": PLOT_HEIGHT}
+    return say(Html(html, title=Message("Losses"), alt=alt, drawn=drawn, legend=said, **size))
 
 
 def previews(job: Job) -> list[tuple[str, str]]:
     """Give the quick portraits drawn so far, each with its step and scores."""
-    found = [(path, read_facts(path)) for path in job.previews()]
-    return [(str(path), say(f"step {facts['step']} · {caption(facts)}")) for path, facts in found]
+    found = [(str(path), read_facts(path)) for path in job.previews()]
+    return [(path, say(joined(" · ", Message("step {n}", n=facts["step"]), caption(facts)))) for path, facts in found]
 
 
-def caption(facts: dict) -> str:
+def caption(facts: dict) -> Message:
     """Put scores into words and numbers: "some of you 0.52 · style 0.81"."""
     likeness, style = facts["likeness"], facts["style"]
-    number = "" if likeness is None else f" {likeness:.2f}"
-    return likeness_in_words(likeness) + number + ("" if style is None else f" · style {style:.2f}")
+    words = likeness_in_words(likeness)
+    alike = Message(words) if likeness is None else Message(f"{words} {{n}}", n=f"{likeness:.2f}")
+    return joined(" · ", alike, "" if style is None else Message("style {n}", n=f"{style:.2f}"))
 
 
-def summary(info: AdapterInfo) -> str:
+def summary(info: AdapterInfo) -> Message:
     """Say what came out of a training, from its adapter's ``info``."""
     scores = next((row for row in info.scores if row["step"] == info.best_step), None)
-    kept = f"Your adapter is ready: {info.steps} steps"
     if scores is None:
-        return f"{kept}. No preview of it was scored, so nothing is known of its likeness yet."
-    return f"{kept}, the best state at step {info.best_step}: {caption(scores)}."
+        ready = Message("Your adapter is ready: {n} steps.", n=info.steps)
+        unscored = "No preview of it was scored, so nothing is known of its likeness yet."
+        return joined(" ", ready, unscored)
+    scored = "Your adapter is ready: {n} steps, the best state at step {m}: {scores}."
+    return Message(scored, n=info.steps, m=info.best_step, scores=caption(scores))

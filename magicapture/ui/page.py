@@ -1,18 +1,21 @@
 """The whole page: a head, a tab per step, and what it runs on."""
 
-from html import escape
 from pathlib import Path
 
 import gradio as gr
 
+from magicapture.messages import Html, Message, joined
 from magicapture.ui import adapters, api, portraits, references, train
 from magicapture.ui.installation import installation
 from magicapture.ui.session import House, enter, new_session
 from magicapture.ui.words import hours
 
-HEAD = """<div class="magi-head"><h1>MagiCapture</h1>
-<p>A few photos of a person, a few pictures of a look: the model learns both, and draws that person in that look.</p>
-</div>"""
+HEAD = Html(
+    '<div class="magi-head"><h1>MagiCapture</h1><p>{about}</p></div>',
+    about=Message(
+        "A few photos of a person, a few pictures of a look: the model learns both, and draws that person in that look."
+    ),
+)
 
 SCRIPT = (Path(__file__).parent / "page.js").read_text()
 
@@ -44,10 +47,11 @@ def foot(house: House) -> str:
     """Say what the page runs on, what is missing, under which licences, and what is kept for how long."""
     base, settings = house.base, house.settings
     kept = hours(settings.result_hours)
-    lines = (
-        installation(base, settings),
-        f"Draws with {base.spec.title} (licence of the base model: {base.spec.licence}).",
-        f"Faces: {house.engine.name}. {house.engine.licence}",
-        f"Photos are deleted when training ends, adapters and portraits after {kept}.",
-    )
-    return '<div class="magi-foot">' + "".join(f"<p>{escape(line)}</p>" for line in lines) + "</div>"
+    draws = "Draws with {base} (licence of the base model: {licence})."
+    lines = {
+        "place": installation(base, settings),
+        "draws": Message(draws, base=Message(base.spec.title), licence=base.spec.licence),
+        "faces": joined(" ", Message("Faces: {engine}.", engine=Message(house.engine.name)), house.engine.licence),
+        "kept": Message("Photos are deleted when training ends, adapters and portraits after {time}.", time=kept),
+    }
+    return Html('<div class="magi-foot"><p>{place}</p><p>{draws}</p><p>{faces}</p><p>{kept}</p></div>', **lines)

@@ -1,27 +1,35 @@
 """The tab Portraits: what to draw with an adapter, and the drawing of it; the portraits themselves hang in ``wall``."""
 
-from collections.abc import Generator, Iterator
+import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, fields
-from pathlib import Path
+from functools import partial
 
 import gradio as gr
 
 from magicapture.adapters.adapter import AdapterError
 from magicapture.config import GenerateConfig
-from magicapture.gpu import LINE, drawing_seconds, generate_portraits, refusal
-from magicapture.turns import Turn
+from magicapture.drawing.portrait import Portrait
+from magicapture.drawings import Drawing
+from magicapture.gate.answer import address_of
+from magicapture.gate.queue import BOUNDED
+from magicapture.messages import Message, joined
+from magicapture.turns import BusyError, Turn
 from magicapture.ui import wall
 from magicapture.ui.language import complaint
 from magicapture.ui.session import House, Session, require_visitor
-from magicapture.ui.words import duration, note, section
+from magicapture.ui.words import duration, note, preset_name, section
 from magicapture.workspace import Workspace
 
 NO_ADAPTER = "There is no adapter yet: add photos in the tab References, then train one in the tab Train."
 CHIPS = ("with glasses", "with a beard", "with a mustache", "with a hat", "light background", "dark background")
 """Words that every base knows, the embedded one included."""
-MAX_COUNT, MAX_SEED, MAX_WORDS = 12, 2**31, 200
-ASK_SECONDS = 1.0
-"""How often a waiting visitor is told where they stand."""
+MAX_COUNT, MAX_BEST_OF, MAX_SEED, MAX_WORDS = 12, 8, 2**31, 200
+MIN_SAMPLING, MAX_SAMPLING = 5, 50
+ASK_SECONDS, ASKS = 1.0, 10
+"""How often a waiting visitor is told where they stand, and how often it is looked in between whether it has ended."""
+DRAWINGS_AT_ONCE = 60
+"""More than may wait or run: what is too much is refused with a reason, not kept waiting."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,17 +49,26 @@ class Studio:
 
     def config(self, values: dict) -> GenerateConfig:
         """Read the settings out of the ``values`` of the controls."""
-        extras = [*values[self.chips], (values[self.words] or "").strip()]
+        extras = [*(chip for chip in CHIPS if chip in values[self.chips]), _words(values[self.words])]
         return GenerateConfig(
-            count=int(values[self.count]),
-            best_of=int(values[self.best_of]),
+            count=_within(values[self.count], 1, MAX_COUNT),
+            best_of=_within(values[self.best_of], 1, MAX_BEST_OF),
             prompt=", ".join(word for word in extras if word),
-            negative_prompt=(values[self.negative] or "").strip(),
-            seed=min(int(values[self.seed] or 0), MAX_SEED),
+            negative_prompt=_words(values[self.negative]),
+            seed=_within(values[self.seed], 0, MAX_SEED),
             dial=float(values[self.dial]),
-            steps=int(values[self.steps]),
+            steps=_within(values[self.steps], MIN_SAMPLING, MAX_SAMPLING),
             upscale=int(values[self.upscale]),
         )
+
+
+def _within(number: float | None, least: int, most: int) -> int:
+    """Bring what a browser sent for a number, or for an empty field, within the bounds of the control."""
+    return min(max(int(number or 0), least), most)
+
+
+def _words(text: str | None) -> str:
+    return (text or "").strip()[:MAX_WORDS]
 
 
 def build(house: House, session: Session, entered: gr.events.Dependency) -> gr.State:
@@ -61,6 +78,7 @@ def build(house: House, session: Session, entered: gr.events.Dependency) -> gr.S
         with gr.Column(min_width=300, scale=2):
             studio = _build_controls()
             draw = gr.Button("Draw portraits", variant="primary", elem_id="draw")
+            stop = gr.Button("Stop drawing", size="sm", elem_id="stop-drawing")
         with gr.Column(min_width=300, scale=3):
             pictures = wall.build(house)
     controls = {getattr(studio, field.name) for field in fields(studio)}
@@ -68,18 +86,23 @@ def build(house: House, session: Session, entered: gr.events.Dependency) -> gr.S
     queued = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
     checked = draw.click(require_adapter, session.adapter, **queued)
 
-    def draw_with(values: dict) -> Iterator[str]:
+    async def draw_with(values: dict, request: gr.Request) -> AsyncIterator[str]:
         config, label = studio.config(values), values[studio.label]
-        yield from draw_portraits(house, values[session.visitor], values[session.adapter], config, label)
+        drawing = start_drawing(house, values[session.visitor], values[session.adapter], config, label, request)
+        async for turn in watch(drawing):
+            yield section("", _waiting(turn) if turn and not turn.started else "Drawing …")
+        yield section("", joined(" ", _drawn(drawing.portraits), "Seed and settings are kept in each PNG."))
 
     drawn = checked.success(
         draw_with,
         inputs={session.visitor, session.adapter, *controls},
         outputs=pictures.said,
-        concurrency_limit=None,
+        concurrency_id=f"{BOUNDED}draw",
+        concurrency_limit=DRAWINGS_AT_ONCE,
         show_progress_on=pictures.gallery,
         api_visibility="private",
     )
+    stop.click(partial(stop_drawing, house), session.visitor, **hidden)
     wall.connect(pictures, house, session, [entered, drawn])
     session.adapter.change(describe, [session.visitor, session.adapter], status, **hidden)
     return pictures.listed
@@ -101,10 +124,9 @@ def _build_controls() -> Studio:
     )  # fmt: skip
     with gr.Accordion("Advanced", open=False):
         seed = gr.Number(0, label="Seed", info="Of the first one; the next count up.", precision=0, minimum=0)
-        best_of = gr.Slider(
-            1, 8, 1, step=1, label="Candidates for each", buttons=[], info="More take longer; the best are shown."
-        )
-        steps = gr.Slider(5, 50, default.steps, step=1, label="Sampler steps", buttons=[])
+        longer = "More take longer; the best are shown."
+        best_of = gr.Slider(1, MAX_BEST_OF, 1, step=1, label="Candidates for each", buttons=[], info=longer)
+        steps = gr.Slider(MIN_SAMPLING, MAX_SAMPLING, default.steps, step=1, label="Sampler steps", buttons=[])
         negative = gr.Textbox(label="What to avoid", max_length=MAX_WORDS)
     return Studio(dial, count, chips, words, upscale, label, seed, best_of, steps, negative)
 
@@ -115,7 +137,9 @@ def describe(visitor: Workspace | None, adapter_id: str) -> str:
         info = visitor.load_adapter(adapter_id).info
     except (AdapterError, AttributeError):
         return note(NO_ADAPTER, "warn")
-    return note(f"In use: {info.title} ({info.preset}, {info.steps} steps, base {info.base}).", "good")
+    used = "In use: {title} ({preset}, {n} steps, base {base})."
+    facts = {"preset": preset_name(info.preset), "n": info.steps, "base": info.base}
+    return note(Message(used, title=info.title or adapter_id, **facts), "good")
 
 
 def require_adapter(adapter_id: str) -> None:
@@ -124,35 +148,45 @@ def require_adapter(adapter_id: str) -> None:
         raise complaint(NO_ADAPTER, "Not yet")
 
 
-def draw_portraits(
-    house: House, visitor: Workspace | None, adapter_id: str, config: GenerateConfig, label: bool
-) -> Generator[str, None, list[Path]]:
-    """Draw portraits into the visitor's folder; says where they stand while they wait, and returns the files.
-
-    Raises ``gr.Error``.
-    """
+def start_drawing(
+    house: House, visitor: Workspace | None, adapter_id: str, config: GenerateConfig, label: bool, request: gr.Request
+) -> Drawing:
+    """Start to draw portraits into the visitor's folder. Raises ``gr.Error``."""
     visitor = require_visitor(visitor)
     try:
-        adapter = visitor.load_adapter(adapter_id)
-        with LINE.join(drawing_seconds(adapter.info.base, config)) as turn:
-            while not turn.wait(ASK_SECONDS):
-                yield section("", _waiting(turn))
-            yield section("", "Drawing …")
-            portraits = generate_portraits(adapter, config)
-    except gr.Error as error:
-        raise complaint(refusal(error), "No portraits") from error
-    except AdapterError as error:
+        return house.drawings.start(visitor, adapter_id, config, label=label, address=address_of(request.request.scope))
+    except (AdapterError, BusyError) as error:
         raise complaint(str(error), "No portraits") from error
-    paths = [visitor.add_portrait(portrait, label) for portrait in portraits]
-    house.records.log("portraits_drawn", len(portraits))
-    upscaler = portraits[0].settings.get("upscaler")
-    count, size = len(portraits), portraits[0].image.size
-    how = f", enlarged by {upscaler}." if upscaler else "."
-    drawn = f"{count} portrait{'s' if count > 1 else ''} of {size[0]} × {size[1]} pixels{how}"
-    yield section("", f"{drawn} Seed and settings are kept in each PNG.")
-    return paths
 
 
-def _waiting(turn: Turn) -> str:
-    people = "One is" if turn.ahead == 1 else f"{turn.ahead} are"
-    return f"{people} before you; your turn comes in about {duration(turn.expected_wait)}."
+async def watch(drawing: Drawing) -> AsyncIterator[Turn | None]:
+    """Tell now and then where a drawing stands until it has ended. Raises ``gr.Error`` when it drew nothing.
+
+    It holds no thread while it waits, for many may wait at once.
+    """
+    while not drawing.ended.is_set():
+        yield drawing.turn
+        for _ in range(ASKS):
+            if not drawing.ended.is_set():
+                await asyncio.sleep(ASK_SECONDS / ASKS)
+    if drawing.error or not drawing.paths:
+        raise complaint(drawing.error or "The drawing was stopped.", "No portraits")
+
+
+def stop_drawing(house: House, visitor: Workspace | None) -> None:
+    """Let the visitor's drawings end without a result."""
+    house.drawings.stop(require_visitor(visitor).name)
+
+
+def _waiting(turn: Turn) -> Message:
+    waiting = "One is before you; your turn comes in about {time}."
+    if turn.ahead != 1:
+        waiting = "{n} are before you; your turn comes in about {time}."
+    return Message(waiting, n=turn.ahead, time=duration(turn.expected_wait))
+
+
+def _drawn(portraits: list[Portrait]) -> Message:
+    upscaler, (width, height) = portraits[0].settings.get("upscaler"), portraits[0].image.size
+    drawn = "{n} portraits of {w} × {h} pixels" if len(portraits) > 1 else "{n} portrait of {w} × {h} pixels"
+    enlarged = ", enlarged by {upscaler}." if upscaler else "."
+    return Message(drawn + enlarged, n=len(portraits), w=width, h=height, upscaler=upscaler)

@@ -4,6 +4,7 @@ import gradio as gr
 
 from magicapture.config import TrainConfig
 from magicapture.gpu import ZERO_GPU, training_seconds
+from magicapture.messages import Message, joined
 from magicapture.references import CheckedSet
 from magicapture.ui.words import duration, note
 
@@ -23,10 +24,13 @@ def readiness(
     if missing := what_is_missing(person, style):
         return note(missing, "warn")
     count = len(person.references)
-    counts = f"{count} photo{'s' if count > 1 else ''} of the person, {len(style.references)} of the style"
+    ready = "Ready: {n} photos of the person, {m} of the style."
+    if count == 1:
+        ready = "Ready: {n} photo of the person, {m} of the style."
     seconds = training_seconds(base, config)
-    share = f" {_quota_share(seconds, profile)}" if ZERO_GPU else ""
-    return note(f"Ready: {counts}. {config.steps} steps, about {duration(seconds)}.{share}", "good")
+    ready = Message(ready, n=count, m=len(style.references))
+    long = Message("{n} steps, about {time}.", n=config.steps, time=duration(seconds))
+    return note(joined(" ", ready, long, _quota_share(seconds, profile) if ZERO_GPU else ""), "good")
 
 
 def _quota_share(seconds: float, profile: gr.OAuthProfile | None) -> str:
@@ -34,16 +38,18 @@ def _quota_share(seconds: float, profile: gr.OAuthProfile | None) -> str:
     counted = seconds * QUOTA_FACTOR
     if profile is not None:
         quota = PRO_QUOTA if profile.get("isPro") else FREE_QUOTA
-        return f"Of your GPU quota for today that is {counted / quota:.0%}."
-    shares = f"{counted / ANONYMOUS_QUOTA:.0%} without an account, {counted / FREE_QUOTA:.0%} with a free account"
-    return f"Of today's GPU quota that is {shares}."
+        return Message("Of your GPU quota for today that is {n}.", n=f"{counted / quota:.0%}")
+    shares = "Of today's GPU quota that is {n} without an account, {m} with a free account."
+    return Message(shares, n=f"{counted / ANONYMOUS_QUOTA:.0%}", m=f"{counted / FREE_QUOTA:.0%}")
 
 
 def what_is_missing(person: CheckedSet | None, style: CheckedSet | None) -> str:
     """Say why training cannot start, or give an empty text."""
     for checked, whose in ((person, "of the person"), (style, "of the style")):
         if checked is None:
-            return f"There are no photos {whose} yet: add them in the tab References."
+            nothing = "There are no photos {whose} yet: add them in the tab References."
+            return Message(nothing, whose=Message(whose))
         if checked.problem:
-            return f"The photos {whose} cannot be used. {checked.problem} See the tab References."
+            unusable = Message("The photos {whose} cannot be used.", whose=Message(whose))
+            return joined(" ", unusable, checked.problem, "See the tab References.")
     return ""

@@ -1,6 +1,6 @@
 """Files that programs send: which they may name, and that nothing stays of them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import chain
 from pathlib import Path
@@ -10,6 +10,8 @@ from urllib.parse import unquote
 import gradio as gr
 from gradio.processing_utils import save_base64_to_cache
 
+from magicapture.messages import Message
+from magicapture.references import MAX_PHOTOS
 from magicapture.settings import Settings
 from magicapture.workspace import Workspace, WorkspaceError, new_key
 
@@ -26,12 +28,14 @@ REFUSAL = (
 
 
 @contextmanager
-def received(settings: Settings, *groups: Iterable[dict | str]) -> Iterator[list[list[Path]]]:
+def received(settings: Settings, *groups: list[dict | str]) -> Iterator[list[list[Path]]]:
     """Give a path for each file, group by group. They and the uploads are gone afterwards, whatever happens.
 
     The paths are links of their own: Gradio stores equal uploads once, and one file may be in several groups. Raises
     ``WorkspaceError`` for all but uploads, such as a path into some visitor's folder.
     """
+    if not all(isinstance(group, list) and len(group) <= MAX_PHOTOS for group in groups):
+        raise WorkspaceError(Message("Pass a list of at most {n} files.", n=MAX_PHOTOS))
     with ExitStack() as stack:
         found = [[_upload(settings.served, file) for file in group] for group in groups]
         paths = list(chain.from_iterable(found))

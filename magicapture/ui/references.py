@@ -8,9 +8,12 @@ import gradio as gr
 
 from magicapture.bases import BaseError, load_base
 from magicapture.faces import load_engine
+from magicapture.gate.queue import BOUNDED
+from magicapture.messages import Message
 from magicapture.references import CheckedSet, Role, check_photos
 from magicapture.ui import consent
 from magicapture.ui.examples import examples
+from magicapture.ui.language import complaint
 from magicapture.ui.session import House, Session, require_visitor
 from magicapture.ui.words import cards, note, section
 from magicapture.workspace import Workspace, WorkspaceError
@@ -99,7 +102,8 @@ def _build_examples() -> list[tuple[gr.Button, dict[Role, list[Path]]]]:
         buttons = [(gr.Button("Load the examples", size="sm", elem_id="load-examples", min_width=120), first)]
         for role, found in sets.items():
             for name, pictures in found.items() if len(found) > 1 else ():
-                buttons.append((gr.Button(f"{role.capitalize()}: {name}", size="sm", min_width=120), {role: pictures}))
+                title = Message(f"{role.capitalize()}: {{name}}", name=Message(name))
+                buttons.append((gr.Button(title, size="sm", min_width=120), {role: pictures}))
     return buttons
 
 
@@ -109,30 +113,32 @@ def connect(tab: References, house: House, session: Session, base: gr.Dropdown, 
     photos = [part.photos for part in tab.parts]
     tab.agreed.input(partial(agree, house), [tab.agreed, session.visitor], [tab.below, *photos], queue=False, **hidden)
     shown = [piece for part in tab.parts for piece in (part.photos, getattr(session, part.role), part.verdicts)]
-    entered.then(partial(return_to, house), [session.visitor, base], [*shown, tab.below, tab.agreed], **hidden)
+    # It may check photos anew, so few at once, but nobody who enters is refused.
+    entering = hidden | {"concurrency_limit": 4}
+    entered.then(partial(return_to, house), [session.visitor, base], [*shown, tab.below, tab.agreed], **entering)
     for part in tab.parts:
         changes = [part.photos.upload, part.photos.change, part.photos.delete, base.change]
-        gr.on(changes, **_checking(part, session, base))
+        gr.on(changes, **_checking(part, house, session, base))
     for button, pictures in tab.buttons:
         parts = [part for part in tab.parts if part.role in pictures]
-        loaded = button.click(
-            partial(take_examples, pictures), session.visitor, [part.photos for part in parts], queue=False, **hidden
-        )
+        take, galleries = partial(take_examples, house, pictures), [part.photos for part in parts]
+        loaded = button.click(take, session.visitor, galleries, queue=False, **hidden)
         for part in parts:
-            loaded.then(**_checking(part, session, base))
+            loaded.then(**_checking(part, house, session, base))
 
 
-def _checking(part: RolePart, session: Session, base: gr.Dropdown) -> dict:
+def _checking(part: RolePart, house: House, session: Session, base: gr.Dropdown) -> dict:
     """Give the settings of an event that checks the photos of ``part``."""
     state = getattr(session, part.role)
     return {
-        "fn": partial(check, part.role),
+        "fn": partial(check, house, part.role),
         "inputs": [part.photos, base, session.visitor, state, part.taken],
         "outputs": [part.photos, state, part.verdicts, part.taken],
         "trigger_mode": "always_last",
         "show_progress": "minimal",
         "show_progress_on": part.verdicts,
-        "concurrency_id": f"check-{part.role}",  # a gallery tells of one change twice: the second has to find the first
+        # A gallery tells of one change twice: the second has to find the first.
+        "concurrency_id": f"{BOUNDED}check-{part.role}",
         "concurrency_limit": 1,
         "api_visibility": "private",
     }
@@ -153,8 +159,7 @@ def return_to(house: House, visitor: Workspace, base: str) -> tuple:
 
     All in one answer and the checkbox with it: until then nothing can be added that it would overwrite.
     """
-    given = house.records.latest_consent(visitor.name)
-    agreed = given is not None and given.text_version == consent.VERSION
+    agreed = consent.is_given(house.records, visitor)
     shown = []
     for role in ROLES:
         paths = visitor.photos(role)
@@ -162,14 +167,17 @@ def return_to(house: House, visitor: Workspace, base: str) -> tuple:
     return *shown, gr.Column(visible=agreed), gr.Checkbox(agreed, interactive=True)
 
 
-def take_examples(pictures: dict[Role, list[Path]], visitor: Workspace | None) -> list:
-    """Give the visitor copies of example pictures; gives a gallery per role."""
+def take_examples(house: House, pictures: dict[Role, list[Path]], visitor: Workspace | None) -> list:
+    """Give the visitor copies of example pictures; gives a gallery per role. Raises ``gr.Error`` without consent."""
     visitor = require_visitor(visitor)
+    if not consent.is_given(house.records, visitor):
+        raise complaint(consent.MISSING, "Not yet")
     galleries = [[str(path) for path in visitor.ingest(paths, role)] for role, paths in pictures.items()]
     return galleries if len(galleries) > 1 else galleries[0]
 
 
 def check(
+    house: House,
     role: Role,
     photos: Photos | None,
     base: str,
@@ -182,6 +190,8 @@ def check(
     Gives the gallery, the ``CheckedSet`` or None, the verdicts, and where each upload lies now.
     """
     visitor = require_visitor(visitor)
+    if photos and not consent.is_given(house.records, visitor):
+        return None, None, note(consent.MISSING, "bad"), taken
     named = list(dict.fromkeys(taken.get(path, Path(path)) for path, _ in photos or ()))
     try:
         paths = visitor.ingest(named, role)

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import gradio as gr
 
 from magicapture.bases import Base
+from magicapture.drawings import Drawings
 from magicapture.faces import FaceEngine
+from magicapture.gate.visits import VISITS
 from magicapture.jobs import Jobs
 from magicapture.records import Records
 from magicapture.settings import Settings
@@ -26,6 +28,7 @@ class House:
     settings: Settings
     records: Records
     jobs: Jobs
+    drawings: Drawings
 
 
 @dataclass(frozen=True)
@@ -61,10 +64,12 @@ def new_session(settings: Settings) -> Session:
 def enter(key: str, request: gr.Request) -> tuple[str, Workspace]:
     """Recognise a visitor by what their browser kept, or greet a new one; gives the key and their workspace."""
     try:
-        return key, workspace_of(key, request)
+        workspace = workspace_of(key, request)
     except ValueError:
         key = new_key()
-        return key, workspace_of(key, request)
+        workspace = workspace_of(key, request)
+    VISITS.enter(request.request, workspace.name)
+    return key, workspace
 
 
 def workspace_of(key: str, request: gr.Request) -> Workspace:

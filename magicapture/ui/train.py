@@ -11,15 +11,17 @@ import gradio as gr
 from magicapture.adapters.adapter import AdapterError
 from magicapture.bases import SPECS, BaseError, load_base, resolve_base
 from magicapture.config import TERMS, TrainConfig
+from magicapture.gate.answer import address_of
 from magicapture.gpu import ZERO_GPU
 from magicapture.jobs import Job, JobError, Plan
 from magicapture.references import CheckedSet
+from magicapture.turns import BusyError
 from magicapture.ui.language import complaint, say
 from magicapture.ui.live import loss_plot, previews, progress_bar, summary
 from magicapture.ui.readiness import readiness, what_is_missing
 from magicapture.ui.session import House, Session, require_visitor
-from magicapture.ui.words import note, section
-from magicapture.workspace import Workspace
+from magicapture.ui.words import note, preset_name, section
+from magicapture.workspace import Workspace, WorkspaceError
 
 PURPOSES = {
     "quick": "Quick: a first result in minutes. Start here.",
@@ -32,7 +34,7 @@ TERM_NAMES = {
     "composed": "Composed prompts",
     "tokens": "Phase 1 (tokens alone)",
 }
-MAX_STEPS = 10_000
+MAX_STEPS, MAX_SEED = 10_000, 2**31
 TICK_SECONDS = 1.0
 
 
@@ -162,8 +164,10 @@ def show_ready(
 
 
 def _config(base: str, preset: str, seed: int | None, steps: int | None, off: list[str]) -> TrainConfig:
-    config = replace(resolve_base(base).presets[preset], seed=int(seed or 0), off=frozenset(off))
-    return config.with_steps(int(steps)) if steps else config
+    seed = min(max(int(seed or 0), 0), MAX_SEED)
+    config = replace(resolve_base(base).presets[preset], seed=seed, off=frozenset(off))
+    steps = min(max(int(steps or 0), 0), MAX_STEPS)
+    return config.with_steps(steps) if steps else config
 
 
 def start(
@@ -176,6 +180,7 @@ def start(
     seed: int,
     steps: int,
     off: list[str],
+    request: gr.Request,
     profile: gr.OAuthProfile | None = None,
 ) -> str:
     """Check everything before any compute is spent and start a job; gives its id.
@@ -186,13 +191,13 @@ def start(
         raise complaint(missing, "Not yet")
     settings = house.settings
     limit = settings.slice_seconds if profile is None else settings.slice_seconds_signed_in
-    title = f"{say(preset).capitalize()}, {datetime.now().astimezone():%Y-%m-%d %H:%M}"
+    title = f"{say(preset_name(preset)).capitalize()}, {datetime.now().astimezone():%Y-%m-%d %H:%M}"
     config = _config(base, preset, seed, steps, off)
     plan = Plan(base, person.references, style.references, config, title, limit if ZERO_GPU else float("inf"))
     try:
         load_base(base)
-        return house.jobs.start(require_visitor(visitor), plan).id
-    except (BaseError, JobError) as error:
+        return house.jobs.start(require_visitor(visitor), plan, address_of(request.request.scope)).id
+    except (BaseError, BusyError, JobError, WorkspaceError) as error:
         raise complaint(str(error), "Not yet") from error
 
 
@@ -213,7 +218,7 @@ def resume(house: House, job_id: str) -> None:
     """Go on with a training that was broken off. Raises ``gr.Error``."""
     try:
         house.jobs.resume(house.jobs.get(job_id))
-    except JobError as error:
+    except (BusyError, JobError) as error:
         raise complaint(str(error), "Not possible") from error
 
 

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import gradio as gr
 
+from magicapture.messages import Message, joined
 from magicapture.ui.language import complaint, say
 from magicapture.ui.live import caption
 from magicapture.ui.session import House, Session, require_visitor
 from magicapture.ui.words import hours, section
-from magicapture.workspace import Workspace, WorkspaceError
+from magicapture.workspace import KeptPortrait, Workspace, WorkspaceError
 
 GALLERY_HINT = "Portraits appear here, the best first, each with its likeness and style score."
 CHOOSE_HINT = "Choose a portrait above to keep or reject it."
@@ -92,17 +93,18 @@ def connect(wall: Wall, house: House, session: Session, arrivals: list[gr.events
     wall.gallery.select(choose, [session.visitor, wall.listed], choice, **hidden)
 
 
-def _choose_hint(house: House) -> str:
+def _choose_hint(house: House) -> Message:
     least = house.settings.min_likeness
-    rule = f" Here only portraits with a likeness of at least {least:.2f} can be kept." if least is not None else ""
-    return f"{CHOOSE_HINT}{rule} What is neither is deleted after {hours(house.settings.result_hours)}."
+    rule = "Here only portraits with a likeness of at least {n} can be kept."
+    rule = "" if least is None else Message(rule, n=f"{least:.2f}")
+    kept = Message("What is neither is deleted after {time}.", time=hours(house.settings.result_hours))
+    return joined(" ", CHOOSE_HINT, rule, kept)
 
 
 def show(house: House, visitor: Workspace | None) -> tuple:
     """Give the gallery anew, with nothing chosen in it, and the zip of what is kept."""
     portraits = visitor.portraits() if visitor else []
-    marks = {True: "kept ✓ · ", False: ""}
-    pictures = [(str(p.path), say(f"{marks[p.kept]}{caption(p.facts)} · seed {p.facts['seed']}")) for p in portraits]
+    pictures = [(str(portrait.path), say(_caption(portrait))) for portrait in portraits]
     kept = any(portrait.kept for portrait in portraits)
     archive = gr.DownloadButton(value=str(visitor.zip_kept()) if kept else None, interactive=kept)
     off = gr.Button(interactive=False)
@@ -110,13 +112,19 @@ def show(house: House, visitor: Workspace | None) -> tuple:
     return gr.Gallery(pictures, selected_index=None), [p.path for p in portraits], archive, *nothing
 
 
+def _caption(portrait: KeptPortrait) -> Message:
+    mark = "kept ✓" if portrait.kept else ""
+    return joined(" · ", mark, caption(portrait.facts), Message("seed {n}", n=portrait.facts["seed"]))
+
+
 def choose(visitor: Workspace | None, listed: list[Path], event: gr.SelectData) -> tuple:
     """Note which portrait was chosen, and offer what can be done with it."""
     path = listed[event.index]
     is_kept = path.parent.name == "kept"
     drawn = require_visitor(visitor).as_drawn(path)
-    compared = " Below: on the left as drawn, on the right enlarged." if drawn else ""
-    said = section("", f"Chosen: number {event.index + 1}{', kept' if is_kept else ''}.{compared}")
+    compared = "Below: on the left as drawn, on the right enlarged." if drawn else ""
+    number = "Chosen: number {n}, kept." if is_kept else "Chosen: number {n}."
+    said = section("", joined(" ", Message(number, n=event.index + 1), compared))
     slider = gr.ImageSlider((str(drawn), str(path)) if drawn else None, visible=drawn is not None)
     return path, said, gr.Button(interactive=not is_kept), gr.Button(interactive=True), slider
 

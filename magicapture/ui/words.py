@@ -2,11 +2,12 @@
 
 import base64
 import io
-from html import escape
 from typing import Literal
 
 from PIL import Image
 
+from magicapture.bases import SPECS
+from magicapture.messages import Html, Message, joined, own
 from magicapture.references import CheckedSet, Verdict, draw_verdict
 from magicapture.ui.language import say
 
@@ -18,12 +19,13 @@ BADGES = {"usable": "usable", "warning": "usable, but", "unusable": "not usable"
 
 def section(title: str, text: str) -> str:
     """Head a part of a tab."""
-    return say(f'<div class="magi-section"><h2>{escape(title)}</h2><p>{escape(text)}</p></div>')
+    html = '<div class="magi-section"><h2>{title}</h2><p>{text}</p></div>'
+    return say(Html(html, title=own(title), text=own(text)))
 
 
 def note(text: str, kind: Literal["", "good", "warn", "bad"] = "") -> str:
     """Frame a sentence that says where the visitor stands."""
-    return say(f'<div class="magi-note {kind}" role="status">{escape(text)}</div>')
+    return say(Html('<div class="magi-note {kind}" role="status">{text}</div>', kind=kind, text=own(text)))
 
 
 def cards(checked: CheckedSet) -> str:
@@ -35,19 +37,25 @@ def cards(checked: CheckedSet) -> str:
 
 def _summary(checked: CheckedSet) -> str:
     used, all_ = len(checked.references), len(checked.verdicts)
-    return f"All {used} can be used." if used == all_ else f"{used} of {all_} can be used."
+    if used == all_:
+        return Message("All {n} can be used.", n=used)
+    return Message("{n} of {m} can be used.", n=used, m=all_)
 
 
 def _card(verdict: Verdict) -> str:
-    picture = '<div class="none" aria-hidden="true">–</div>'
+    parts = [Html('<div class="magi-card"><div class="none" aria-hidden="true">–</div><div>')]
     if verdict.reference is not None:
-        alt = f"The face in {escape(verdict.name)} as training will see it, outlined"
-        picture = f'<img src="{_data_uri(draw_verdict(verdict))}" alt="{alt}">'
-    said = [f"<p>{escape(p.message)} <span class='advice'>{escape(p.advice)}</span></p>" for p in verdict.problems]
-    notes = f"<p class='notes'>{escape(' '.join(verdict.notes))}</p>" if verdict.notes else ""
-    badge = f'<span class="magi-badge {verdict.status}">{BADGES[verdict.status]}</span>'
-    head = f'<span class="name">{escape(verdict.name)}</span>{badge}'
-    return say(f'<div class="magi-card">{picture}<div>{head}{"".join(said)}{notes}</div></div>')
+        alt = Message("The face in {name} as training will see it, outlined", name=verdict.name)
+        picture = '<div class="magi-card"><img src="{uri}" alt="{alt}"><div>'
+        parts = [Html(picture, uri=_data_uri(draw_verdict(verdict)), alt=alt)]
+    head = '<span class="name">{name}</span><span class="magi-badge {status}">{badge}</span>'
+    parts.append(Html(head, name=verdict.name, status=verdict.status, badge=own(BADGES[verdict.status])))
+    for p in verdict.problems:
+        problem = "<p>{message} <span class='advice'>{advice}</span></p>"
+        parts.append(Html(problem, message=own(p.message), advice=own(p.advice)))
+    if verdict.notes:
+        parts.append(Html("<p class='notes'>{notes}</p>", notes=joined(" ", *verdict.notes)))
+    return "".join([*map(say, parts), "</div></div>"])
 
 
 def _data_uri(image: Image.Image) -> str:
@@ -56,16 +64,23 @@ def _data_uri(image: Image.Image) -> str:
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: float) -> Message:
     """Say a time as people do: "40 s", "3 min", "1 h 20 min"."""
     if seconds < 90:
-        return f"{max(round(seconds / 5) * 5, 5)} s" if seconds > 10 else f"{max(round(seconds), 1)} s"
+        return Message("{n} s", n=max(round(seconds / 5) * 5, 5) if seconds > 10 else max(round(seconds), 1))
     minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+    if minutes < 60:
+        return Message("{n} min", n=minutes)
+    return Message("{h} h {m} min", h=minutes // 60, m=minutes % 60)
 
 
-def hours(number: float) -> str:
+def preset_name(preset: str) -> str:
+    """Give the name of a preset; one that an adapter from elsewhere claims stays as it is."""
+    return Message(preset) if any(preset in spec.presets for spec in SPECS.values()) else preset
+
+
+def hours(number: float) -> Message:
     """Say a number of hours: "1 hour", "24 hours", "30 minutes"."""
     if number < 1:
-        return f"{round(number * 60)} minutes"
-    return "1 hour" if number == 1 else f"{number:g} hours"
+        return Message("{n} minutes", n=round(number * 60))
+    return Message("1 hour") if number == 1 else Message("{n} hours", n=f"{number:g}")

@@ -1,16 +1,20 @@
 """The folder of one visitor: where it lies, who may name what in it, and writing that nobody sees half done."""
 
+import errno
 import os
 import re
 import secrets
+import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Self
 
+from magicapture.messages import Message
 from magicapture.settings import settings
 
 TEMPORARY = ".tmp-"
@@ -49,6 +53,18 @@ def is_visitors(folder: Path) -> bool:
 
 
 @contextmanager
+def told_if_full() -> Iterator[None]:
+    """Say it in a visitor's words when there is no room on the disk; nothing half-written stays."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        full = "The server's disk is full. Nothing of yours is lost: delete what you do not need, or try again later."
+        raise WorkspaceError(full) from error
+
+
+@contextmanager
 def same_age(folder: Path) -> Iterator[None]:
     """Let the files in ``folder`` change without making it younger: it is deleted by the time it was made."""
     before = folder.stat()
@@ -56,11 +72,26 @@ def same_age(folder: Path) -> Iterator[None]:
     os.utime(folder, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
+_LEFT: Counter[str] = Counter()
+"""How often each visitor deleted everything; what was started before finds no folder again."""
+_CHANGING = threading.RLock()
+"""Held while a visitor's folder is made or taken away."""
+
+
 @dataclass(frozen=True)
 class VisitorFolder:
-    """A visitor's ``folder``, below the served one of ``settings``. It is made when something is first put into it."""
+    """A visitor's ``folder``, below the served one of ``settings``. It is made when something is first put into it.
+
+    ``visit``: how often the visitor had deleted everything when this was made; once they do it again, nothing more can
+    be put into the folder through this.
+    """
 
     folder: Path
+    visit: int = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Note which visit this belongs to."""
+        object.__setattr__(self, "visit", _LEFT.get(self.folder.name, 0))
 
     @classmethod
     def of(cls, key: str, root: Path | None = None) -> Self:
@@ -85,12 +116,18 @@ class VisitorFolder:
         return self.folder.name
 
     def part(self, *names: str) -> Path:
-        """Give a folder below the visitor's, made if need be."""
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
-        self.folder.mkdir(mode=0o700, exist_ok=True)
-        self.folder.touch()  # so that an empty one is not swept while something is about to be put into it
+        """Give a folder below the visitor's, made if need be.
+
+        Raises ``WorkspaceError`` if the visitor has deleted everything meanwhile.
+        """
         part = self.folder.joinpath(*names)
-        part.mkdir(parents=True, exist_ok=True)
+        with _CHANGING:
+            if self.visit != _LEFT.get(self.folder.name, 0):
+                raise WorkspaceError("Everything of yours was deleted meanwhile: reload the page to begin anew.")
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(mode=0o700, exist_ok=True)
+            self.folder.touch()  # so that an empty one is not swept while something is about to be put into it
+            part.mkdir(parents=True, exist_ok=True)
         return part
 
     def entries(self, *names: str) -> list[Path]:
@@ -98,14 +135,22 @@ class VisitorFolder:
         folder = self.folder.joinpath(*names)
         return sorted(folder.iterdir()) if folder.is_dir() else []
 
+    def close(self) -> None:
+        """Let nothing that was started before now put anything into the visitor's folder."""
+        with _CHANGING:
+            if self.folder.is_dir():
+                _LEFT[self.folder.name] += 1
+
     def delete_everything(self) -> None:
         """Delete all that the visitor has here."""
-        remove(self.folder)
+        self.close()
+        with _CHANGING:
+            remove(self.folder)
 
     @contextmanager
     def _building(self, target: Path) -> Iterator[Path]:
         """Give a path to write a file or folder at; it appears at ``target`` once the ``with`` block has ended well."""
-        with TemporaryDirectory(prefix=TEMPORARY, dir=self.part()) as place:
+        with told_if_full(), TemporaryDirectory(prefix=TEMPORARY, dir=self.part()) as place:
             yield Path(place) / target.name
             (Path(place) / target.name).replace(target)
 
@@ -113,7 +158,7 @@ class VisitorFolder:
         """Refuse, with one sentence for both, what is not there and what is another visitor's."""
         elsewhere = not path.is_relative_to(self.folder.parents[1])
         if not ((elsewhere or self._is_upload(path) or path.is_relative_to(self.folder)) and path.is_file()):
-            raise WorkspaceError(f"{path.name} is not there any more. Upload it again.")
+            raise WorkspaceError(Message("{name} is not there any more. Upload it again.", name=path.name))
 
     def _is_upload(self, path: Path) -> bool:
         """Tell Gradio's uploads, ``served/<hash of the content>/<name>``, from visitors' files, which lie deeper."""

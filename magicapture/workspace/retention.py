@@ -9,32 +9,37 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from magicapture.records import Records
-from magicapture.settings import Settings
+from magicapture.settings import TEMPORARY_FILES, Settings
 from magicapture.workspace.folder import TEMPORARY, is_visitors, remove, served_folder
 
-SHORT = {"unfinished": f"**/{TEMPORARY}*", "photos": "photos/*/*", "plans": "jobs/*/*.pt"}
+SHORT = {"unfinished": f"**/{TEMPORARY}*", "photos": "photos/*/*", "plans": "jobs/*/*.p*t"}
 LONG = {"portraits": "portraits/*/*", "downloads": "portraits/*.zip", "adapters": "adapters/*", "jobs": "jobs/*"}
 """Where the things of each kind lie in a visitor's folder, by the clock that they follow."""
 SWEEP_SECONDS = 300
+UPLOAD_SECONDS = 900
+"""How long an upload may wait to be taken in: the page does it at once."""
 
 
 def sweep(root: Path, photo_hours: float, result_hours: float, now: float | None = None) -> Counter[str]:
     """Delete what is older than its clock allows; gives how many things of each kind went.
 
-    ``photo_hours`` is for photos, also those in the plan of a job that was broken off, for uploads that nobody took in,
-    for what a crash left half done and for visitors' folders without a file; ``result_hours`` for portraits, adapters
-    and the folders of jobs. A thing's age is the time since it was last modified, until ``now`` in seconds since 1970.
+    ``photo_hours`` is for photos, also those in the plan of a job that was broken off, for what a crash left half done
+    and for visitors' folders without a file, but at most a quarter of an hour for uploads that nobody took in;
+    ``result_hours`` for portraits, adapters and the folders of jobs. A thing's age is the time since it was last
+    modified, until ``now`` in seconds since 1970.
     """
     now = time.time() if now is None else now
     photos_before, results_before = now - photo_hours * 3600, now - result_hours * 3600
     swept: Counter[str] = Counter()
-    served = served_folder(root)
+    uploads_before = max(photos_before, now - UPLOAD_SECONDS)
+    served, temporary = served_folder(root), root / TEMPORARY_FILES
+    swept["unfinished"] += _remove_old(sorted(temporary.iterdir()) if temporary.is_dir() else [], photos_before)
     for folder in sorted(served.iterdir()) if served.is_dir() else []:
         with suppress(FileNotFoundError):  # its visitor deletes everything at this moment
             if folder.is_dir() and is_visitors(folder):
                 swept += _sweep_visitor(folder, photos_before, results_before)
             else:
-                swept["uploads"] += _remove_old([folder], photos_before)
+                swept["uploads"] += _remove_old([folder], uploads_before)
     return +swept
 
 

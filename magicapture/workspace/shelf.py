@@ -10,10 +10,12 @@ from tempfile import TemporaryDirectory
 
 from magicapture.adapters.adapter import Adapter
 from magicapture.adapters.info import INFO_FILE, AdapterError, AdapterInfo
-from magicapture.workspace.folder import TEMPORARY, VisitorFolder, remove, same_age
+from magicapture.messages import Message
+from magicapture.workspace.folder import TEMPORARY, VisitorFolder, WorkspaceError, remove, same_age
 from magicapture.workspace.uploads import ADAPTER_FILES, safe_stem, unpack_adapter, write_zip
 
 LONGEST_TITLE = 60
+MOST_ADAPTERS = 20
 
 
 @dataclass(frozen=True)
@@ -24,27 +26,37 @@ class StoredAdapter:
     title: str
     created: datetime
     folder: Path
-    info: AdapterInfo
+    info: AdapterInfo | None  # None where what it says of itself cannot be read
 
 
 class AdapterShelf(VisitorFolder):
     """The part of a visitor's folder that holds adapters, each in ``adapters/<id>``."""
 
     def add_adapter(self, adapter: Adapter, title: str) -> str:
-        """Store ``adapter`` under a title of at most 60 characters; gives its id."""
+        """Store ``adapter`` under a title of at most 60 characters; gives its id.
+
+        Raises ``WorkspaceError`` if the visitor has 20 already, or the disk is full.
+        """
+        self.require_room()
         adapter_id = secrets.token_hex(8)
         with self._building(self.part("adapters") / adapter_id) as folder:
             replace(adapter, info=replace(adapter.info, title=_one_line(title))).save(folder)
         return adapter_id
 
+    def require_room(self) -> None:
+        """Raise ``WorkspaceError`` unless there is room for one more adapter."""
+        if len(self.entries("adapters")) >= MOST_ADAPTERS:
+            many = "You have {n} adapters here, which is as many as there is room for: delete one first."
+            raise WorkspaceError(Message(many, n=MOST_ADAPTERS))
+
     def adapters(self) -> list[StoredAdapter]:
-        """List what is stored, newest first."""
+        """List what is stored, newest first; what cannot be read is there without facts, to be deleted."""
         found = []
         for folder in self.entries("adapters"):
-            with suppress(FileNotFoundError, AdapterError):  # deleted while this looks, or damaged
-                info = AdapterInfo.read(folder)
+            with suppress(FileNotFoundError):  # deleted while this looks
                 created = datetime.fromtimestamp(folder.stat().st_mtime, UTC)
-                found.append(StoredAdapter(folder.name, info.title or folder.name, created, folder, info))
+                info = _read_info(folder)
+                found.append(StoredAdapter(folder.name, _title(folder, info), created, folder, info))
         return sorted(found, key=lambda stored: stored.created, reverse=True)
 
     def load_adapter(self, adapter_id: str) -> Adapter:
@@ -54,7 +66,11 @@ class AdapterShelf(VisitorFolder):
     def rename(self, adapter_id: str, title: str) -> None:
         """Give an adapter another title. Raises ``AdapterError`` if there is none with this id."""
         folder = self._adapter(adapter_id)
-        info = replace(AdapterInfo.read(folder), title=_one_line(title))
+        info = _read_info(folder)
+        if info is None:
+            damaged = "The adapter in {name} is damaged: {file} cannot be read."
+            raise AdapterError(Message(damaged, name=folder.name, file=INFO_FILE))
+        info = replace(info, title=_one_line(title))
         with same_age(folder):
             for named_as_before in folder.glob("*.zip"):
                 remove(named_as_before)
@@ -67,7 +83,7 @@ class AdapterShelf(VisitorFolder):
         Raises ``AdapterError`` if there is none with this id.
         """
         folder = self._adapter(adapter_id)
-        target = folder / f"{safe_stem(AdapterInfo.read(folder).title or folder.name)}.zip"
+        target = folder / f"{safe_stem(_title(folder, _read_info(folder)))}.zip"
         with same_age(folder), self._building(target) as package:
             write_zip([folder / name for name in ADAPTER_FILES if (folder / name).is_file()], package)
         return target
@@ -97,6 +113,18 @@ class AdapterShelf(VisitorFolder):
         if not (re.fullmatch(r"[0-9a-f]{16}", str(adapter_id)) and folder.is_dir()):
             raise AdapterError("This adapter is not there any more: it was deleted, or its time was up.")
         return folder
+
+
+def _read_info(folder: Path) -> AdapterInfo | None:
+    """Give what an adapter says of itself; None if that cannot be read."""
+    try:
+        return AdapterInfo.read(folder)
+    except (OSError, AdapterError):
+        return None
+
+
+def _title(folder: Path, info: AdapterInfo | None) -> str:
+    return _one_line((info and info.title) or folder.name)
 
 
 def _one_line(title: str) -> str:

@@ -13,13 +13,19 @@ from magicapture.adapters.adapter import TARGETS_FILE, Adapter
 from magicapture.adapters.info import INFO_FILE, AdapterError
 from magicapture.bases import SPECS, resolve_base
 from magicapture.bases.base import FOR_OTHER_TOOLS, LORA_FILE, ROWS_FILE
+from magicapture.messages import Message
 from magicapture.photos import read_photo
 
 MAX_PHOTO_BYTES = 30 * 2**20
 STORED_SIDE = 2048
 """Photos are kept with at most this many pixels on the long side: a face still has more than training takes."""
 ADAPTER_FILES = (INFO_FILE, LORA_FILE, ROWS_FILE, TARGETS_FILE, "README.md", *FOR_OTHER_TOOLS)
-MAX_ADAPTER_BYTES = 2**30
+MAX_ADAPTER_BYTES = 256 * 2**20
+"""Unpacked: the largest rank on Stable Diffusion takes half of it."""
+MAX_PACKING = 100
+"""How many times smaller an entry may be packed; weights hardly get smaller, and zeros a thousand times."""
+MAX_HEADER_BYTES, MAX_TENSORS = 2**20, 4096
+"""What a file of tensors may declare: reading it takes memory for each, however small they are."""
 MAX_TEXT_BYTES = 2**20
 MAX_LINE = 200
 LONGEST_STEM = 40
@@ -53,7 +59,7 @@ def bare_photo(source: Path) -> tuple[Image.Image, str]:
 def unpack_adapter(package: Path, folder: Path) -> Adapter:
     """Unpack a zip of unknown origin into the empty ``folder``, and read the adapter in it.
 
-    Raises ``AdapterError`` if it is no zip, holds anything but an adapter's files, is larger than 1 GB, or is an
+    Raises ``AdapterError`` if it is no zip, holds anything but an adapter's files, is larger than 256 MB, or is an
     adapter that cannot be used here.
     """
     try:
@@ -61,16 +67,34 @@ def unpack_adapter(package: Path, folder: Path) -> Adapter:
             _check_entries(package.name, archive.infolist())
             archive.extractall(folder)
     except (BadZipFile, zlib.error, EOFError, ValueError) as error:
-        raise AdapterError(f"{package.name} is not a zip file that can be read: download or pack it again.") from error
+        unreadable = "{name} is not a zip file that can be read: download or pack it again."
+        raise AdapterError(Message(unreadable, name=package.name)) from error
     return read_foreign(folder)
 
 
 def read_foreign(folder: Path) -> Adapter:
     """Read an adapter of unknown origin. Raises ``AdapterError`` also for what only a forged one would claim."""
+    for file in sorted(folder.glob("*.safetensors")):
+        check_tensors(file)
     adapter = Adapter.load(folder)
     if adapter.info.base not in {*SPECS, resolve_base().name}:  # it may name any folder, or any model on the Hub
-        raise AdapterError(f"The adapter was trained on the base {adapter.info.base}, which is not in use here.")
+        unknown = "The adapter was trained on the base {base}, which is not in use here."
+        raise AdapterError(Message(unknown, base=adapter.info.base))
     return adapter
+
+
+def check_tensors(file: Path) -> None:
+    """Raise ``AdapterError`` if a file of tensors declares more than an adapter has, before any of it is loaded.
+
+    The format: https://huggingface.co/docs/safetensors
+    """
+    with file.open("rb") as content:
+        size = int.from_bytes(content.read(8), "little")
+        header = content.read(size) if size <= MAX_HEADER_BYTES else b""
+    # Each tensor's entry names its type once; a name or note that says so too only counts for more.
+    if not header or header.count(b'"dtype"') > MAX_TENSORS:
+        large = "{entry} is damaged, or declares more tensors than an adapter has: use one that was trained here."
+        raise AdapterError(Message(large, entry=file.name))
 
 
 def write_zip(files: Sequence[Path], target: Path) -> Path:
@@ -84,12 +108,19 @@ def write_zip(files: Sequence[Path], target: Path) -> Path:
 def _check_entries(name: str, entries: list[ZipInfo]) -> None:
     for entry in entries:
         if entry.filename not in ADAPTER_FILES:
-            hint = f"an adapter's zip holds only {', '.join(ADAPTER_FILES)}, without a folder around them."
-            raise AdapterError(f"{name} holds {entry.filename[:MAX_LINE]!r}; {hint}")
+            hint = "{name} holds {entry}; an adapter's zip holds only {files}, without a folder around them."
+            held = repr(entry.filename[:MAX_LINE])
+            raise AdapterError(Message(hint, name=name, entry=held, files=", ".join(ADAPTER_FILES)))
         if entry.flag_bits & 1 or entry.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
-            raise AdapterError(f"{name} is encrypted or packed in an unusual way: pack it as an ordinary zip.")
+            unusual = "{name} is encrypted or packed in an unusual way: pack it as an ordinary zip."
+            raise AdapterError(Message(unusual, name=name))
         if not entry.filename.endswith(".safetensors") and entry.file_size > MAX_TEXT_BYTES:
-            raise AdapterError(f"{entry.filename} in {name} is too large: at most 1 MB is read.")
+            large = "{entry} in {name} is too large: at most 1 MB is read."
+            raise AdapterError(Message(large, entry=entry.filename, name=name))
+        if entry.file_size > MAX_PACKING * max(entry.compress_size, 1024):
+            bomb = "{entry} in {name} unpacks to far more than a file of an adapter: pack it again."
+            raise AdapterError(Message(bomb, entry=entry.filename, name=name))
     # zipfile never unpacks more of an entry than the size it declares
     if sum(entry.file_size for entry in entries) > MAX_ADAPTER_BYTES or len(entries) > len(ADAPTER_FILES):
-        raise AdapterError(f"{name} is too large: at most 1 GB is unpacked, and each file once.")
+        large = "{name} is too large: at most {n} MB are unpacked, and each file once."
+        raise AdapterError(Message(large, name=name, n=MAX_ADAPTER_BYTES // 2**20))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 from magicapture.drawing.portrait import Portrait, read_facts
+from magicapture.messages import Message, joined
 from magicapture.photos import PhotoError
 from magicapture.references import MAX_PHOTOS, Role
 from magicapture.workspace.folder import WorkspaceError, remove
@@ -17,6 +18,7 @@ from magicapture.workspace.uploads import MAX_PHOTO_BYTES, bare_photo, unused_pa
 
 PLACES = ("new", "kept")
 """The folders of portraits, by whether they are kept."""
+MOST_PORTRAITS = 300
 
 
 class TooLittleLikenessError(WorkspaceError):
@@ -70,6 +72,9 @@ class Workspace(AdapterShelf):
 
         Of one that was enlarged, the picture as it was drawn is stored too: ``as_drawn`` finds it.
         """
+        if sum(len(self.entries("portraits", place)) for place in PLACES) >= MOST_PORTRAITS:
+            many = "You have {n} portraits here, which is as many as there is room for: reject some first."
+            raise WorkspaceError(Message(many, n=MOST_PORTRAITS))
         path = self.part("portraits", "new") / f"seed{portrait.seed}-{secrets.token_hex(8)}.png"
         if portrait.drawn is not None:
             with self._building(self.part("portraits", "drawn") / path.name) as file:
@@ -101,11 +106,13 @@ class Workspace(AdapterShelf):
         path = self._own_portrait(path)
         likeness = _likeness(read_facts(path))
         if min_likeness is not None and likeness < min_likeness:
-            found = f"has {likeness:.2f}" if likeness >= -1 else "cannot be compared with the person"
-            advice = "Draw more, or turn the dial towards the person."
-            raise TooLittleLikenessError(
-                f"Portraits can be kept here from a likeness of {min_likeness:.2f}; this one {found}. {advice}"
-            )
+            found = "Portraits can be kept here from a likeness of {n}; this one has {m}."
+            if likeness < -1:
+                found = (
+                    "Portraits can be kept here from a likeness of {n}; this one cannot be compared with the person."
+                )
+            found = Message(found, n=f"{min_likeness:.2f}", m=f"{likeness:.2f}")
+            raise TooLittleLikenessError(joined(" ", found, "Draw more, or turn the dial towards the person."))
         return path.replace(self.part("portraits", "kept") / path.name)
 
     def reject(self, path: Path) -> None:
@@ -141,18 +148,20 @@ class Workspace(AdapterShelf):
 
     def _check_photos(self, paths: list[Path]) -> None:
         if len(paths) > MAX_PHOTOS:
-            raise WorkspaceError(f"These are {len(paths)} photos; use at most {MAX_PHOTOS}, the best ones.")
+            many = "These are {n} photos; use at most {m}, the best ones."
+            raise WorkspaceError(Message(many, n=len(paths), m=MAX_PHOTOS))
         for path in paths:
             self._check_access(path)
             if path.stat().st_size > MAX_PHOTO_BYTES:
-                raise WorkspaceError(f"{path.name} has more than {MAX_PHOTO_BYTES // 2**20} MB: use a smaller copy.")
+                large = "{name} has more than {n} MB: use a smaller copy."
+                raise WorkspaceError(Message(large, name=path.name, n=MAX_PHOTO_BYTES // 2**20))
 
     def _take_in(self, source: Path, folder: Path) -> Path:
         try:
             picture, suffix = bare_photo(source)
         except PhotoError as error:
             if not self._is_upload(source):
-                raise WorkspaceError(f"{source.name}: {error}") from error
+                raise WorkspaceError(Message("{name}: {reason}", name=source.name, reason=str(error))) from error
             return source.rename(unused_path(folder, source.stem, source.suffix))
         target = unused_path(folder, source.stem, suffix)
         with self._building(target) as file:

@@ -1,0 +1,107 @@
+"""Portraits being drawn: each drawing has a thread, waits in line, and ends without a trace when its visitor leaves."""
+
+import logging
+import threading
+from contextvars import copy_context
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import gradio as gr
+
+from magicapture.adapters.adapter import Adapter, AdapterError
+from magicapture.config import GenerateConfig
+from magicapture.drawing.portrait import Portrait
+from magicapture.gpu import LINE, drawing_seconds, generate_portraits, refusal
+from magicapture.messages import Message
+from magicapture.records import Records
+from magicapture.turns import Asker, Limits, Turn
+from magicapture.workspace import Workspace, WorkspaceError
+
+PATIENCE_S = 120
+"""How long deleting waits for a drawing to end, in seconds; what ends later finds no folder for its pictures."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class Drawing:
+    """One request for portraits as it stands; only its own thread changes it, but for ``stopped``."""
+
+    workspace: Workspace
+    asker: Asker
+    turn: Turn | None = None
+    portraits: list[Portrait] = field(default_factory=list)
+    paths: list[Path] = field(default_factory=list)
+    error: str = ""
+    stopped: threading.Event = field(default_factory=threading.Event)
+    ended: threading.Event = field(default_factory=threading.Event)
+
+
+class Drawings:
+    """All drawings of this process that wait or run."""
+
+    def __init__(self, records: Records, limits: Limits) -> None:
+        """Keep no more of them than ``limits`` allows."""
+        self.records, self.limits = records, limits
+        self._present: list[Drawing] = []
+        self._lock = threading.Lock()
+
+    def start(
+        self, workspace: Workspace, adapter_id: str, config: GenerateConfig, *, label: bool, address: str = ""
+    ) -> Drawing:
+        """Start to draw with one of the visitor's adapters.
+
+        Raises ``AdapterError`` if there is none with this id, ``BusyError`` when too much waits already.
+        """
+        drawing = Drawing(workspace, Asker(workspace.name, address))
+        with self._lock:
+            self.limits.check(drawing.asker, [other.asker for other in self._present])
+            adapter = workspace.load_adapter(adapter_id)
+            self._present.append(drawing)
+        # The context holds the visitor's request: ZeroGPU charges the time to whoever asked for it.
+        run = threading.Thread(
+            target=copy_context().run, args=(self._run, drawing, adapter, config, label), name="drawing", daemon=True
+        )
+        run.start()
+        return drawing
+
+    def stop(self, visitor: str) -> list[Drawing]:
+        """Let a visitor's drawings end without a result: those that wait at once, others when they are drawn."""
+        with self._lock:
+            theirs = [drawing for drawing in self._present if drawing.asker.visitor == visitor]
+        for drawing in theirs:
+            drawing.stopped.set()
+        return theirs
+
+    def abandon(self, visitor: str) -> None:
+        """Stop a visitor's drawings, and wait until they have ended."""
+        for drawing in self.stop(visitor):
+            drawing.ended.wait(PATIENCE_S)
+
+    def _run(self, drawing: Drawing, adapter: Adapter, config: GenerateConfig, label: bool) -> None:
+        try:
+            with LINE.join(drawing_seconds(adapter.info.base, config), drawing.asker) as drawing.turn:
+                while not drawing.turn.wait(timeout=0.5) and not drawing.stopped.is_set():
+                    pass
+                portraits = [] if drawing.stopped.is_set() else generate_portraits(adapter, config)
+            for portrait in portraits:
+                if drawing.stopped.is_set():
+                    return
+                drawing.paths.append(drawing.workspace.add_portrait(portrait, label))
+                drawing.portraits.append(portrait)
+            if portraits:
+                self.records.log("portraits_drawn", len(portraits))
+        except gr.Error as error:
+            drawing.error = refusal(error)
+        except (AdapterError, WorkspaceError) as error:
+            drawing.error = str(error)
+        except Exception as error:
+            logger.exception("Drawing failed.")
+            drawing.error = Message(
+                "{reason}: nothing was drawn. Try again, or ask whoever runs this page.", reason=type(error).__name__
+            )
+        finally:
+            drawing.turn = None
+            with self._lock:
+                self._present.remove(drawing)
+            drawing.ended.set()

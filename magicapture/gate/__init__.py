@@ -1,0 +1,27 @@
+"""What every request passes before the page: who asks, what for, and how much they send along."""
+
+from starlette.middleware import Middleware
+
+from magicapture.gate.bodies import Bodies
+from magicapture.gate.files import Files
+from magicapture.gate.headers import Headers
+from magicapture.gate.hosts import Hosts
+from magicapture.gate.routes import Routes
+from magicapture.gate.sign_in import SignIn
+from magicapture.gate.uploads import guard_uploads
+from magicapture.gate.visits import guard_events
+from magicapture.settings import Settings
+
+__all__ = ["guard_events", "guard_uploads", "layers"]
+
+
+def layers(settings: Settings) -> list[Middleware]:
+    """List the layers around the server, the outermost first."""
+    return [
+        Middleware(Headers, settings=settings),
+        Middleware(Hosts, settings=settings),
+        Middleware(Routes),
+        Middleware(SignIn),
+        Middleware(Bodies, settings=settings),
+        Middleware(Files, settings=settings),
+    ]

@@ -1,0 +1,26 @@
+"""How a layer says no, and by what address it knows who asks."""
+
+from ipaddress import IPv6Address, ip_address
+
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
+
+
+async def refuse(status: int, why: str, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with ``status`` and one sentence."""
+    await PlainTextResponse(why, status)(scope, receive, send)
+
+
+def address_of(scope: Scope) -> str:
+    """Give the address that a request came from; of IPv6 the network, which is one household's.
+
+    Behind a proxy it is the visitor's if uvicorn trusts that proxy (``FORWARDED_ALLOW_IPS``).
+    """
+    host = scope["client"][0] if scope.get("client") else ""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host
+    if isinstance(address, IPv6Address) and not address.ipv4_mapped:
+        return ":".join(address.exploded.split(":")[:4])
+    return str(address)

@@ -1,0 +1,93 @@
+"""Which files are shown, and to whom; and which browser it is that asks."""
+
+import json
+import re
+import secrets
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import parse_qs
+
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from magicapture.gate.answer import refuse
+from magicapture.gate.visits import COOKIE, VISITS, cookie_of
+from magicapture.settings import Settings
+
+FILE = re.compile(r"(/gradio_api)?/file[=/](?P<path>.*)", re.DOTALL)
+OF_VISITORS = re.compile(r"[0-9a-f]{64}/(photos|portraits|adapters|jobs|\.tmp-[^/]*)(/.*)?", re.DOTALL)
+PHOTO = re.compile(r"(?P<visitor>[0-9a-f]{64})/photos/(person|style)/[^/]+")
+RESULT = re.compile(
+    r"[0-9a-f]{64}/("
+    r"portraits/(new|kept|drawn)/[^/]+\.png|portraits/portraits\.zip"
+    r"|adapters/[0-9a-f]{16}/[^/]+\.zip|jobs/[0-9a-f]+/previews/[^/]+\.png"
+    r")"
+)
+"""What programs fetch, too, by paths that cannot be guessed. Plans, checkpoints and face measurements are not in it."""
+LISTENING = re.compile(r"/gradio_api/queue/data/?")
+
+
+class Files:
+    """Shows photos and uploads only to the browser whose they are, results to who knows their path, nothing else."""
+
+    def __init__(self, app: ASGIApp, *, settings: Settings) -> None:
+        self.app, self.served, self.root = app, settings.served, settings.root
+        place = "SameSite=None; Secure; Partitioned" if settings.space else "SameSite=Lax"
+        self.cookie = f"{COOKIE}={{}}; Path=/; HttpOnly; {place}"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or say that there is no such file."""
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        asker = HTTPConnection(scope)
+        if found := FILE.fullmatch(scope["path"]):
+            if not self._may_see(asker, found["path"]):
+                return await refuse(404, "Not here.", scope, receive, send)
+        elif LISTENING.fullmatch(scope["path"]):
+            sessions = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("session_hash", [])
+            if not all(VISITS.may_listen(asker, session) for session in sessions):
+                return await refuse(403, "This page was opened by someone else.", scope, receive, send)
+        if scope["method"] == "POST" and scope["path"].rstrip("/") == "/gradio_api/upload":
+            return await self.app(scope, receive, self._noting(asker, send))
+        if scope["method"] == "GET" and scope["path"] == "/" and not cookie_of(asker):
+            return await self.app(scope, receive, self._giving_cookie(send))
+        return await self.app(scope, receive, send)
+
+    def _may_see(self, asker: HTTPConnection, written: str) -> bool:
+        try:
+            path = Path(written).resolve()
+        except (OSError, ValueError):
+            return False
+        if not path.is_relative_to(self.root):
+            return True  # Gradio knows which of the program's own are shown
+        if not path.is_relative_to(self.served):
+            return False
+        within = path.relative_to(self.served).as_posix()
+        if photo := PHOTO.fullmatch(within):
+            return VISITS.is_theirs(asker, photo["visitor"])
+        if OF_VISITORS.fullmatch(within):
+            return RESULT.fullmatch(within) is not None
+        return VISITS.may_see(asker, path)
+
+    def _noting(self, asker: HTTPConnection, send: Send) -> Send:
+        """Note the paths that an upload is answered with."""
+        body = bytearray()
+
+        async def note_and_send(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                body.extend(message.get("body", b""))
+                if not message.get("more_body"):
+                    with suppress(ValueError, TypeError):  # a refusal in words
+                        VISITS.uploaded(asker, [Path(path) for path in json.loads(body)])
+            await send(message)
+
+        return note_and_send
+
+    def _giving_cookie(self, send: Send) -> Send:
+        async def send_with_cookie(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                cookie = self.cookie.format(secrets.token_urlsafe(32)).encode()
+                message["headers"] = [*message.get("headers", []), (b"set-cookie", cookie)]
+            await send(message)
+
+        return send_with_cookie

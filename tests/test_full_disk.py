@@ -1,0 +1,72 @@
+"""A disk that is full, or a visitor's share of it, is told in plain words, and what was there stays."""
+
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from PIL import Image
+from running import PATIENCE, running_app
+from visitor import files, portrait, small_adapter, uploaded
+
+from magicapture.adapters.adapter import Adapter
+from magicapture.drawing.portrait import Portrait
+from magicapture.workspace import Workspace, WorkspaceError, shelf, visitor
+
+
+@pytest.mark.parametrize("act", ["add_adapter", "add_portrait", "ingest", "zip_kept"])
+def test_a_full_disk_is_told_and_nothing_is_lost(
+    root: Path, mine: Workspace, act: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    mine.keep(mine.add_portrait(portrait(), label=False), None)
+    mine.add_adapter(small_adapter(), "first")
+    photos = mine.ingest([uploaded(root)], "person")
+    before = {path: path.read_bytes() for path in files(root)}
+    upload = uploaded(root)
+    acts = {
+        "add_adapter": lambda: mine.add_adapter(small_adapter(), "second"),
+        "add_portrait": lambda: mine.add_portrait(portrait(8), label=False),
+        "ingest": lambda: mine.ingest([*photos, upload], "person"),
+        "zip_kept": mine.zip_kept,
+    }
+    for thing in (Adapter, Portrait, Image.Image):
+        monkeypatch.setattr(thing, "save", full)
+    monkeypatch.setattr(visitor, "write_zip", full)
+    with pytest.raises(WorkspaceError, match=r"disk is full\. Nothing of yours is lost"):
+        acts[act]()
+    assert {path: path.read_bytes() for path in files(root) if path != upload} == before
+
+
+def test_what_one_visitor_may_hold_is_bounded(mine: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shelf, "MOST_ADAPTERS", 1)
+    monkeypatch.setattr(visitor, "MOST_PORTRAITS", 2)
+    mine.add_adapter(small_adapter(), "first")
+    with pytest.raises(WorkspaceError, match=r"1 adapters here.* delete one first"):
+        mine.add_adapter(small_adapter(), "second")
+    mine.keep(mine.add_portrait(portrait(), label=False), None)
+    mine.add_portrait(portrait(8), label=False)
+    with pytest.raises(WorkspaceError, match=r"2 portraits here.* reject some first"):
+        mine.add_portrait(portrait(9), label=False)
+
+
+@pytest.fixture(scope="module")
+def address(examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Give the address of an app that may hold two megabytes."""
+    with running_app(tmp_path_factory.mktemp("small"), examples, MAGICAPTURE_DISK_GB="0.002") as address:
+        yield address
+
+
+def test_uploads_in_sum_are_bounded(address: str) -> None:
+    def upload(size: int) -> httpx.Response:
+        files = {"files": ("me.jpg", b"x" * size)}
+        return httpx.post(f"{address}/gradio_api/upload", files=files, timeout=PATIENCE)
+
+    answers = [upload(500_000) for _ in range(6)]
+    assert answers[0].is_success
+    assert answers[-1].status_code == 507
+    assert "Nothing of yours is lost" in answers[-1].text
+    assert httpx.get(address, timeout=PATIENCE).is_success

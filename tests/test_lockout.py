@@ -1,0 +1,116 @@
+"""One client that asks for all it can get keeps nobody else out."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+import visitor
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+from page_session import PageSession, file_data, gallery
+from running import PATIENCE, running_app
+
+from magicapture.workspace import Workspace, new_key
+
+PROMPTLY = 30
+"""Seconds that what is never refused may take on a busy machine, while everything else is held up for minutes."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("lockout")
+
+
+@pytest.fixture(scope="module")
+def address(examples: Path, folder: Path) -> Iterator[str]:
+    with running_app(folder, examples) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def held_up(address: str, examples: Path) -> Iterator[dict]:
+    """Let a training hold the accelerator up for as long as the tests take, and then stop it."""
+    client = Client(address, verbose=False)
+    started = client.predict(*sets(examples), steps=10_000, consent=True, api_name="/train")
+    while client.predict(started["job"], api_name="/job_status")["state"] == "waiting":
+        time.sleep(0.3)
+    yield started
+    client.predict(started["key"], api_name="/delete_everything")
+
+
+def sets(examples: Path) -> list[list[dict]]:
+    folders = (examples / "person-someone", examples / "style-grey")
+    return [[handle_file(path) for path in sorted(folder.glob("*.png"))] for folder in folders]
+
+
+def test_sixty_unread_drawings_lock_nobody_out(address: str, folder: Path, examples: Path, held_up: dict) -> None:
+    flood = PageSession(address)
+    keys = [new_key() for _ in range(20)]
+    spaces = [Workspace.of(key, folder / "root") for key in keys]
+    adapters = [space.add_adapter(visitor.small_adapter(), "mine") for space in spaces]
+    with ThreadPoolExecutor(20) as clients:
+        asked = [clients.submit(flood.begin, "generate", keys[i % 20], adapters[i % 20], 12) for i in range(60)]
+    assert all(answer.result().status_code in (200, 503) for answer in asked)
+
+    started = time.monotonic()
+    page = PageSession(address)
+    key = page.enter()
+    assert len(key) == 43
+    page.send("input", "consent", consent=True)
+    assert page.send("select", "tabitem").is_success
+    photo = page.upload("me.png", (examples / "person-someone/1.png").read_bytes())
+    assert "magi-card" in page.send("upload", "person_photos", person_photos=gallery(photo)).text
+    photo = page.upload("me.png", (examples / "person-someone/1.png").read_bytes())
+    assert "usable" in page.call("check_photos", [file_data(photo)], "person").text
+    assert page.send("click", "stop_training").is_success
+    assert page.call("job_status", held_up["job"]).is_success
+    assert page.call("stop_drawing", key).is_success
+    assert page.call("delete_everything", key).is_success
+    assert page.send("click", "really_delete").is_success
+    assert httpx.get(address, timeout=PATIENCE).is_success
+    assert time.monotonic() - started < PROMPTLY
+
+    for drawer in keys:
+        assert flood.call("delete_everything", drawer).is_success
+    assert not [space for space in spaces if space.folder.exists()]
+
+
+def test_a_dozen_keyless_trainings_are_refused_by_their_address(address: str, examples: Path, held_up: dict) -> None:
+    client = Client(address, verbose=False)
+    taken, refused = [], []
+    for _ in range(12):
+        try:
+            taken += [client.predict(*sets(examples), steps=10_000, consent=True, api_name="/train")]
+        except AppError as error:
+            refused += [str(error)]
+    assert len(taken) == 2, "besides the one that runs"
+    assert all("from your network wait or run already" in said for said in refused)
+    for one in taken:
+        client.predict(one["key"], api_name="/delete_everything")
+    assert client.predict(held_up["job"], api_name="/job_status")["state"] == "running"
+
+
+def test_portraits_that_are_deleted_while_they_are_drawn_do_not_come_back(address: str, folder: Path) -> None:
+    page = PageSession(address)
+    key = new_key()
+    space = Workspace.of(key, folder / "root")
+    adapter = space.add_adapter(visitor.small_adapter(), "mine")
+    waiting = page.begin("generate", key, adapter, 12)
+    assert waiting.is_success
+    time.sleep(1)
+    assert page.call("delete_everything", key).is_success
+    heard = page.listen(f"/gradio_api/call/generate/{waiting.json()['event_id']}")
+    assert "event: error" in heard
+    time.sleep(2)
+    assert not space.folder.exists()
+
+
+def test_work_cannot_go_round_the_queue(address: str) -> None:
+    page = PageSession(address)
+    for endpoint in ("generate", "check_photos", "train", "score"):
+        body = {"data": [], "session_hash": page.session_hash}
+        for route in ("run", "api"):
+            assert page.http.post(f"/gradio_api/{route}/{endpoint}", json=body).status_code == 404

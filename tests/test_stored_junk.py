@@ -1,0 +1,63 @@
+"""Whatever lies in a visitor's folder, My adapters opens, and its delete button works."""
+
+import json
+from contextlib import suppress
+
+import pytest
+from visitor import small_adapter
+
+from magicapture.adapters.adapter import AdapterError
+from magicapture.ui.adapters import list_adapters
+from magicapture.ui.portraits import describe
+from magicapture.workspace import Workspace
+
+NOTHING_SCORED = [{"step": 1, "likeness": None, "style": None}]
+JUNK = [
+    None,
+    b"",
+    b"\xff\xfe",
+    b"null",
+    b"[]",
+    b"{}",
+    b"[" * 100_000,
+    {"scores": NOTHING_SCORED, "best_step": None},
+    {"scores": NOTHING_SCORED},
+    {"scores": [{"step": 1}], "best_step": 1},
+    {"scores": [{"step": 1, "likeness": float("nan"), "style": "high"}], "best_step": 1},
+    {"scores": {"step": 1}, "best_step": 1},
+    {"scores": [[1, 2]], "best_step": 1},
+    {"scores": [{"step": 1, "likeness": float("-inf"), "style": 1}], "best_step": 1},
+    {"scores": 7, "title": ["a"], "preset": {"b": 1}, "steps": "many", "base": 3},
+    {"title": None},
+    {"title": "x" * 10_000, "steps": None},
+]
+
+
+@pytest.mark.parametrize("junk", JUNK, ids=range(len(JUNK)))
+def test_no_stored_adapter_breaks_the_tab_or_its_delete_button(mine: Workspace, junk: object) -> None:
+    sound = mine.add_adapter(small_adapter(), "sound")
+    broken = mine.add_adapter(small_adapter(), "broken")
+    info = mine.folder / "adapters" / broken / "magicapture.json"
+    if junk is None:
+        info.unlink()
+    elif isinstance(junk, bytes):
+        info.write_bytes(junk)
+    else:
+        info.write_text(json.dumps(json.loads(info.read_text()) | junk))
+    assert {stored.id for stored in mine.adapters()} == {sound, broken}
+    chosen, *_, delete = list_adapters(mine, broken)
+    assert chosen == broken
+    assert delete.interactive
+    assert list_adapters(mine, sound)[0] == sound
+    assert describe(mine, broken)
+    with suppress(AdapterError):  # and nothing else
+        mine.load_adapter(broken)
+    mine.delete_adapter(broken)
+    assert [stored.id for stored in mine.adapters()] == [sound]
+
+
+def test_what_is_no_adapter_at_all_can_be_deleted_too(mine: Workspace) -> None:
+    mine.part("adapters", "0" * 16, "deep")
+    assert list_adapters(mine, None)[0] == "0" * 16
+    mine.delete_adapter("0" * 16)
+    assert mine.adapters() == []
