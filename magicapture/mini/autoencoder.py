@@ -1,21 +1,23 @@
-"""The embedded base's autoencoder: pictures to latents of an eighth of their side, and back."""
+"""The embedded base's autoencoder: a transform of pictures that needs no training, and a decoder that does."""
 
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
-from torch import Tensor
+from torch import Tensor, nn
 
 from magicapture.faces.builtin import RECOGNISER
 from magicapture.faces.recogniser import align
 from magicapture.features import image_features, perceptual_distance
 from magicapture.mini.config import MiniConfig, VaeConfig
 from magicapture.mini.data import LANDMARKS, Portraits
-from magicapture.mini.stage import DEVICE, Stage, run_stage
+from magicapture.mini.discriminator import Discriminator
+from magicapture.mini.klt import as_convolution, write_klt
+from magicapture.mini.stage import DEVICE, Stage, autocast, run_stage
 
-LATENT_SAMPLES = 2048
-"""Portraits from which the mean and spread of the latents are measured."""
+KLT_SAMPLES = 900
+"""Portraits from which the transform is computed."""
 
 
 def new_vae(config: VaeConfig) -> AutoencoderKL:
@@ -27,63 +29,119 @@ def new_vae(config: VaeConfig) -> AutoencoderKL:
         block_out_channels=config.channels,
         layers_per_block=config.layers,
         latent_channels=config.latent_channels,
-        norm_num_groups=16,
+        norm_num_groups=config.groups,
         sample_size=config.size,
         scaling_factor=1.0,
         mid_block_add_attention=False,
     )
 
 
-def train_vae(config: MiniConfig, portraits: Portraits, run: Path) -> AutoencoderKL:
-    """Train the autoencoder and fold the latents' mean and spread into its 1×1 convolutions."""
-    settings = config.vae
-    vae = new_vae(settings).to(DEVICE, memory_format=torch.channels_last)
-    vae.encoder.compile()
-    vae.decoder.compile()
-    stage = Stage.new("vae", vae, settings.lr, settings.ema)
-    features = image_features().to(DEVICE)
-    recogniser = RECOGNISER.load().to(DEVICE)
-    judged = settings.identity_images
-    landmarks = (LANDMARKS * settings.size).to(DEVICE).expand(2 * judged, 5, 2)
-
-    def loss_of() -> Tensor:
-        images = flipped(portraits.images(portraits.draw(settings.batch)))
-        images = images.to(DEVICE, memory_format=torch.channels_last)
-        with torch.autocast(DEVICE.type, torch.bfloat16):
-            posterior = vae.encode(images).latent_dist
-            decoded = vae.decode(posterior.sample()).sample
-        decoded, images = decoded.float().contiguous(), images.contiguous()
-        pixels, spread = F.l1_loss(decoded, images), perceptual_distance(features, decoded, images)
-        ours, theirs = recogniser(align(torch.cat([decoded[:judged], images[:judged]]), landmarks)).chunk(2)
-        identity = 1 - (ours * theirs.detach()).sum(dim=1).mean()
-        kl = posterior.kl().float().mean()
-        return pixels + settings.perceptual * spread + settings.identity * identity + settings.kl * kl
-
-    run_stage(stage, settings.steps, settings.lr, loss_of, run, config.minutes_between_checkpoints)
-    standardise_latents(vae, portraits)
+def start_vae(config: MiniConfig, portraits: Portraits, run: Path) -> AutoencoderKL:
+    """Compute the encoder from ``portraits`` and save it with an untrained decoder as ``run/vae``."""
+    vae = new_vae(config.vae).eval()
+    write_klt(vae, portraits.images(portraits.draw(KLT_SAMPLES)).cpu())
     vae.save_pretrained(run / "vae")
     return vae
 
 
-@torch.no_grad()
-def standardise_latents(vae: AutoencoderKL, portraits: Portraits) -> None:
-    """Give every latent channel mean 0 and spread 1 by rewriting ``quant_conv`` and ``post_quant_conv``.
+class Encoder(nn.Module):
+    """The encoder of ``vae`` as the one convolution that it is."""
 
-    Stable Diffusion pipelines know one scaling factor for all channels and no mean; folded into the convolutions on
-    either side of the latents, the standardisation needs neither.
+    def __init__(self, vae: AutoencoderKL) -> None:
+        """Ask the encoder what it answers to single pixels."""
+        super().__init__()
+        weight, bias = as_convolution(vae)
+        self.register_buffer("weight", weight)
+        self.register_buffer("bias", bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Give the latents (B, K, S/16, S/16) of ``images`` (B, 3, S, S) in [-1, 1]."""
+        return F.conv2d(images, self.weight, self.bias, stride=self.weight.shape[-1])
+
+
+class Likeness(nn.Module):
+    """How far a decoded portrait is from its original: pixels, early ImageNet features, and whose face it is."""
+
+    def __init__(self, config: VaeConfig) -> None:
+        """Load the networks that look at the pictures."""
+        super().__init__()
+        self.config = config
+        self.features, self.recogniser = image_features().to(DEVICE), RECOGNISER.load().to(DEVICE)
+
+    def forward(self, decoded: Tensor, images: Tensor, landmarks: Tensor | None) -> Tensor:
+        """Give the weighted sum for ``decoded`` and ``images``, both (B, 3, S, S) around [-1, 1].
+
+        ``landmarks``: (5, 2) in pixels, those of every picture; None where they show no whole face.
+        """
+        spread = perceptual_distance(self.features, decoded, images)
+        near = F.l1_loss(decoded, images) + self.config.perceptual * spread
+        if landmarks is None:
+            return near
+        judged = min(self.config.identity_images, len(images))
+        both = torch.cat([decoded[:judged], images[:judged]])
+        ours, theirs = self.recogniser(align(both, landmarks.to(DEVICE).expand(2 * judged, 5, 2))).chunk(2)
+        return near + self.config.identity * (1 - (ours * theirs.detach()).sum(dim=1).mean())
+
+
+def train_decoder(config: MiniConfig, portraits: Portraits, vae: AutoencoderKL, run: Path) -> None:
+    """Train the decoder, the encoder fixed; towards the end until a discriminator takes what it gives for pictures.
+
+    It sees windows, most of them on the face, in the last fifth whole pictures. Latents are noised a little: those that
+    are drawn are not exact either. The discriminator's gradient is scaled to the size of the likeness's (Esser et al.,
+    2021, "Taming Transformers", eq. 7; here at the pixels). It is in no checkpoint: going on starts with a new one.
+    Writes the whole autoencoder to ``run/vae-trained``.
     """
-    index = portraits.draw(LATENT_SAMPLES)
-    latents = torch.cat([vae.encode(portraits.images(i).to(DEVICE)).latent_dist.mean for i in index.split(32)])
-    mean, std = latents.mean(dim=(0, 2, 3)), latents.std(dim=(0, 2, 3))
-    channels = len(mean)
-    quant, post = vae.quant_conv, vae.post_quant_conv
-    quant.weight[:channels] /= std[:, None, None, None]
-    quant.bias[:channels] = (quant.bias[:channels] - mean) / std
-    quant.bias[channels:] -= 2 * std.log()  # the log-variance shrinks with the square of the scale
-    post.bias += (post.weight[:, :, 0, 0] * mean).sum(dim=1)
-    post.weight *= std[None, :, None, None]
+    settings = config.vae
+    encoder = Encoder(vae).to(DEVICE)
+    vae.to(DEVICE, memory_format=torch.channels_last).requires_grad_(False)
+    trained = nn.ModuleList([vae.decoder, vae.post_quant_conv]).requires_grad_(True)
+    stage = Stage.new("decoder", trained, settings.lr, settings.ema)
+    likeness, judge = Likeness(settings), Discriminator().to(DEVICE)
+    optimizer = torch.optim.AdamW(judge.heads(), lr=settings.discriminator_lr, betas=(0.5, 0.9), fused=True)
+
+    def loss_of() -> Tensor:
+        done = stage.step / settings.steps
+        images, _ = portraits.draw_images(settings.batch)
+        latents = encoder(images)
+        rows, columns, landmarks = draw_window(settings, whole=done >= settings.whole_from)
+        scale = images.shape[-1] // latents.shape[-1]
+        images = images[:, :, rows.start * scale : rows.stop * scale, columns.start * scale : columns.stop * scale]
+        images = images.contiguous(memory_format=torch.channels_last)
+        latents = latents[:, :, rows, columns]
+        spread = settings.noise * torch.rand(len(latents), 1, 1, 1, device=DEVICE)
+        with autocast():
+            decoded = vae.decode(latents + spread * torch.randn_like(latents)).sample.float()
+        if done < settings.adversarial_from:
+            return likeness(decoded, images, landmarks)
+        with autocast():
+            real, drawn = judge(images), judge(decoded.detach())
+        (F.relu(1 - real).mean() + F.relu(1 + drawn).mean()).backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        seen = decoded.detach().requires_grad_()  # gradients meet at the pixels and go through the decoder once
+        near = likeness(seen, images, landmarks)
+        with autocast():
+            doubt = -judge(seen).mean()
+        wanted, pushed = (torch.autograd.grad(term, seen)[0] for term in (near, doubt))
+        share = wanted.norm() / (pushed.norm() + 1e-12)
+        through = (decoded * (wanted + settings.adversarial * share * pushed)).sum()
+        return near.detach() + through - through.detach()
+
+    run_stage(stage, settings.steps, settings.lr, loss_of, run, config.minutes_between_checkpoints)
+    vae.save_pretrained(run / "vae-trained")
 
 
-def flipped(images: Tensor) -> Tensor:
-    """Mirror about half of ``images`` (B, 3, H, W)."""
-    return torch.where(torch.rand(len(images), 1, 1, 1) < 0.5, images, images.flip(-1))
+def draw_window(config: VaeConfig, *, whole: bool) -> tuple[slice, slice, Tensor | None]:
+    """Draw rows and columns of latents to look at, three times in four on the face; the landmarks in their pixels."""
+    side, scale = config.size >> (len(config.channels) - 1), 1 << (len(config.channels) - 1)
+    landmarks = LANDMARKS * config.size
+    if whole:
+        return slice(0, side), slice(0, side), landmarks
+    room = side - config.window
+    if torch.rand(()) < 0.75:
+        middle = (landmarks.mean(dim=0) / scale - config.window / 2).round().int() + torch.randint(-1, 2, (2,))
+        left, top = middle.clamp(0, room).tolist()
+        found = landmarks - torch.tensor([left, top]) * scale
+    else:
+        (left, top), found = torch.randint(room + 1, (2,)).tolist(), None
+    return slice(top, top + config.window), slice(left, left + config.window), found

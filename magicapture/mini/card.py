@@ -1,6 +1,6 @@
 """Measure the embedded base and write its model card with a sample grid beside its weights.
 
-``python -m magicapture.mini.card --data PORTRAITS`` prints the figures as JSON and writes ``README.md`` and
+``python -m magicapture.mini.card --data FOLDER …`` prints the figures as JSON and writes ``README.md`` and
 ``samples.png`` into the pipeline's folder.
 """
 
@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -22,18 +21,20 @@ from magicapture.bases.registry import MINI_WEIGHTS
 from magicapture.drawing.generation import draw_untouched
 from magicapture.faces import FaceEngine, load_engine
 from magicapture.faces.recogniser import align
-from magicapture.mini.data import LANDMARKS, STYLES, Portraits, load_portraits
+from magicapture.mini.captions import STYLES
+from magicapture.mini.data import LANDMARKS, Portraits, load_portraits
+from magicapture.mini.probe import Probe
 from magicapture.scoring import style_features
 
 SAMPLES_PER_MEDIUM = 32
 GRID_COLUMNS = 8
-FACE_MASK = slice(24, 104)
-"""Rows and columns of a 128 px portrait that the medium's probe leaves out, so that it judges light and stroke."""
+FACE_MASK = (0.19, 0.81)
+"""From where to where the medium's probe leaves rows and columns out, so that it judges light and stroke."""
 
 
-def measure(base: Base, engine: FaceEngine, data: Path) -> tuple[dict, Image.Image]:
+def measure(base: Base, engine: FaceEngine, data: list[Path]) -> tuple[dict, Image.Image]:
     """Give the card's figures and the sample grid."""
-    held_out, known = load_portraits(data, 128, held_out=True), load_portraits(data, 128)
+    held_out, known = load_portraits(data, base.resolution, held_out=True), load_portraits(data, base.resolution)
     media = probe(known, held_out, "medium", medium_vector)
     gender = probe(known, held_out, "gender", lambda image: face_vector(image, engine))
     rows, found, named, women = [], 0, 0, []
@@ -73,34 +74,6 @@ def reconstruction_psnr(base: Base, portraits: Portraits) -> float:
     return sum(ratios) / len(ratios)
 
 
-class Probe:
-    """Logistic regression from vectors to the names of one attribute."""
-
-    def __init__(self, vectors: Tensor, names: list[str]) -> None:
-        """Fit on ``vectors`` (N, D), classes weighted alike."""
-        self.classes = sorted(set(names))
-        labels = torch.tensor([self.classes.index(name) for name in names])
-        self.mean, self.std = vectors.mean(dim=0), vectors.std(dim=0) + 1e-6
-        counts = torch.bincount(labels).float()
-        self.linear = torch.nn.Linear(vectors.shape[1], len(self.classes))
-        optimizer = torch.optim.LBFGS(self.linear.parameters(), max_iter=100)
-        scaled = (vectors - self.mean) / self.std
-
-        def closure() -> Tensor:
-            optimizer.zero_grad()
-            loss = F.cross_entropy(self.linear(scaled), labels, weight=counts.sum() / counts)
-            loss = loss + 1e-2 * self.linear.weight.square().sum()
-            loss.backward()
-            return loss
-
-        optimizer.step(closure)
-        self.accuracy = float("nan")
-
-    def predict(self, vector: Tensor) -> str:
-        """Name the class of one vector (D,)."""
-        return self.classes[int(self.linear((vector - self.mean) / self.std).argmax())]
-
-
 def probe(known: Portraits, held_out: Portraits, attribute: str, vector_of: Callable[[Image.Image], Tensor]) -> Probe:
     """Fit a probe for ``attribute`` on training portraits and measure its accuracy on held-out ones."""
 
@@ -119,7 +92,8 @@ def probe(known: Portraits, held_out: Portraits, attribute: str, vector_of: Call
 def medium_vector(image: Image.Image) -> Tensor:
     """Describe the surface of a picture: its style features with the middle of the face left out."""
     mask = np.zeros((image.height, image.width), np.float32)
-    mask[FACE_MASK, FACE_MASK] = 1
+    inside = slice(*(round(share * image.width) for share in FACE_MASK))
+    mask[inside, inside] = 1
     return style_features(image, mask)
 
 
@@ -143,7 +117,7 @@ def contact_sheet(rows: list[list[Image.Image]]) -> Image.Image:
 def main() -> None:
     """Measure, write the card and the grid, print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder with metadata.jsonl and 128/")
+    parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders of captioned portraits")
     args = parser.parse_args()
     figures, grid = measure(load_base("mini"), load_engine("builtin"), args.data)
     grid.save(MINI_WEIGHTS / "samples.png")

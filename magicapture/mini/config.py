@@ -1,80 +1,67 @@
-"""Every number that decides what the embedded base becomes. ``CPU`` fits two cores, ``GPU`` one large accelerator."""
+"""Every number that decides what the embedded base becomes. ``GPU`` made what ships; ``CPU`` fits two cores."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
 class VaeConfig:
-    """The autoencoder: pictures to latents of an eighth of their side, and back."""
+    """The autoencoder: pictures to latents of a sixteenth of their side, and back."""
 
-    size: int  # side of the pictures in pixels
-    channels: tuple[int, ...]  # one per resolution, finest first
-    layers: int  # residual blocks per resolution
-    latent_channels: int
-    steps: int
-    batch: int
-    lr: float = 6e-4  # AdamW, warm-up, then linear decay to 0 over the last 60 %
-    perceptual: float = 0.3  # weight of the distance between early ImageNet features
-    identity: float = 0.2  # weight of 1 − cosine of the faces' embeddings
-    identity_images: int = 3  # how many pictures of a batch the recogniser looks at: it costs much on a CPU
-    kl: float = 1e-6
+    size: int = 256  # side of the pictures in pixels
+    channels: tuple[int, ...] = (24, 40, 64, 128, 224)  # one per resolution, finest first
+    layers: int = 1  # residual blocks per resolution
+    groups: int = 8  # of the group normalisation
+    latent_channels: int = 16
+    steps: int = 20_000  # of the decoder; the encoder is computed
+    batch: int = 96
+    window: int = 10  # side in latents of what the decoder sees of a picture
+    whole_from: float = 0.8  # from this share of the steps on it sees whole pictures
+    lr: float = 8e-4  # AdamW, warm-up, then linear decay to 0 over the last 60 %
+    perceptual: float = 0.5  # weight of the distance between early ImageNet features
+    identity: float = 0.3  # weight of 1 − cosine of the faces' embeddings
+    identity_images: int = 32  # how many pictures of a batch the recogniser looks at: it costs much on a CPU
+    noise: float = 0.05  # up to so much noise on the latents
+    adversarial_from: float = 0.6  # share of the steps without a discriminator
+    adversarial: float = 0.4  # size of the discriminator's gradient beside that of the likeness
+    discriminator_lr: float = 4e-4
     ema: float = 0.998
 
 
 @dataclass(frozen=True)
 class UnetConfig:
-    """The denoiser and its text encoder, trained together on ε-prediction with min-SNR weights."""
+    """The denoiser and its text encoder, trained together on v-prediction with min-SNR weights."""
 
-    channels: tuple[int, ...]  # one per resolution, finest first
-    attention: tuple[bool, ...]  # which resolutions attend (to themselves and to the text)
-    layers: int
-    head_dim: int
-    text_width: int
-    text_layers: int
-    steps: int
-    batch: int
-    lr: float = 4e-4  # the same schedule
+    channels: tuple[int, ...] = (96, 192, 352)  # one per resolution, finest first
+    attention: tuple[bool, ...] = (False, True, True)  # which resolutions attend (to themselves and to the text)
+    layers: int = 1
+    head_dim: int = 32
+    text_width: int = 192
+    text_layers: int = 3
+    steps: int = 7000
+    batch: int = 512
+    lr: float = 8e-4  # the same schedule
+    shift: int = 6  # pictures are moved by up to so many pixels each way
+    workers: int = 4  # processes that write captions
     caption_dropout: float = 0.1  # share of empty prompts, for classifier-free guidance
     min_snr: float = 5.0  # Hang et al., 2023
-    ema: float = 0.9995
+    ema: float = 0.998
 
 
 @dataclass(frozen=True)
 class MiniConfig:
     """One machine's recipe for the whole base."""
 
-    vae: VaeConfig
-    unet: UnetConfig
+    vae: VaeConfig = VaeConfig()
+    unet: UnetConfig = UnetConfig()
+    looks: float = 0.4  # share of the photographs in colour that are shown in a procedural look
+    looks_each: int = 8  # looks that are drawn of each of them, before training starts
     seed: int = 0
     minutes_between_checkpoints: float = 5
 
 
+GPU = MiniConfig()
 CPU = MiniConfig(
-    vae=VaeConfig(size=128, channels=(32, 48, 96, 192), layers=1, latent_channels=4, steps=3800, batch=8),
-    unet=UnetConfig(
-        channels=(96, 192, 352),
-        attention=(False, True, True),
-        layers=1,
-        head_dim=32,
-        text_width=192,
-        text_layers=3,
-        steps=7500,
-        batch=32,
-        ema=0.999,
-    ),
-)
-GPU = MiniConfig(
-    vae=VaeConfig(size=256, channels=(64, 128, 256, 256), layers=1, latent_channels=4, steps=20_000, batch=32),
-    unet=UnetConfig(
-        channels=(128, 256, 384, 384),
-        attention=(False, True, True, True),
-        layers=1,
-        head_dim=64,
-        text_width=256,
-        text_layers=4,
-        steps=100_000,
-        batch=128,
-        ema=0.9998,
-    ),
+    vae=replace(GPU.vae, batch=8, identity_images=2, steps=20_000, lr=6e-4),
+    unet=replace(GPU.unet, batch=32, steps=40_000, workers=0, lr=4e-4),
 )
 CONFIGS = {"cpu": CPU, "gpu": GPU}

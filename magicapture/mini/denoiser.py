@@ -1,23 +1,27 @@
-"""The embedded base's denoiser and text encoder, trained together on ε-prediction."""
+"""The embedded base's denoiser and text encoder, trained together on v-prediction."""
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.training_utils import compute_snr
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from magicapture.bases.schedule import Schedule
 from magicapture.bases.stable_diffusion import prefer_plain_attention
+from magicapture.mini.autoencoder import Encoder
+from magicapture.mini.captions import Captions
 from magicapture.mini.config import MiniConfig, UnetConfig
-from magicapture.mini.data import Portraits, caption
-from magicapture.mini.stage import DEVICE, Stage, run_stage
+from magicapture.mini.data import Portraits, flipped, shifted
+from magicapture.mini.stage import DEVICE, Stage, autocast, run_stage
 from magicapture.mini.tokenizer import train_tokenizer
 
 
-class TextToNoise(nn.Module):
+class TextToVelocity(nn.Module):
     """Text encoder and denoiser as one module: they share an optimizer, an average and a checkpoint."""
 
     def __init__(
@@ -51,57 +55,67 @@ class TextToNoise(nn.Module):
         )
 
     def forward(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor) -> Tensor:
-        """Predict the noise in ``noisy`` (B, C, H/8, W/8) at ``timesteps`` (B,) under ``tokens`` (B, L)."""
+        """Predict the velocity of ``noisy`` (B, C, h, w) at ``timesteps`` (B,) under ``tokens`` (B, L)."""
         return self.unet(noisy, timesteps, self.text_encoder(tokens).last_hidden_state).sample
-
-
-@torch.no_grad()
-def encode_all(vae: AutoencoderKL, portraits: Portraits) -> Tensor:
-    """Encode every portrait and its mirror image once: (N, 2, 2, C, h, w) — flip, then mean and spread."""
-    found = []
-    with torch.autocast(DEVICE.type, torch.bfloat16):
-        for index in torch.arange(len(portraits)).split(64):
-            images = portraits.images(index).to(DEVICE, memory_format=torch.channels_last)
-            both = [vae.encode(images).latent_dist, vae.encode(images.flip(-1)).latent_dist]
-            found.append(torch.stack([torch.stack([d.mean, d.std], dim=1) for d in both], dim=1).float().cpu())
-    return torch.cat(found)
 
 
 def new_unet_stage(config: MiniConfig, portraits: Portraits, run: Path) -> tuple[Stage, CLIPTokenizer]:
     """Build the untrained denoiser and text encoder, and the vocabulary, which is learned once per run."""
+    settings = config.unet
     if not (run / "tokenizer").exists():
-        captions = (caption(a, random) for _ in range(3) for a in portraits.attributes)
-        train_tokenizer(captions).save_pretrained(run / "tokenizer")
+        caption = Captions(portraits, random.Random(config.seed))
+        train_tokenizer(caption(a) for a in portraits.attributes).save_pretrained(run / "tokenizer")
     tokenizer = CLIPTokenizer.from_pretrained(run / "tokenizer")
-    blocks, settings = len(config.vae.channels), config.unet
-    side = config.vae.size >> (blocks - 1)
-    model = TextToNoise(settings, side, config.vae.latent_channels, len(tokenizer), tokenizer.model_max_length)
+    side = config.vae.size >> (len(config.vae.channels) - 1)
+    model = TextToVelocity(settings, side, config.vae.latent_channels, len(tokenizer), tokenizer.model_max_length)
     model.to(DEVICE, memory_format=torch.channels_last)
     return Stage.new("unet", model, settings.lr, settings.ema), tokenizer
 
 
+class Batches(IterableDataset):
+    """Which portraits each step sees, and under which captions: endless pairs of indices (B,) and tokens (B, L)."""
+
+    def __init__(self, portraits: Portraits, tokenizer: CLIPTokenizer, settings: UnetConfig) -> None:
+        """Keep what captions are made of; the pictures stay where they are."""
+        super().__init__()
+        self.attributes, self.weights = portraits.attributes, portraits.weights
+        self.caption, self.tokenizer, self.settings = Captions(portraits, random), tokenizer, settings
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Draw for ever; random anew in every worker."""
+        random.seed(int(torch.randint(2**31, ())))
+        while True:
+            index = torch.multinomial(self.weights, self.settings.batch, replacement=True)
+            captions = [
+                "" if random.random() < self.settings.caption_dropout else self.caption(self.attributes[i])
+                for i in index.tolist()
+            ]
+            tokens = self.tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
+            yield index, tokens
+
+
 def train_unet(config: MiniConfig, portraits: Portraits, vae: AutoencoderKL, run: Path) -> None:
-    """Train the denoiser with its text encoder on the latents of ``vae``."""
+    """Train the denoiser with its text encoder on what the encoder of ``vae`` makes of portraits."""
     settings = config.unet
-    latents = encode_all(vae, portraits)
     stage, tokenizer = new_unet_stage(config, portraits, run)
+    encoder = Encoder(vae).to(DEVICE)
     stage.model.unet.compile()
     if DEVICE.type == "cpu":
         prefer_plain_attention(stage.model.unet)
     scheduler = new_scheduler()
     schedule = Schedule.of(scheduler)
     snr = compute_snr(scheduler, torch.arange(schedule.steps))
-    weights = (snr.clamp(max=settings.min_snr) / snr).to(DEVICE)
+    weights = (snr.clamp(max=settings.min_snr) / (snr + 1)).to(DEVICE)
+    batches = iter(DataLoader(Batches(portraits, tokenizer, settings), batch_size=None, num_workers=settings.workers))
 
     def loss_of() -> Tensor:
-        index, flip = portraits.draw(settings.batch), torch.randint(2, (settings.batch,))
-        mean, std = latents[index, flip].unbind(dim=1)
-        clean = torch.addcmul(mean, std, torch.randn_like(mean)).to(DEVICE, memory_format=torch.channels_last)
+        index, tokens = next(batches)
+        clean = encoder(shifted(flipped(portraits.images(index)), settings.shift))
         noise, t = torch.randn_like(clean), torch.randint(len(snr), (settings.batch,), device=DEVICE)
-        captions = [draw_caption(portraits.attributes[i], settings.caption_dropout) for i in index]
-        with torch.autocast(DEVICE.type, torch.bfloat16):
-            prediction = stage.model(schedule.add_noise(clean, noise, t), t, tokenise(tokenizer, captions))
-        return ((prediction.float() - noise).square().mean(dim=(1, 2, 3)) * weights[t]).mean()
+        with autocast():
+            prediction = stage.model(schedule.add_noise(clean, noise, t), t, tokens.to(DEVICE))
+        error = (prediction.float() - schedule.target(clean, noise, t)).square().mean(dim=(1, 2, 3))
+        return (error * weights[t]).mean()
 
     run_stage(stage, settings.steps, settings.lr, loss_of, run, config.minutes_between_checkpoints)
 
@@ -111,7 +125,8 @@ def export(config: MiniConfig, portraits: Portraits, run: Path) -> None:
     stage, tokenizer = new_unet_stage(config, portraits, run)
     stage.resume(run)
     stage.ema.copy_to(stage.model.parameters())
-    vae = AutoencoderKL.from_pretrained(run / "vae")
+    finished = run / "vae-trained"
+    vae = AutoencoderKL.from_pretrained(finished if finished.exists() else run / "vae")
     vae.register_to_config(_name_or_path="")  # or the path on the machine that trained it would be shipped
     pipeline = StableDiffusionPipeline(
         vae=vae,
@@ -128,18 +143,13 @@ def export(config: MiniConfig, portraits: Portraits, run: Path) -> None:
     pipeline.save_pretrained(run / "pipeline")
 
 
-def draw_caption(attributes: dict, dropout: float) -> str:
-    """Give a sentence for a portrait, or now and then an empty one."""
-    return "" if random.random() < dropout else caption(attributes, random)
-
-
-def tokenise(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
-    """Turn sentences into token numbers (B, L), padded to the length that pipelines use."""
-    return tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids.to(DEVICE)
-
-
 def new_scheduler() -> DPMSolverMultistepScheduler:
     """Give Stable Diffusion's noise schedule with a sampler that is good at 20 steps."""
     return DPMSolverMultistepScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1, use_karras_sigmas=True
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        steps_offset=1,
+        use_karras_sigmas=True,
     )

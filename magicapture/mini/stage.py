@@ -10,7 +10,15 @@ import torch
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
+from magicapture.bases.precision import fast_dtype
+
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def autocast() -> torch.autocast:
+    """Multiply in what the device multiplies fast; weights stay in float32."""
+    dtype = fast_dtype()
+    return torch.autocast(DEVICE.type, dtype, enabled=dtype != torch.float32)
 
 
 @dataclass
@@ -39,6 +47,7 @@ class Stage:
             "ema": self.ema.state_dict(),
             "step": self.step,
             "torch_rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state_all(),
             "python_rng": random.getstate(),
         }
         torch.save(state, part)
@@ -48,12 +57,13 @@ class Stage:
         """Go on from the checkpoint in ``run``, when there is one."""
         if not (path := run / f"{self.name}.pt").exists():
             return
-        state = torch.load(path, weights_only=False)
+        state = torch.load(path, map_location=DEVICE, weights_only=False)
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.ema.load_state_dict(state["ema"])
         self.step = state["step"]
-        torch.set_rng_state(state["torch_rng"])
+        torch.set_rng_state(state["torch_rng"].cpu())
+        torch.cuda.set_rng_state_all([rng.cpu() for rng in state["cuda_rng"]])
         random.setstate(state["python_rng"])
 
 
@@ -77,10 +87,11 @@ def run_stage(stage: Stage, steps: int, lr: float, loss_of: Callable[[], Tensor]
         stage.optimizer.zero_grad(set_to_none=True)
         stage.ema.step(stage.model.parameters())
         stage.step += 1
-        smooth = loss.item() if smooth is None else 0.98 * smooth + 0.02 * loss.item()
-        if stage.step % 20 == 0:
+        loss = loss.detach()
+        smooth = loss if smooth is None else torch.lerp(loss, smooth, 0.98)  # not read at once: a GPU need not wait
+        if stage.step % 50 == 0:
             rate = (stage.step - first) / (time.monotonic() - started)
-            print(f"{stage.name} {stage.step}/{steps} loss {smooth:.4f} {rate:.2f} steps/s", flush=True)
+            print(f"{stage.name} {stage.step}/{steps} loss {smooth.item():.4f} {rate:.2f} steps/s", flush=True)
         if time.monotonic() - saved > 60 * minutes or stage.step == steps:
             stage.save(run)
             saved = time.monotonic()
