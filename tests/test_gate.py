@@ -219,10 +219,10 @@ def test_a_name_that_nobody_has_takes_as_long_as_one_that_somebody_has() -> None
     assert not is_right("nobody", "a-secret")
 
     def seconds(name: str) -> float:
-        started = time.perf_counter()
+        started = time.process_time()  # of this process alone, whatever else the machine does
         for _ in range(20_000):
             is_right(name, "guess")
-        return time.perf_counter() - started
+        return time.process_time() - started
 
     known, unknown = (min(seconds(name) for _ in range(5)) for name in ("anna", "nobody"))
     assert abs(known - unknown) < 0.3 * known
