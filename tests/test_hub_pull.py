@@ -70,7 +70,7 @@ def test_pickled_weights_are_never_fetched(server: Hub, folder: Path, base: Base
 def test_an_oversized_repository_is_refused_before_it_is_fetched(server: Hub, folder, base, tmp_path) -> None:
     push(folder, "mine", [], WRITER, private=False)
     server.repositories["mona/mine"].sizes[WEIGHTS] = 600_000_000
-    refused("mona/mine", base, tmp_path / "adapters", "600 MB.*at most 500 MB")
+    refused("mona/mine", base, tmp_path / "adapters", "600 MB.*at most 256 MB")
     assert server.asked("GET", "/resolve/") == server.asked("HEAD", "/resolve/") == 0
 
 
