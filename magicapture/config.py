@@ -38,7 +38,8 @@ class TrainConfig:
     identity_limit: float = 0.6  # … and below this one, T′/T
     identity_images: int = 1  # samples of a batch that are decoded for it, those with the least noise
     identity_every: int = 2  # it is judged on one of so many steps, and weighs that many times as much there
-    attention_weight: float = 0.8  # λ_attn; the more, the less of the look
+    attention_weight: float = 1.0  # λ_attn; the more, the less of the look
+    heads_together: bool = False  # refocusing looks at the mean over heads, as the authors' code does, not at each
     late_style: bool = True  # what teaches the style alone is drawn at later timesteps
     style_emphasis: float = 2.0  # weight of reference and composed in the first half of each phase
 

@@ -85,7 +85,9 @@ def test_refocusing_penalises_only_what_lies_outside_the_mask() -> None:
 
 def test_heads_are_averaged_before_the_square_as_the_authors_do() -> None:
     heads = torch.tensor([[[[[0.0, 1.0], [1.0, 0.0]]]]])  # two heads that look away from each other
-    assert refocusing_loss(heads, PRESENT, torch.zeros(1, 1, 1, 2)).item() == pytest.approx(0.5**2, abs=1e-4)
+    mask = torch.zeros(1, 1, 1, 2)
+    assert refocusing_loss(heads, PRESENT, mask, heads_together=True).item() == pytest.approx(0.5**2, abs=1e-4)
+    assert refocusing_loss(heads, PRESENT, mask).item() == pytest.approx(0.5, abs=1e-4)
 
 
 def test_a_word_that_no_prompt_has_does_not_halve_the_loss() -> None:

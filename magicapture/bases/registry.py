@@ -42,6 +42,7 @@ PAPER = TrainConfig(
     identity_limit=0.8,
     identity_every=1,
     attention_weight=2.5,
+    heads_together=True,
     late_style=False,
     previews=8,
 )
@@ -75,6 +76,7 @@ SD15_QUICK = TrainConfig(
     identity_tasks=("composed",),
     identity_from=0.1,
     attention_weight=1.0,
+    heads_together=True,
 )
 """Rates at a quarter of the embedded base's and below. Not measured yet: starting points from what others use."""
 

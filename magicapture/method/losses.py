@@ -23,15 +23,18 @@ def scaled_maps(maps: Tensor) -> Tensor:
     return (maps - low) / (high - low + 1e-6)
 
 
-def refocusing_loss(maps: Tensor, present: Tensor, masks: Tensor) -> Tensor:
-    """Attention refocusing (MagiCapture, eq. 5): ``‖S(A) ⊙ (1 − M)‖²``, the mean over layers, words and places.
+def refocusing_loss(maps: Tensor, present: Tensor, masks: Tensor, *, heads_together: bool = False) -> Tensor:
+    """Attention refocusing (MagiCapture, eq. 5): ``‖S(A) ⊙ (1 − M)‖²``, the mean over layers, heads, words and places.
 
-    ``maps``: (W, layers, B, heads, side²), scaled to [0, 1] each and averaged over heads before the square, as in the
-    authors' code; ``present``: (W, B), which words each prompt has: only they count, and without any the loss is 0.
-    ``masks``: (W, B, side, side) with 1 where the word may look; inside it the map stays free.
+    ``maps``: (W, layers, B, heads, side²), scaled to [0, 1] each; ``present``: (W, B), which words each prompt has:
+    only they count, and without any the loss is 0. ``masks``: (W, B, side, side) with 1 where the word may look; inside
+    it the map stays free. ``heads_together`` averages over heads before the square, as the authors' code does, instead
+    of after it: a single head may then look elsewhere.
     """
-    scaled = scaled_maps(maps).mean(dim=3).transpose(1, 2)  # (W, B, layers, side²)
-    outside = (scaled * (1 - masks.flatten(2))[:, :, None]).square().mean(dim=(2, 3))
+    scaled = scaled_maps(maps).transpose(1, 2)  # (W, B, layers, heads, side²)
+    if heads_together:
+        scaled = scaled.mean(dim=3, keepdim=True)
+    outside = (scaled * (1 - masks.flatten(2))[:, :, None, None]).square().mean(dim=(2, 3, 4))
     of_word = (outside * present).sum(dim=1) / present.sum(dim=1).clamp(min=1)
     return of_word.sum() / present.any(dim=1).sum().clamp(min=1)
 

@@ -59,7 +59,9 @@ class Objective:
         terms = {"reconstruction": (error * weights.to(error)).mean()}
         if refocus:
             masks = torch.stack([samples.attention_masks, 1 - samples.attention_masks])  # [V1] inside, [V2] outside
-            terms["attention"] = refocusing_loss(prediction.maps, text.positions >= 0, masks)
+            terms["attention"] = refocusing_loss(
+                prediction.maps, text.positions >= 0, masks, heads_together=config.heads_together
+            )
         if phase == "lora" and self.recogniser and step % config.identity_every == 0:
             terms["identity"] = self._identity(noisy, prediction.output, timesteps, samples)
         return terms
