@@ -7,7 +7,7 @@ import pytest
 import skimage.data
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
-from running import CHROMIUM, SWITCHES
+from running import CHROMIUM, SWITCHES, running_app
 
 from magicapture.faces import FaceEngine, load_engine
 from magicapture.workspace import Workspace, new_key
@@ -51,6 +51,19 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
             crop = portrait.crop((12 * i, 6 * i, 300 + 12 * i, 300 + 6 * i))
             (crop.convert("L") if grey else crop).save(folder / name / f"{i + 1}.png")
     return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the folder of the app that the module's tests share: see ``running_app``."""
+    return tmp_path_factory.mktemp("app")
+
+
+@pytest.fixture(scope="module")
+def address(examples: Path, folder: Path) -> Iterator[str]:
+    """Start that app and give its address."""
+    with running_app(folder, examples) as address:
+        yield address
 
 
 @pytest.fixture

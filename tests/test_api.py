@@ -5,7 +5,6 @@ import base64
 import json
 import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -16,21 +15,10 @@ from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import CallToolResult
 from PIL import Image
-from running import PATIENCE, ROOT, running_app
+from running import PATIENCE, ROOT
 
 ENDPOINTS = ["check_photos", "train", "job_status", "stop_job", "stop_drawing", "generate", "score"]
 ENDPOINTS += ["delete_everything"]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("app")
-
-
-@pytest.fixture(scope="module")
-def address(folder: Path, examples: Path) -> Iterator[str]:
-    with running_app(folder, examples) as address:
-        yield address
 
 
 @pytest.fixture(scope="module")

@@ -12,17 +12,10 @@ import pytest
 import running
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
-from running import PATIENCE, running_app
+from running import PATIENCE
 from visiting import choose_count, consent, load_examples, open_tab, start_training
 
 pytestmark = running.needs_browser
-
-
-@pytest.fixture(scope="module")
-def address(examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Start the app and give its address."""
-    with running_app(tmp_path_factory.mktemp("app"), examples) as address:
-        yield address
 
 
 @pytest.fixture

@@ -21,17 +21,6 @@ MB = 2**20
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("gate")
-
-
-@pytest.fixture(scope="module")
-def address(examples: Path, folder: Path) -> Iterator[str]:
-    with running_app(folder, examples) as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
 def private_address(examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Give the address of an app where visitors sign in."""
     with running_app(tmp_path_factory.mktemp("users"), examples, MAGICAPTURE_USERS="anna:a-secret") as address:

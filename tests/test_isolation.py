@@ -8,7 +8,6 @@ from urllib.parse import quote
 import pytest
 import visitor
 from page_session import PageSession, file_data, gallery, raw_get
-from running import running_app
 
 from magicapture.workspace import Workspace, new_key
 
@@ -29,18 +28,6 @@ class Anna:
     @property
     def portrait(self) -> Path:
         return self.workspace.portraits()[0].path
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("isolation")
-
-
-@pytest.fixture(scope="module")
-def address(examples: Path, folder: Path) -> Iterator[str]:
-    """Start the app and give its address."""
-    with running_app(folder, examples) as address:
-        yield address
 
 
 @pytest.fixture(scope="module")

@@ -11,23 +11,12 @@ import visitor
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from page_session import PageSession, file_data, gallery
-from running import PATIENCE, running_app
+from running import PATIENCE
 
 from magicapture.workspace import Workspace, new_key
 
 PROMPTLY = 30
 """Seconds that what is never refused may take on a busy machine, while everything else is held up for minutes."""
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("lockout")
-
-
-@pytest.fixture(scope="module")
-def address(examples: Path, folder: Path) -> Iterator[str]:
-    with running_app(folder, examples) as address:
-        yield address
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,6 @@ BACKGROUNDS = {
     "indoor/outdoor": ["detailed background"],
 }
 PLAIN_OPENINGS = ["a photo", "a portrait", "a picture", "an image"]
-LIGHTS = {"side": ["side light"], "soft": ["soft light"]}
 ENLARGED = "blurry"
 """Stands in every caption of a small original, and so never in a prompt that asks for nothing of the kind."""
 
@@ -76,15 +75,12 @@ class Captions:
         return ", ".join([f"{opening} of {self._who(attributes)}{dressed}{closing}", *rest])
 
     def _who(self, attributes: dict) -> str:
-        """Name the person, now and then with a word about age, or one without meaning."""
+        """Name the person, now and then with a word without meaning."""
         rng, gender = self.rng, attributes["gender"]
         share = self.person_shares.get((attributes["medium"], gender), 1.0)
         noun = "person" if gender is None or rng.random() < share else gender
         if rng.random() < 0.1:
             return " ".join(["a", "".join(rng.choices(string.ascii_lowercase, k=rng.randint(2, 6))), noun])
-        age = attributes.get("age")
-        if age in ("old", "young") and rng.random() < 0.5:
-            return f"{'an' if age == 'old' else 'a'} {age} {noun}"
         return f"a {noun}"
 
 
@@ -102,10 +98,9 @@ def extras(attributes: dict, rng: random.Random) -> tuple[list[str], list[str]]:
         worn.append(f"a {attributes['facial_hair']}")
     if attributes["hat"]:
         worn.append("a hat")
-    hair = hair_of(attributes)
-    if hair and rng.random() < 0.6:
-        worn.append(hair)
-    rest = [rng.choice(words) for words in (_said(attributes)) if rng.random() > 0.25]
+    if attributes.get("hair_length") == "long" and rng.random() < 0.6:
+        worn.append("long hair")
+    rest = [rng.choice(words) for words in _said(attributes) if rng.random() > 0.25]
     rng.shuffle(rest)
     if attributes["enlarged"]:
         rest.append(ENLARGED)
@@ -121,17 +116,8 @@ def _said(attributes: dict) -> list[list[str]]:
         said.append(["in a suit", "wearing a suit"])
     if attributes["view"] in ("three-quarter", "profile"):
         said.append([f"{attributes['view']} view"])
-    if attributes.get("light") in LIGHTS:
-        said.append(LIGHTS[attributes["light"]])
+    if attributes.get("light") == "side":
+        said.append(["side light"])
     if attributes["background"] in BACKGROUNDS:
         said.append(BACKGROUNDS[attributes["background"]])
     return said
-
-
-def hair_of(attributes: dict) -> str:
-    """Name the hair, "" where nothing is known of it."""
-    color, length = attributes.get("hair_color"), attributes.get("hair_length")
-    if color == "bald":
-        return "a bald head"
-    named = [part for part in (length if length == "long" else None, color) if part]
-    return f"{' '.join(named)} hair" if named else ""

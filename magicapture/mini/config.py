@@ -1,4 +1,4 @@
-"""Every number that decides what the embedded base becomes. ``GPU`` made what ships; ``CPU`` fits two cores."""
+"""Every number of the next embedded base: ``GPU`` for one large accelerator, ``CPU`` for two cores."""
 
 from dataclasses import dataclass, replace
 
