@@ -54,15 +54,15 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def app_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give the folder of the app that the module's tests share: see ``running_app``."""
     return tmp_path_factory.mktemp("app")
 
 
 @pytest.fixture(scope="module")
-def address(examples: Path, folder: Path) -> Iterator[str]:
+def address(examples: Path, app_folder: Path) -> Iterator[str]:
     """Start that app and give its address."""
-    with running_app(folder, examples) as address:
+    with running_app(app_folder, examples) as address:
         yield address
 
 

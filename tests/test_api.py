@@ -72,7 +72,7 @@ def call_tool(address: str, name: str, arguments: dict) -> CallToolResult:
 
 def test_the_example_in_the_readme_runs_as_it_stands(
     address: str,
-    folder: Path,
+    app_folder: Path,
     examples: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -88,7 +88,7 @@ def test_the_example_in_the_readme_runs_as_it_stands(
         (tmp_path / "examples" / name).symlink_to(examples / stands_for)
     monkeypatch.chdir(tmp_path)
     names: dict = {}
-    before = stored(folder)
+    before = stored(app_folder)
     exec(compile(code, "README.md", "exec"), names)
     assert names["status"]["steps"] == 8
     with Image.open(names["portraits"][0]) as picture:
@@ -96,7 +96,7 @@ def test_the_example_in_the_readme_runs_as_it_stands(
     assert facts["prompt"] == "with glasses"
     assert facts["likeness"] == names["scores"][0]["likeness"]
     assert "step 8 of 8" in capsys.readouterr().out
-    assert stored(folder) == before
+    assert stored(app_folder) == before
 
 
 def test_every_public_endpoint_is_meant_to_be_one_and_is_described(address: str) -> None:
@@ -107,9 +107,9 @@ def test_every_public_endpoint_is_meant_to_be_one_and_is_described(address: str)
 
 
 def test_bad_photos_are_refused_in_words_that_help_and_nothing_of_them_is_kept(
-    client: Client, folder: Path, person: list[dict], style: list[dict], tmp_path: Path
+    client: Client, app_folder: Path, person: list[dict], style: list[dict], tmp_path: Path
 ) -> None:
-    before = stored(folder)
+    before = stored(app_folder)
     Image.new("RGB", (300, 300), "white").save(tmp_path / "wall.png")
     (tmp_path / "letter.jpg").write_text("not a picture")
     bad = [handle_file(tmp_path / name) for name in ("wall.png", "letter.jpg")]
@@ -118,18 +118,18 @@ def test_bad_photos_are_refused_in_words_that_help_and_nothing_of_them_is_kept(
     assert verdict["usable"]
     with pytest.raises(AppError, match=r"photos of the person cannot be used.*wall\.png: No face"):
         client.predict(bad, style, consent=True, api_name="/train")
-    assert stored(folder) == before
+    assert stored(app_folder) == before
 
 
 def test_without_consent_no_photo_is_looked_at_or_kept(
-    client: Client, folder: Path, person: list[dict], style: list[dict]
+    client: Client, app_folder: Path, person: list[dict], style: list[dict]
 ) -> None:
-    before = stored(folder)
+    before = stored(app_folder)
     with pytest.raises(AppError, match="without consent"):
         client.predict(person, style, api_name="/train")
     with pytest.raises(AppError, match="without consent"):
         client.predict(person, person, api_name="/score")
-    assert stored(folder) == before
+    assert stored(app_folder) == before
 
 
 def test_a_picture_scores_highest_for_who_is_in_it(client: Client, person: list[dict], style: list[dict]) -> None:
@@ -162,11 +162,11 @@ def test_a_strangers_key_or_id_opens_nothing(
 
 
 def test_no_path_or_address_makes_another_visitors_file_ones_own_photo(
-    address: str, client: Client, folder: Path, owner: dict
+    address: str, client: Client, app_folder: Path, owner: dict
 ) -> None:
     client.predict(owner["key"], owner["adapter"], count=1, api_name="/generate")
-    portrait = next((folder / "root" / "served").glob("*/portraits/new/*.png"))
-    for secret in (portrait, folder / "root" / "records.sqlite", Path("/etc/passwd")):
+    portrait = next((app_folder / "root" / "served").glob("*/portraits/new/*.png"))
+    for secret in (portrait, app_folder / "root" / "records.sqlite", Path("/etc/passwd")):
         for photo in (str(secret), f"{address}/gradio_api/file={secret}"):
             result = call_tool(address, "check_photos", {"photos": [photo]})
             assert result.isError
@@ -180,8 +180,8 @@ def test_no_path_or_address_makes_another_visitors_file_ones_own_photo(
     assert portrait.is_file()
 
 
-def test_an_assistant_can_check_photos_over_mcp(address: str, folder: Path, examples: Path) -> None:
-    before = stored(folder)
+def test_an_assistant_can_check_photos_over_mcp(address: str, app_folder: Path, examples: Path) -> None:
+    before = stored(app_folder)
     photo = (examples / "person-someone" / "1.png").read_bytes()
     with httpx.Client(base_url=address, timeout=PATIENCE) as http:
         (upload,) = http.post("/gradio_api/upload", files={"files": ("me.png", photo)}).json()
@@ -190,4 +190,4 @@ def test_an_assistant_can_check_photos_over_mcp(address: str, folder: Path, exam
     assert not result.isError
     assert "'usable': True" in result.content[0].text
     assert "'name': 'me.png'" in result.content[0].text
-    assert stored(folder) == before
+    assert stored(app_folder) == before

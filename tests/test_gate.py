@@ -71,19 +71,19 @@ def test_scripts_of_other_pages_can_neither_read_nor_do_anything(address: str, o
     assert asked(address, origin=address).status_code == 200
 
 
-def test_answers_are_not_guessed_at_nor_framed(address: str, folder: Path) -> None:
+def test_answers_are_not_guessed_at_nor_framed(address: str, app_folder: Path) -> None:
     for path in ("/", "/config", "/nothing", "/gradio_api/vibe-code"):
         headers = asked(address, path=path).headers
         assert headers["x-content-type-options"] == "nosniff"
         assert "frame-ancestors 'self'" in headers["content-security-policy"]
 
 
-def test_a_recording_is_not_written_anywhere(address: str, folder: Path) -> None:
-    before = {path for path in folder.rglob("*") if path.is_file()}
+def test_a_recording_is_not_written_anywhere(address: str, app_folder: Path) -> None:
+    before = {path for path in app_folder.rglob("*") if path.is_file()}
     for path in ("process_recording", "component_server", "vibe-edit", "vibe-code", "run-history/connect"):
         answer = httpx.post(f"{address}/gradio_api/{path}", files={"video": ("a.mp4", b"x" * 1000)}, timeout=PATIENCE)
         assert answer.status_code == 404
-    assert {path for path in folder.rglob("*") if path.is_file()} == before
+    assert {path for path in app_folder.rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_a_body_is_refused_before_it_is_read(address: str, path: str, kind: str)
     assert time.monotonic() - started < 5
 
 
-def test_a_body_that_does_not_say_its_size_is_cut_off(address: str, folder: Path) -> None:
+def test_a_body_that_does_not_say_its_size_is_cut_off(address: str, app_folder: Path) -> None:
     head = b"POST /gradio_api/reset HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
     chunk = b"%x\r\n" % MB + b"x" * MB + b"\r\n"
     assert answer_to(address, head, *[chunk] * 8).split()[1] in (b"400", b"413")
@@ -111,7 +111,7 @@ def test_a_body_that_does_not_say_its_size_is_cut_off(address: str, folder: Path
     kind = b"Content-Type: multipart/form-data; boundary=b\r\n"
     upload = head.replace(b"reset", b"upload").replace(b"Host", kind + b"Host")
     assert answer_to(address, upload, b"%x\r\n" % len(part) + part + b"\r\n", *[chunk] * 340).split()[1] == b"413"
-    assert not [path for path in (folder / "root/served").rglob("*") if path.is_file()]
+    assert not [path for path in (app_folder / "root/served").rglob("*") if path.is_file()]
 
 
 def test_a_field_of_a_form_is_not_held_in_memory(address: str) -> None:
@@ -158,30 +158,30 @@ def test_words_of_a_visitors_own_do_not_hold_the_page_up(address: str) -> None:
     ],
 )
 def test_a_wrong_argument_is_told_in_one_sentence_and_not_logged(
-    address: str, folder: Path, endpoint: str, data: list
+    address: str, app_folder: Path, endpoint: str, data: list
 ) -> None:
     key = "k" * 43
     given = json.loads(json.dumps(data).replace("{key}", key))
-    before = len((folder / "log.txt").read_text())
+    before = len((app_folder / "log.txt").read_text())
     answer = PageSession(address).call(endpoint, *given)
     assert answer.status_code == 500
     said = answer.text.split('"error":')[-1]
     assert len(said) < 400
     assert said.count(".") <= 3
     assert "null" not in said.split(",")[0], "an error that nobody explains"
-    logged = (folder / "log.txt").read_text()[before:]
+    logged = (app_folder / "log.txt").read_text()[before:]
     assert key not in logged
     assert "Traceback" not in logged
 
 
-def test_without_consent_no_photo_is_stored(address: str, folder: Path, examples: Path) -> None:
+def test_without_consent_no_photo_is_stored(address: str, app_folder: Path, examples: Path) -> None:
     page = PageSession(address)
     key = page.enter()
     upload = page.upload("me.png", (examples / "person-someone/1.png").read_bytes())
     assert "tick the box" in page.send("upload", "person_photos", person_photos=gallery(upload)).text
-    assert not Workspace.of(key, folder / "root").photos("person")
+    assert not Workspace.of(key, app_folder / "root").photos("person")
     assert page.send("click", "load_examples").status_code == 500
-    assert not Workspace.of(key, folder / "root").photos("person")
+    assert not Workspace.of(key, app_folder / "root").photos("person")
 
 
 def test_who_guesses_passwords_is_not_heard_any_more(private_address: str) -> None:

@@ -31,8 +31,8 @@ class Anna:
 
 
 @pytest.fixture(scope="module")
-def root(folder: Path) -> Path:
-    return folder / "root"
+def root(app_folder: Path) -> Path:
+    return app_folder / "root"
 
 
 @pytest.fixture(scope="module")

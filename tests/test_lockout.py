@@ -35,10 +35,10 @@ def sets(examples: Path) -> list[list[dict]]:
     return [[handle_file(path) for path in sorted(folder.glob("*.png"))] for folder in folders]
 
 
-def test_sixty_unread_drawings_lock_nobody_out(address: str, folder: Path, examples: Path, held_up: dict) -> None:
+def test_sixty_unread_drawings_lock_nobody_out(address: str, app_folder: Path, examples: Path, held_up: dict) -> None:
     flood = PageSession(address)
     keys = [new_key() for _ in range(20)]
-    spaces = [Workspace.of(key, folder / "root") for key in keys]
+    spaces = [Workspace.of(key, app_folder / "root") for key in keys]
     adapters = [space.add_adapter(visitor.small_adapter(), "mine") for space in spaces]
     with ThreadPoolExecutor(20) as clients:
         asked = [clients.submit(flood.begin, "generate", keys[i % 20], adapters[i % 20], 12) for i in range(60)]
@@ -82,10 +82,10 @@ def test_a_dozen_keyless_trainings_are_refused_by_their_address(address: str, ex
     assert client.predict(held_up["job"], api_name="/job_status")["state"] == "running"
 
 
-def test_portraits_that_are_deleted_while_they_are_drawn_do_not_come_back(address: str, folder: Path) -> None:
+def test_portraits_that_are_deleted_while_they_are_drawn_do_not_come_back(address: str, app_folder: Path) -> None:
     page = PageSession(address)
     key = new_key()
-    space = Workspace.of(key, folder / "root")
+    space = Workspace.of(key, app_folder / "root")
     adapter = space.add_adapter(visitor.small_adapter(), "mine")
     waiting = page.begin("generate", key, adapter, 12)
     assert waiting.is_success

@@ -39,12 +39,12 @@ def provider() -> Iterator[Provider]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def app_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("space")
 
 
 @pytest.fixture(scope="module")
-def address(hub: Hub, provider: Provider, folder: Path, examples: Path) -> Iterator[str]:
+def address(hub: Hub, provider: Provider, app_folder: Path, examples: Path) -> Iterator[str]:
     """Start the app as on a Space whose owner's token lies in its settings."""
     readme = metadata_load(ROOT / "README.md")
     assert readme["hf_oauth"]
@@ -52,11 +52,11 @@ def address(hub: Hub, provider: Provider, folder: Path, examples: Path) -> Itera
         **provider.environment(scopes=" ".join(["openid", "profile", *readme["hf_oauth_scopes"]])),
         "GRADIO_SERVER_PORT": provider.space_host.split(":")[1],
         "HF_ENDPOINT": hub.url,
-        "HF_HOME": str(folder / "huggingface"),
+        "HF_HOME": str(app_folder / "huggingface"),
         "HF_HUB_DISABLE_XET": "1",
         "HF_TOKEN": READER,
     }
-    with running_app(folder, examples, **space) as address:
+    with running_app(app_folder, examples, **space) as address:
         yield address
 
 
@@ -96,13 +96,13 @@ def push(page: Page, name: str) -> None:
 
 
 def test_a_visitor_signs_in_loses_nothing_and_takes_the_adapter_to_their_own_account(
-    page: Page, hub: Hub, provider: Provider, folder: Path
+    page: Page, hub: Hub, provider: Provider, app_folder: Path
 ) -> None:
     load_examples(page)
     start_training(page, steps=2)
     expect(page.locator("#training-result")).to_contain_text("Your adapter is ready: 2 steps")
-    adapter = max(folder.glob("root/served/*/adapters/*"), key=lambda path: path.stat().st_mtime)
-    kept = keep_portraits(adapter, folder / "root")
+    adapter = max(app_folder.glob("root/served/*/adapters/*"), key=lambda path: path.stat().st_mtime)
+    kept = keep_portraits(adapter, app_folder / "root")
     open_tab(page, "My adapters")
     mine = page.locator("#adapters-menu input")
     expect(mine).not_to_have_value("")
