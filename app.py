@@ -18,20 +18,20 @@ os.environ["GRADIO_TEMP_DIR"] = str(settings().served)  # so that what visitors 
 import spaces  # noqa: F401  ZeroGPU needs it imported before torch
 
 from magicapture.bases import load_base
-from magicapture.drawings import Drawings
 from magicapture.faces import load_engine
-from magicapture.gate import guard_events, guard_uploads, layers
-from magicapture.gate.queue import THREADS, bound_queue
-from magicapture.gate.sign_in import checks_password
-from magicapture.jobs import TRAININGS, Jobs
-from magicapture.records import Records
-from magicapture.turns import Limits
+from magicapture.server.drawings import Drawings
+from magicapture.server.gate import guard_events, guard_uploads, layers
+from magicapture.server.gate.queue import THREADS, bound_queue
+from magicapture.server.gate.sign_in import checks_password
+from magicapture.server.jobs import TRAININGS, Jobs
+from magicapture.server.queue import Limits
+from magicapture.server.records import Records
+from magicapture.server.workspace import keep_sweeping
 from magicapture.ui.examples import EXAMPLES
 from magicapture.ui.language import hand_to_browser
 from magicapture.ui.page import build_page
-from magicapture.ui.session import House
+from magicapture.ui.session import AppContext
 from magicapture.ui.theme import CSS, THEME
-from magicapture.workspace import keep_sweeping
 
 MAX_FILE_SIZE = "300mb"  # of an uploaded adapter; photos have a bound of their own
 
@@ -43,11 +43,11 @@ def main() -> None:
     jobs = Jobs(records, replace(TRAININGS, per_visitor=per_visitor, per_address=per_address))
     drawings = Drawings(records, Limits(per_visitor=3, per_address=settings().drawings_per_address, in_all=48))
     keep_sweeping(settings(), records)
-    house = House(load_base(), load_engine(), settings(), records, jobs, drawings)
+    context = AppContext(load_base(), load_engine(), settings(), records, jobs, drawings)
     jobs.recover()
     guard_uploads()
     guard_events()
-    page = build_page(house)
+    page = build_page(context)
     page.queue(api_open=False)
     bound_queue(page)
     page.launch(

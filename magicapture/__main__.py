@@ -12,7 +12,6 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
-from magicapture import plans
 from magicapture.adapters.adapter import Adapter, AdapterError
 from magicapture.bases import MINI, Base, BaseError, load_base
 from magicapture.config import TERMS, GenerateConfig
@@ -20,8 +19,9 @@ from magicapture.drawing.generation import generate
 from magicapture.evaluation.bench import bench, peak_memory_gb
 from magicapture.faces import load_engine
 from magicapture.method.training import Training
-from magicapture.references import CheckedSet, Role, check_photos
+from magicapture.photos.references import CheckedSet, Role, check_photos
 from magicapture.scoring import Targets, likeness_in_words, score
+from magicapture.server import plans
 
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif", ".gif", ".bmp", ".tif", ".tiff"}
 """What is taken from a folder; a file that is named outright is tried whatever it is called."""

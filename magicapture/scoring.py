@@ -11,7 +11,7 @@ from torch import Tensor
 from magicapture.faces import FaceEngine
 from magicapture.faces.likeness import DIMENSIONS, likeness_embedding
 from magicapture.features import image_features
-from magicapture.references import Reference
+from magicapture.photos.references import Reference
 
 STYLE_SIDE = 128
 """Pictures are compared at this side in pixels, so that a style score does not depend on the base."""

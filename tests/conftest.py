@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, sync_playwright
 from running import CHROMIUM, SWITCHES, running_app
 
 from magicapture.faces import FaceEngine, load_engine
-from magicapture.workspace import Workspace, new_key
+from magicapture.server.workspace import Workspace, new_key
 
 
 @pytest.fixture(scope="session")

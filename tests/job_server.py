@@ -5,11 +5,11 @@ from pathlib import Path
 
 import stand_in
 
-from magicapture import gpu
 from magicapture.config import TrainConfig
-from magicapture.jobs import Jobs, Plan
-from magicapture.records import Records
-from magicapture.workspace import Workspace, new_key
+from magicapture.server import gpu
+from magicapture.server.jobs import Jobs, TrainingPlan
+from magicapture.server.records import Records
+from magicapture.server.workspace import Workspace, new_key
 
 root, base = Path(sys.argv[1]), sys.argv[2]
 CONFIG = TrainConfig(token_steps=4, lora_steps=12, previews=0, rank=2)
@@ -21,6 +21,6 @@ if not jobs._jobs:
     visitor = Workspace.of(new_key(), root)
     jobs.records.give_consent(visitor.name, "1", "training")
     references = stand_in.references(128)
-    jobs.start(visitor, Plan(base, references, references, CONFIG))
+    jobs.start(visitor, TrainingPlan(base, references, references, CONFIG))
 for thread in jobs._threads.values():
     thread.join()

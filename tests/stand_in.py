@@ -9,7 +9,7 @@ from magicapture.config import TrainConfig
 from magicapture.evaluation.bench import noise_reference
 from magicapture.faces import Face
 from magicapture.method.training import Training
-from magicapture.references import Reference
+from magicapture.photos.references import Reference
 
 DIMENSIONS = 8
 

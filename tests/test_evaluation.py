@@ -22,7 +22,7 @@ from magicapture.evaluation.plan import Cell, Plan, PlanError, Table, load_plan,
 from magicapture.evaluation.report import group_rows
 from magicapture.evaluation.summary import Estimate, by_group, summarise
 from magicapture.faces import FaceEngine
-from magicapture.references import CheckedSet, check_photos
+from magicapture.photos.references import CheckedSet, check_photos
 
 TABLE = Table("t", ["untouched", "magicapture"], people=1, styles=1)
 
@@ -145,8 +145,8 @@ def test_plans_that_come_along_can_be_read_and_wrong_ones_say_why(tmp_path: Path
     assert {"default", "paper", "tiny"} <= set(plan_names())
     assert all(load_plan(name).cells() for name in plan_names())
     (tmp_path / "odd.toml").write_text('people = "p*"\n')
-    for name, complaint in (("nothing", "There is no plan nothing"), (str(tmp_path / "odd.toml"), "cannot be read")):
-        with pytest.raises(PlanError, match=complaint):
+    for name, user_error in (("nothing", "There is no plan nothing"), (str(tmp_path / "odd.toml"), "cannot be read")):
+        with pytest.raises(PlanError, match=user_error):
             load_plan(name)
     with pytest.raises(PlanError, match="no method magic"):
         Comparison(Plan("*", "*", 1, [Table("t", ["magic"], 1, 1)]), tmp_path, tmp_path)

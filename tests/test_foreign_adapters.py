@@ -14,7 +14,7 @@ import torch
 from magicapture.adapters.adapter import Adapter
 from magicapture.adapters.info import AdapterError, AdapterInfo
 from magicapture.bases import SD15
-from magicapture.workspace import Workspace, new_key, uploads
+from magicapture.server.workspace import Workspace, new_key, uploads
 
 Files = dict[str, bytes]
 

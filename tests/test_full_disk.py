@@ -12,7 +12,7 @@ from visitor import files, portrait, small_adapter, uploaded
 
 from magicapture.adapters.adapter import Adapter
 from magicapture.drawing.portrait import Portrait
-from magicapture.workspace import Workspace, WorkspaceError, shelf, visitor
+from magicapture.server.workspace import Workspace, WorkspaceError, shelf, visitor
 
 
 @pytest.mark.parametrize("act", ["add_adapter", "add_portrait", "ingest", "zip_kept"])

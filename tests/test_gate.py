@@ -13,9 +13,9 @@ import pytest
 from page_session import PageSession, gallery
 from running import PATIENCE, running_app
 
-from magicapture.gate.sign_in import TRIES, checks_password
+from magicapture.server.gate.sign_in import TRIES, checks_password
+from magicapture.server.workspace import Workspace
 from magicapture.settings import Settings
-from magicapture.workspace import Workspace
 
 MB = 2**20
 

@@ -18,7 +18,7 @@ from magicapture.drawing.generation import dialled, draw, rank
 from magicapture.drawing.portrait import Portrait
 from magicapture.faces import FaceEngine
 from magicapture.faces.recogniser import ARCFACE_TEMPLATE
-from magicapture.references import Reference
+from magicapture.photos.references import Reference
 from magicapture.scoring import Targets, likeness_in_words, score, style_features
 
 FAST = GenerateConfig(steps=2, guidance_scale=2.0)

@@ -19,7 +19,7 @@ from PIL import Image
 from magicapture.adapters.adapter import Adapter
 from magicapture.bases.base import FOR_OTHER_TOOLS
 from magicapture.bases.words import PERSON, STYLE, prompt_for
-from magicapture.hub import Account, HubError, account, pull, push
+from magicapture.server.hub import Account, HubError, account, pull, push
 from magicapture.settings import settings
 
 pytest_plugins = ["hub_fixtures"]

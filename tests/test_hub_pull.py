@@ -14,7 +14,7 @@ from huggingface_hub import constants
 from magicapture.adapters.adapter import Adapter, applied, require_fit
 from magicapture.bases import Base
 from magicapture.bases.base import FOR_OTHER_TOOLS
-from magicapture.hub import HubError, account, pull, push
+from magicapture.server.hub import HubError, account, pull, push
 
 pytest_plugins = ["hub_fixtures"]
 WEIGHTS = "pytorch_lora_weights.safetensors"

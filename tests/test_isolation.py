@@ -9,7 +9,7 @@ import pytest
 import visitor
 from page_session import PageSession, file_data, gallery, raw_get
 
-from magicapture.workspace import Workspace, new_key
+from magicapture.server.workspace import Workspace, new_key
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Trainings as jobs: what a visitor would lose when a page closes, a server dies, or someone else is in the line."""
+"""Trainings as jobs: what a visitor would lose when a page closes, a server dies, or someone else is in the queue."""
 
 import os
 import signal
@@ -18,25 +18,25 @@ import stand_in
 import tiny
 import torch
 
-from magicapture import drawings as drawings_module
-from magicapture import gpu, plans
-from magicapture import jobs as jobs_module
 from magicapture.adapters.adapter import Adapter
 from magicapture.adapters.info import AdapterInfo
 from magicapture.bases import MINI
 from magicapture.config import GenerateConfig, TrainConfig
 from magicapture.drawing.portrait import Portrait
-from magicapture.drawings import Drawings
-from magicapture.jobs import TRAININGS, Job, JobError, Jobs, Plan, delete_everything
 from magicapture.method.training import Checkpoint, Progress, TrainEvent, Weights
-from magicapture.records import Records
-from magicapture.references import Reference
-from magicapture.turns import Asker, BusyError, Limits, Line
+from magicapture.photos.references import Reference
+from magicapture.server import drawings as drawings_module
+from magicapture.server import gpu, plans
+from magicapture.server import jobs as jobs_module
+from magicapture.server.drawings import Drawings
+from magicapture.server.jobs import TRAININGS, Job, JobError, Jobs, TrainingPlan, delete_everything
+from magicapture.server.queue import Asker, BusyError, Limits, Queue
+from magicapture.server.records import Records
+from magicapture.server.workspace import Workspace, WorkspaceError, new_key
 from magicapture.ui import train
-from magicapture.workspace import Workspace, WorkspaceError, new_key
 
 STEPS = 6
-PLAN = Plan("mini", stand_in.references(32), stand_in.references(32), TrainConfig(), "My look")
+PLAN = TrainingPlan("mini", stand_in.references(32), stand_in.references(32), TrainConfig(), "My look")
 INFO = AdapterInfo.of(MINI, preset="quick", rank=2, steps=STEPS, best_step=3, engine="stand-in")
 LORA = {"down.lora_A.weight": torch.zeros(2, 4), "down.lora_B.weight": torch.zeros(4, 2)}
 ADAPTER = Adapter(LORA, {"clip_l": torch.zeros(2, 4)}, INFO)
@@ -126,7 +126,7 @@ def test_a_training_that_ends_while_the_page_looks_still_shows_its_adapter(
     trainer.hold = True
     job = jobs.start(visitor, PLAN)
     wait_until(lambda: job.event is not None)
-    house = SimpleNamespace(jobs=jobs)
+    context = SimpleNamespace(jobs=jobs)
 
     def end_meanwhile(_: Job) -> None:
         trainer.hold = False
@@ -134,9 +134,9 @@ def test_a_training_that_ends_while_the_page_looks_still_shows_its_adapter(
 
     with monkeypatch.context() as patch:
         patch.setattr(train, "loss_plot", end_meanwhile)
-        *_, timer, seen = train.show(house, job.id, None)
+        *_, timer, seen = train.show(context, job.id, None)
     assert timer.active
-    *_, adapter, timer, seen = train.show(house, job.id, seen)
+    *_, adapter, timer, seen = train.show(context, job.id, seen)
     assert adapter == job.adapter
     assert not timer.active
 
@@ -181,9 +181,9 @@ def test_the_second_in_line_sees_the_place_and_the_wait_and_may_leave(
     first = jobs.start(visitor, PLAN)
     wait_until(lambda: first.event is not None)
     second = jobs.start(newcomer(tmp_path, jobs), PLAN)
-    wait_until(lambda: second.turn is not None)
-    assert second.turn.ahead == 1
-    assert 0 < second.turn.expected_wait <= first.turn.seconds
+    wait_until(lambda: second.ticket is not None)
+    assert second.ticket.ahead == 1
+    assert 0 < second.ticket.expected_wait <= first.ticket.seconds
     jobs.stop(second)
     assert ended(second).state == "stopped"
     assert second.adapter is None
@@ -272,22 +272,22 @@ def test_a_killed_server_goes_on_from_the_checkpoint_with_the_same_result(tmp_pa
 
 
 def test_asking_for_a_place_in_line_just_after_it_was_left_is_no_error() -> None:
-    with Line().join(seconds=5) as turn:
+    with Queue().join(seconds=5) as ticket:
         pass
-    assert (turn.ahead, turn.expected_wait) == (0, 0.0)
+    assert (ticket.ahead, ticket.expected_wait) == (0, 0.0)
 
 
 def test_who_asks_for_much_waits_for_themselves() -> None:
-    line = Line()
+    queue = Queue()
     askers = [Asker(visitor, visitor[0]) for visitor in ("a1", "a1", "a2", "b1", "b1", "c1")]
     with ExitStack() as stack:
-        turns = [stack.enter_context(line.join(1, asker)) for asker in askers]
-        assert turns[0].wait(0)
-        order = sorted(turns, key=lambda turn: turn.ahead)
-        assert [turn.asker.visitor for turn in order] == ["a1", "b1", "c1", "a2", "b1", "a1"]
-        late = stack.enter_context(line.join(1, Asker("d1", "d")))
+        tickets = [stack.enter_context(queue.join(1, asker)) for asker in askers]
+        assert tickets[0].wait(0)
+        order = sorted(tickets, key=lambda ticket: ticket.ahead)
+        assert [ticket.asker.visitor for ticket in order] == ["a1", "b1", "c1", "a2", "b1", "a1"]
+        late = stack.enter_context(queue.join(1, Asker("d1", "d")))
         assert late.ahead == 3
-        assert turns[0].ahead == 0, "whoever runs is not displaced"
+        assert tickets[0].ahead == 0, "whoever runs is not displaced"
 
 
 def test_a_strangers_keys_do_not_give_them_the_whole_line(jobs: Jobs, tmp_path: Path, trainer: Trainer) -> None:
@@ -338,7 +338,7 @@ def test_a_drawing_that_is_stopped_or_left_behind_stores_nothing(
     running, waiting = (drawings.start(visitor, adapter, GenerateConfig(), label=False) for _ in range(2))
     with pytest.raises(BusyError):
         drawings.start(visitor, adapter, GenerateConfig(), label=False)
-    wait_until(lambda: running.turn is not None and running.turn.started)
+    wait_until(lambda: running.ticket is not None and running.ticket.started)
     leaving = threading.Thread(target=delete_everything, args=(jobs, drawings, visitor))
     leaving.start()
     assert waiting.ended.wait(20), "one that waits ends at once"

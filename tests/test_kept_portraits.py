@@ -9,7 +9,7 @@ from PIL import Image
 from visitor import files, portrait, uploaded
 
 from magicapture.drawing.portrait import read_facts
-from magicapture.workspace import TooLittleLikenessError, Workspace, WorkspaceError
+from magicapture.server.workspace import TooLittleLikenessError, Workspace, WorkspaceError
 
 
 def test_portraits_say_how_they_were_drawn_and_the_best_comes_first(mine: Workspace) -> None:

@@ -21,30 +21,31 @@ from playwright.sync_api import Browser, Page, expect
 from running import PATIENCE, running_app
 from visiting import choose_count
 
-from magicapture import hub
 from magicapture.adapters.info import AdapterInfo
 from magicapture.bases import MINI
 from magicapture.faces import FaceEngine
 from magicapture.faces.insight import InsightFaceEngine
-from magicapture.jobs import Jobs
 from magicapture.messages import Message, joined
-from magicapture.photos import PhotoError, Problem
-from magicapture.records import Records
+from magicapture.photos.reading import PhotoError, Problem
 from magicapture.scoring import LIKENESS_WORDS
+from magicapture.server import hub
+from magicapture.server.jobs import Jobs
+from magicapture.server.records import Records
 from magicapture.settings import Settings
-from magicapture.ui import live, wall, words
-from magicapture.ui.language import CATALOGUES, complaint, hand_to_browser, say, translate
+from magicapture.ui import gallery, html, live
+from magicapture.ui.language import CATALOGUES, hand_to_browser, say, translate, user_error
 from magicapture.ui.page import build_page
 from magicapture.ui.readiness import what_is_missing
-from magicapture.ui.session import House
+from magicapture.ui.session import AppContext
 
 PACKAGE = Path(__file__).parents[1] / "magicapture"
 SPEAKING = (
     *("adapters.adapter", "adapters.info", "bases.registry", "bases.stable_diffusion"),
-    *("drawings", "gpu", "hub", "jobs", "photos", "quality", "references", "turns"),
-    *("workspace.folder", "workspace.shelf", "workspace.uploads", "workspace.visitor"),
+    *("photos.quality", "photos.reading", "photos.references"),
+    *(f"server.{name}" for name in ("drawings", "gpu", "hub", "jobs", "queue")),
+    *(f"server.workspace.{name}" for name in ("folder", "shelf", "uploads", "visitor")),
     *("ui.adapters", "ui.consent", "ui.installation", "ui.live", "ui.page", "ui.portraits", "ui.readiness"),
-    *("ui.references", "ui.session", "ui.train", "ui.wall", "ui.words"),
+    *("ui.references", "ui.session", "ui.train", "ui.gallery", "ui.html"),
 )
 """The modules whose sentences visitors read."""
 MADE_OF_SENTENCES = {"{name}: {reason}"}
@@ -112,11 +113,11 @@ def test_every_sentence_that_a_visitor_can_meet_has_a_translation(name: str) -> 
 
 
 def test_every_short_text_that_a_visitor_can_meet_has_a_translation() -> None:
-    labels = {*live.PHASES.values(), *live.ENDS.values(), *words.BADGES.values(), *wall.REASONS}
+    labels = {*live.PHASES.values(), *live.ENDS.values(), *html.BADGES.values(), *gallery.REASONS}
     likeness = {text for _, text in LIKENESS_WORDS} | {f"{text} {{n}}" for _, text in LIKENESS_WORDS}
     waiting = {"Waiting: one is before you", "Waiting: {n} are before you", "about {time} until your turn"}
     numbers = {"about {time} left", "step {n} of {m}", "style {n}", "seed {n}", "kept ✓", "not comparable"}
-    numbers |= {words.duration(4800), words.hours(0.5), words.hours(1), words.hours(24)}
+    numbers |= {html.duration(4800), html.hours(0.5), html.hours(1), html.hours(24)}
     losses = {f"{name} {{n}}" for name in live.LOSS_COLOURS}
     titles = {title for name in SPEAKING if name.startswith("ui.") for title in titles_of(name)}
     assert len(titles) > 8
@@ -127,7 +128,7 @@ def titles_of(name: str) -> set[str]:
     """Find the titles of the errors that a module raises."""
     tree = ast.parse((PACKAGE / f"{name.replace('.', '/')}.py").read_text())
     calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name))
-    last = (call.args[-1] for call in calls if call.func.id in ("complaint", "_told"))
+    last = (call.args[-1] for call in calls if call.func.id in ("user_error", "_user_errors"))
     return {node.value for node in last if isinstance(node, ast.Constant)}
 
 
@@ -145,7 +146,7 @@ def test_every_component_of_the_page_is_translated_in_the_browser(
 ) -> None:
     monkeypatch.setattr("magicapture.ui.examples.EXAMPLES", examples)
     settings, records = Settings.from_environment(), Records(f"sqlite:///{tmp_path / 'records.sqlite'}")
-    page = build_page(House(tiny.base(sample_size=16), builtin, settings, records, Jobs(records), None))
+    page = build_page(AppContext(tiny.base(sample_size=16), builtin, settings, records, Jobs(records), None))
     shown = [part for part in page.config["components"] if part["type"] not in ("api", "state", "timer")]
     texts = {text for part in shown for text in visible_texts(part["type"], part["props"])}
     assert len(texts) > 60
@@ -168,7 +169,7 @@ def test_signing_in_still_works_in_japanese() -> None:
 
 def test_values_survive_and_are_translated_themselves() -> None:
     counts = Message("Ready: {n} photos of the person, {m} of the style.", n=5, m=4)
-    steps = Message("{n} steps, about {time}.", n=300, time=words.duration(4800))
+    steps = Message("{n} steps, about {time}.", n=300, time=html.duration(4800))
     assert translate(joined(" ", counts, steps), "ja") == (
         "準備ができました。人物の写真5枚、スタイルの写真4枚。300ステップ、約1時間20分です。"
     )
@@ -198,7 +199,7 @@ def test_an_error_keeps_what_its_sentence_is_made_of() -> None:
 def test_a_long_text_does_not_hold_the_page_up() -> None:
     said = "x " * 5000 + ". " + "Ready: " * 1000
     started = time.monotonic()
-    for text in (said, Message("{name} is not there any more. Upload it again.", name=said), words.note(said)):
+    for text in (said, Message("{name} is not there any more. Upload it again.", name=said), html.note(said)):
         translate(text, "ja")
     assert time.monotonic() - started < 1
 
@@ -210,7 +211,7 @@ def test_a_visitor_without_a_catalogue_or_with_an_unknown_sentence_reads_english
 
 def test_a_file_name_cannot_smuggle_markup_through_the_translation() -> None:
     named = Message("This is the same photo as {first}.", first="<img src=x onerror=alert(1)>.jpg")
-    said = translate(words.note(named), "ja")
+    said = translate(html.note(named), "ja")
     assert "&lt;img src=x onerror=alert(1)&gt;.jpgと同じ写真です。" in said
     assert "<img" not in said
 
@@ -222,7 +223,7 @@ def test_the_server_speaks_the_language_that_the_browser_asks_for_first(asked: s
     token = LocalContext.request.set(gr.Request(headers={"accept-language": asked}))
     try:
         assert say("Delete") == said
-        assert complaint("Delete", "Delete").message == said
+        assert user_error("Delete", "Delete").message == said
     finally:
         LocalContext.request.reset(token)
 

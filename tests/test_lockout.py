@@ -13,7 +13,7 @@ from gradio_client.exceptions import AppError
 from page_session import PageSession, file_data, gallery
 from running import PATIENCE
 
-from magicapture.workspace import Workspace, new_key
+from magicapture.server.workspace import Workspace, new_key
 
 PROMPTLY = 30
 """Seconds that what is never refused may take on a busy machine, while everything else is held up for minutes."""

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from magicapture.faces import Face
-from magicapture.references import Verdict, check_photos
+from magicapture.photos.references import Verdict, check_photos
 
 LANDMARKS = np.array([[0.4, 0.48], [0.6, 0.48], [0.5, 0.6], [0.42, 0.7], [0.58, 0.7]], np.float32)
 

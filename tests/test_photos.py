@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 from running import ROOT
 
-from magicapture.photos import PhotoError, read_photo
+from magicapture.photos.reading import PhotoError, read_photo
 
 
 def difference(a: Image.Image, b: Image.Image) -> float:
@@ -138,7 +138,7 @@ def test_a_small_file_does_not_take_a_gigabyte(mode: str, tmp_path: Path) -> Non
         path = tmp_path / "photo.png"
         Image.new(mode, (7000, 7000)).save(path)
     lines = (
-        "import resource; from pathlib import Path; from magicapture.photos import read_photo\n"
+        "import resource; from pathlib import Path; from magicapture.photos.reading import read_photo\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024\n"
         f"before = peak(); picture, _ = read_photo(Path({str(path)!r})); print(picture.size, peak() - before)"
     )

@@ -11,7 +11,7 @@ from running import PATIENCE, running_app, running_process
 from visitor import files, small_adapter
 
 from magicapture.bases.base import LORA_FILE
-from magicapture.workspace import Workspace, new_key
+from magicapture.server.workspace import Workspace, new_key
 
 TITLE = "My look"
 

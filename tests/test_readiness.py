@@ -5,7 +5,7 @@ import pytest
 import stand_in
 
 from magicapture.config import TrainConfig
-from magicapture.references import CheckedSet, Verdict
+from magicapture.photos.references import CheckedSet, Verdict
 from magicapture.ui import readiness
 
 CHECKED = CheckedSet("person", tuple(Verdict("me.jpg", reference) for reference in stand_in.references(32)))

@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import Integer, create_engine, inspect, text
 from sqlalchemy.exc import IntegrityError, StatementError
 
-from magicapture.records import JobRow, Reason, Records, What
-from magicapture.workspace import Workspace, new_key
+from magicapture.server.records import JobRow, Reason, Records, What
+from magicapture.server.workspace import Workspace, new_key
 
 VISITOR = "5eaf" * 16
 PLAN = {"base": "mini", "preset": "quick", "steps": 30}

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
 from magicapture.faces import FaceEngine
-from magicapture.references import Role, Verdict, check_photos, draw_verdict
+from magicapture.photos.references import Role, Verdict, check_photos, draw_verdict
 
 TEMPLATE = np.array([[0.3975, 0.4753], [0.6001, 0.4759], [0.5006, 0.5949], [0.4160, 0.6989], [0.5813, 0.7009]])
 """Mean landmarks of the portraits that the embedded base was trained on, as shares of the side."""

@@ -7,8 +7,8 @@ import pytest
 from visitor import HOUR, files, make_old, portrait, small_adapter, uploaded
 
 from magicapture.adapters.adapter import Adapter
-from magicapture.workspace import Workspace
-from magicapture.workspace.retention import sweep
+from magicapture.server.workspace import Workspace
+from magicapture.server.workspace.retention import sweep
 
 
 @pytest.fixture

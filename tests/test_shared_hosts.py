@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from running import ROOT
 
-from magicapture.records import Records
+from magicapture.server.records import Records
 from magicapture.settings import make_root
 
 

@@ -10,7 +10,7 @@ from visitor import files, make_old, portrait, small_adapter, uploaded
 
 from magicapture.adapters.adapter import Adapter, AdapterError
 from magicapture.drawing.portrait import Portrait
-from magicapture.workspace import Workspace
+from magicapture.server.workspace import Workspace
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from visiting import load_examples, open_tab, start_training
 from visitor import portrait, small_adapter
 
 from magicapture.bases.base import FOR_OTHER_TOOLS
-from magicapture.workspace import Workspace
+from magicapture.server.workspace import Workspace
 
 pytestmark = running.needs_browser
 SIGN_IN, SIGN_OUT = "Sign in with Hugging Face", f"Logout ({ACCOUNTS[WRITER]})"

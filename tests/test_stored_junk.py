@@ -7,9 +7,9 @@ import pytest
 from visitor import small_adapter
 
 from magicapture.adapters.adapter import AdapterError
+from magicapture.server.workspace import Workspace
 from magicapture.ui.adapters import list_adapters
 from magicapture.ui.portraits import describe
-from magicapture.workspace import Workspace
 
 NOTHING_SCORED = [{"step": 1, "likeness": None, "style": None}]
 JUNK = [

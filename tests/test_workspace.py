@@ -8,9 +8,9 @@ import stand_in
 from PIL import Image, PngImagePlugin
 from visitor import files, portrait, uploaded
 
-from magicapture.references import check_photos
-from magicapture.workspace import Workspace, WorkspaceError, new_key
-from magicapture.workspace.uploads import bare_photo
+from magicapture.photos.references import check_photos
+from magicapture.server.workspace import Workspace, WorkspaceError, new_key
+from magicapture.server.workspace.uploads import bare_photo
 
 SECRET = "Rue des Peupliers"
 GPS = 0x8825
@@ -153,6 +153,6 @@ def test_an_upload_that_another_page_takes_meanwhile_is_asked_for_again(
         source.unlink()
         return bare_photo(source)
 
-    monkeypatch.setattr("magicapture.workspace.visitor.bare_photo", read_too_late)
+    monkeypatch.setattr("magicapture.server.workspace.visitor.bare_photo", read_too_late)
     with pytest.raises(WorkspaceError, match=r"went away .* upload it again"):
         mine.ingest([uploaded(root)], "person")

@@ -10,7 +10,7 @@ from pathlib import Path
 import gradio as gr
 import pytest
 
-from magicapture.gpu import refusal
+from magicapture.server.gpu import refusal
 
 PATIENCE = 240
 

@@ -77,11 +77,11 @@ import tiny  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 
-from magicapture import gpu  # noqa: E402
 from magicapture.adapters.adapter import Adapter  # noqa: E402
 from magicapture.config import GenerateConfig, TrainConfig  # noqa: E402
 from magicapture.faces import load_engine  # noqa: E402
 from magicapture.method.training import Checkpoint, TrainEvent  # noqa: E402
+from magicapture.server import gpu  # noqa: E402
 
 BASE = tiny.base(sample_size=16)
 REFERENCES = stand_in.references(BASE.resolution)

@@ -21,7 +21,7 @@ from magicapture.evaluation.baselines import plain_loss
 from magicapture.faces import FaceEngine
 from magicapture.method.optimizer import optimizer_step
 from magicapture.method.training import Training
-from magicapture.references import Reference
+from magicapture.photos.references import Reference
 
 ROUNDS, WARMUP_STEPS, TIMED_STEPS = 3, 3, 8
 """Both loops are timed in turn, so that a machine that slows down does so for both."""

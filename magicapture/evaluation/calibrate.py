@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from magicapture.evaluation.judge import SAME_PERSON, dlib_descriptor
+from magicapture.evaluation.judge import DLIB_SAME_PERSON, dlib_descriptor
 from magicapture.evaluation.plan import Cell, Plan, load_plan, photos_in, picture_of, split
 from magicapture.evaluation.summary import Estimate
 from magicapture.faces import FaceEngine, load_engine
 from magicapture.faces.likeness import likeness_embedding
-from magicapture.references import Reference, check_photos, mean_embedding
+from magicapture.photos.references import Reference, check_photos, mean_embedding
 from magicapture.scoring import LIKENESS_WORDS, Targets, likeness_in_words, score, worth
 
 SIDE = 256
@@ -133,8 +133,8 @@ def agrees(portrait: Judged, strangers: float) -> bool:
     """Say whether dlib bears out the word. ``strangers``: the closeness that few strangers exceed."""
     clearly, partly, _ = (word for _, word in LIKENESS_WORDS)
     if portrait.word == clearly:
-        return portrait.dlib >= SAME_PERSON
-    return portrait.dlib >= strangers if portrait.word == partly else portrait.dlib < SAME_PERSON
+        return portrait.dlib >= DLIB_SAME_PERSON
+    return portrait.dlib >= strangers if portrait.word == partly else portrait.dlib < DLIB_SAME_PERSON
 
 
 def word_tables(portraits: list[Judged], strangers: float) -> Iterator[str]:
@@ -151,7 +151,9 @@ def word_tables(portraits: list[Judged], strangers: float) -> Iterator[str]:
     yield f"\nAgreement over all {len(portraits)}: {total:.1%}. A stranger by dlib: below {strangers:.2f}.\n"
     likeness, judged = (np.array([getattr(p, name) for p in portraits]) for name in ("likeness", "dlib"))
     ladder = np.arange(0.2, 0.9, 0.01)
-    clearly = [t for t in ladder if (likeness >= t).any() and (judged[likeness >= t] >= SAME_PERSON).mean() >= AGREE]
+    clearly = [
+        t for t in ladder if (likeness >= t).any() and (judged[likeness >= t] >= DLIB_SAME_PERSON).mean() >= AGREE
+    ]
     below = likeness < LIKENESS_WORDS[0][0]
     between = {t: judged[below & (likeness >= t)] for t in ladder}
     partly = [t for t, few in between.items() if len(few) and (few >= strangers).mean() >= AGREE]

@@ -17,8 +17,8 @@ from magicapture.evaluation.methods import METHODS, Task
 from magicapture.evaluation.metrics import Yardstick, attention_leak, diversity, measure
 from magicapture.evaluation.plan import Cell, Plan, PlanError, photos_in, picture_of, split
 from magicapture.faces import FaceEngine, load_engine
-from magicapture.photos import read_photo
-from magicapture.references import Reference, Role, check_photos
+from magicapture.photos.reading import read_photo
+from magicapture.photos.references import Reference, Role, check_photos
 
 
 class Comparison:

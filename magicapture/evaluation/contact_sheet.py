@@ -16,7 +16,7 @@ from magicapture.config import GenerateConfig
 from magicapture.drawing.generation import generate
 from magicapture.drawing.portrait import Portrait
 from magicapture.faces import load_engine
-from magicapture.references import check_photos
+from magicapture.photos.references import check_photos
 
 SIDE, MARGIN, CAPTION = 128, 6, 20
 COLUMNS = 5

@@ -64,7 +64,7 @@ JUDGES: dict[str, Judge] = {"dlib": dlib_descriptor, "builtin": builtin_descript
 """By name. dlib's is in no engine; the built-in one serves where insightface stands in the loss."""
 
 
-SAME_PERSON = 0.454
+DLIB_SAME_PERSON = 0.454
 """Closeness by dlib from which two photos show one person: one in a thousand pairs of strangers reaches it."""
 
 

@@ -15,7 +15,7 @@ from magicapture.evaluation.baselines import BaselineConfig
 from magicapture.faces import FaceEngine
 from magicapture.method.material import Material, prepare
 from magicapture.method.training import train
-from magicapture.references import Reference
+from magicapture.photos.references import Reference
 
 UNTOUCHED_PROMPT = "a portrait of a person"
 

@@ -15,8 +15,8 @@ from magicapture.evaluation.looks import Look
 from magicapture.faces import Face, FaceEngine
 from magicapture.method.losses import scaled_maps
 from magicapture.method.material import prepare
-from magicapture.quality import MEASURED_SIDE, sharpness
-from magicapture.references import Reference, aligned_square
+from magicapture.photos.quality import MEASURED_SIDE, sharpness
+from magicapture.photos.references import Reference, aligned_square
 
 COPY_PIXELS = 8.0
 """Mean difference (0–255) of two small grey pictures below which one is a copy of the other. A photo after the embedded

@@ -1,4 +1,4 @@
-"""What a face is to the rest of the house, and what an engine must be able to do."""
+"""What a face is to the rest of the app, and what an engine must be able to do."""
 
 from dataclasses import dataclass
 from typing import Protocol

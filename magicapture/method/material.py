@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from magicapture.bases import Base
-from magicapture.references import Reference
+from magicapture.photos.references import Reference
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,7 @@ class Samples:
 
 
 @dataclass(frozen=True, eq=False)
-class Role:
+class RoleTensors:
     """The references of one role and their mirror images: the first axis is the photo, the second the flip (2)."""
 
     mean: Tensor  # (N, 2, C, h, w)
@@ -47,8 +47,8 @@ class Role:
 class Material:
     """Everything that training draws from."""
 
-    person: Role
-    style: Role
+    person: RoleTensors
+    style: RoleTensors
 
     @classmethod
     def of(cls, base: Base, person: list[Reference], style: list[Reference]) -> Self:
@@ -73,7 +73,7 @@ class Material:
 
 
 @torch.no_grad()
-def prepare(base: Base, references: list[Reference]) -> Role:
+def prepare(base: Base, references: list[Reference]) -> RoleTensors:
     """Encode each reference and its mirror image, and shrink the masks to the sides of latents and attention maps."""
     pixels = torch.from_numpy(np.stack([np.asarray(r.image) for r in references])).permute(0, 3, 1, 2)
     images = pixels.contiguous() / 127.5 - 1  # latents keep this order in memory; in numpy's a CPU is slower
@@ -85,7 +85,7 @@ def prepare(base: Base, references: list[Reference]) -> Role:
     faces = torch.stack([_shrink(m, mean.shape[-1]) for m in both_masks])
     attention = torch.stack([_shrink(m, base.attention_side) for m in both_masks])[:, :, 0]
     both_landmarks = torch.stack([landmarks, mirrored(landmarks, images.shape[-1])], dim=1)
-    return Role(mean, std, *(t.to(base.device) for t in (faces, attention, both_landmarks)))
+    return RoleTensors(mean, std, *(t.to(base.device) for t in (faces, attention, both_landmarks)))
 
 
 def _shrink(masks: Tensor, side: int) -> Tensor:

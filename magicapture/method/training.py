@@ -22,7 +22,7 @@ from magicapture.method.losses import pull_norms
 from magicapture.method.material import Material
 from magicapture.method.objective import Objective, Phase
 from magicapture.method.optimizer import optimizer_step
-from magicapture.references import Reference, mean_embedding
+from magicapture.photos.references import Reference, mean_embedding
 from magicapture.scoring import Targets
 
 STYLE_WEIGHT = 1 / 3

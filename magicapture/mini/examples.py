@@ -23,7 +23,7 @@ PHOTOS = 5
 STRENGTH = 0.4
 """Share of the noise schedule that every variation goes back: enough for other light, too little for another face."""
 
-SAME_PERSON = 0.5
+ONE_IDENTITY = 0.5
 """Lowest cosine between any two photos of a set; two photos of different people reach 0.38 once in a thousand pairs."""
 
 PEOPLE = ("a man", "a woman")
@@ -62,7 +62,7 @@ def draw_person(base: Base, engine: FaceEngine, who: str, seed: int) -> tuple[li
         return None
     sets = itertools.combinations(embedded, PHOTOS)
     lowest, best = max(((closeness([e for _, e in chosen]), chosen) for chosen in sets), key=lambda pair: pair[0])
-    return ([image for image, _ in best], lowest) if lowest >= SAME_PERSON else None
+    return ([image for image, _ in best], lowest) if lowest >= ONE_IDENTITY else None
 
 
 def closeness(embeddings: list[np.ndarray]) -> float:

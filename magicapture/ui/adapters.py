@@ -10,19 +10,19 @@ from types import MethodType
 
 import gradio as gr
 
-from magicapture import hub
 from magicapture.adapters.adapter import AdapterError
-from magicapture.gate.queue import BOUNDED
-from magicapture.gate.visits import VISITS
-from magicapture.hub import HubError
-from magicapture.jobs import delete_everything
 from magicapture.messages import Message, joined
+from magicapture.server import hub
+from magicapture.server.gate.queue import BOUNDED
+from magicapture.server.gate.visits import VISITS
+from magicapture.server.hub import HubError
+from magicapture.server.jobs import delete_everything
+from magicapture.server.workspace import StoredAdapter, Workspace, WorkspaceError
+from magicapture.ui.html import note, preset_name, section
 from magicapture.ui.installation import offers_sign_in
-from magicapture.ui.language import complaint, say
+from magicapture.ui.language import say, user_error
 from magicapture.ui.live import caption, summary
-from magicapture.ui.session import House, Session, require_visitor
-from magicapture.ui.words import note, preset_name, section
-from magicapture.workspace import StoredAdapter, Workspace, WorkspaceError
+from magicapture.ui.session import AppContext, Session, require_visitor
 
 NOTHING = "No adapter is here yet: train one, upload a zip that you downloaded before, or load one from the Hub."
 DAMAGED = "This adapter is damaged and cannot be used: delete it."
@@ -49,7 +49,11 @@ class Shelf:
 
 
 def build(
-    house: House, session: Session, tabs: gr.Tabs, arrivals: list[Callable | gr.events.Dependency], wall: gr.State
+    context: AppContext,
+    session: Session,
+    tabs: gr.Tabs,
+    arrivals: list[Callable | gr.events.Dependency],
+    gallery: gr.State,
 ) -> None:
     """Lay the tab out and wire it. ``arrivals``: events after which the list may be out of date."""
     with gr.Row(equal_height=False):
@@ -57,9 +61,9 @@ def build(
             shelf = _build_shelf()
         with gr.Column(min_width=300):
             upload = gr.UploadButton("Upload an adapter (zip)", file_types=[".zip"], elem_id="upload-adapter")
-            if not house.settings.private:
-                arrivals = [*arrivals, _build_hub(house, session, shelf, wall)]
-            _build_farewell(house, session)
+            if not context.settings.private:
+                arrivals = [*arrivals, _build_hub(context, session, shelf, gallery)]
+            _build_farewell(context, session)
     hidden = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
     queued = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
     shown = [shelf.menu, shelf.facts, shelf.title, shelf.use, shelf.rename, shelf.download, shelf.delete]
@@ -78,7 +82,7 @@ def build(
     )
     shelf.rename.click(rename, [session.visitor, shelf.chosen, shelf.title], shelf.said, **queued).success(**listing)
     choice = [session.visitor, shelf.chosen, session.adapter]
-    shelf.delete.click(partial(delete, house), choice, [shelf.said, session.adapter], **queued).success(**listing)
+    shelf.delete.click(partial(delete, context), choice, [shelf.said, session.adapter], **queued).success(**listing)
     taking = queued | {"concurrency_id": f"{BOUNDED}adapter", "concurrency_limit": 2}
     upload.upload(take_in, [session.visitor, upload], [shelf.chosen, shelf.said], **taking).success(**listing)
 
@@ -98,7 +102,7 @@ def _build_shelf() -> Shelf:
     return Shelf(gr.State(), menu, facts, use_button, title, rename_button, download, delete_button, said)
 
 
-def _build_hub(house: House, session: Session, shelf: Shelf, wall: gr.State) -> gr.events.Dependency:
+def _build_hub(context: AppContext, session: Session, shelf: Shelf, gallery: gr.State) -> gr.events.Dependency:
     """Offer what needs the Hugging Face Hub; gives the event after which there may be another adapter."""
     queued = {"api_visibility": "private", "show_progress_on": shelf.said}
     queued |= {"concurrency_id": f"{BOUNDED}hub", "concurrency_limit": 4}
@@ -117,14 +121,14 @@ def _build_hub(house: House, session: Session, shelf: Shelf, wall: gr.State) -> 
         )
         push_button = gr.Button("Push", variant="primary", elem_id="push-to-hub")
     opened.expand(describe_push, session.visitor, [account, pictures], queue=False, api_visibility="private")
-    wall.change(kept_choices, session.visitor, pictures, queue=False, api_visibility="private")
+    gallery.change(kept_choices, session.visitor, pictures, queue=False, api_visibility="private")
     push_button.click(
-        MethodType(push, house), [session.visitor, shelf.chosen, name, pictures, private], shelf.said, **queued
+        MethodType(push, context), [session.visitor, shelf.chosen, name, pictures, private], shelf.said, **queued
     )
     return load.click(load_from_hub, [session.visitor, repository], [shelf.chosen, shelf.said], **queued)
 
 
-def _build_farewell(house: House, session: Session) -> None:
+def _build_farewell(context: AppContext, session: Session) -> None:
     """Offer to delete everything, and ask once more before it happens."""
     gr.HTML(section("Leave nothing behind", "Photos, adapters, portraits and records of yours, all at once."))
     ask = gr.Button("Delete everything now", elem_id="delete-everything")
@@ -135,9 +139,9 @@ def _build_farewell(house: House, session: Session) -> None:
     ask.click(lambda: gr.Row(visible=True), outputs=sure, **hidden)
     back.click(lambda: gr.Row(visible=False), outputs=sure, **hidden)
     leaving = {"concurrency_limit": None, "api_visibility": "private"}
-    gone = really.click(MethodType(leave, house), session.visitor, session.key, **leaving)
+    gone = really.click(MethodType(leave, context), session.visitor, session.key, **leaving)
     gone.success(js="() => location.reload()", fn=None)
-    if house.settings.users:
+    if context.settings.users:
         sign_out = gr.Button("Sign out", size="sm", elem_id="sign-out")
         sign_out.click(None, js=SIGN_OUT, api_visibility="private")
 
@@ -187,29 +191,29 @@ def _facts(adapter: StoredAdapter) -> Message | str:
 
 def use(visitor: Workspace | None, chosen: str) -> str:
     """Take an adapter into use; gives its id. Raises ``gr.Error`` when it cannot be read."""
-    with _told("Not usable"):
+    with _user_errors("Not usable"):
         require_visitor(visitor).load_adapter(chosen)
     return chosen
 
 
 def rename(visitor: Workspace | None, chosen: str, title: str) -> str:
     """Give an adapter another title."""
-    with _told("Not renamed"):
+    with _user_errors("Not renamed"):
         require_visitor(visitor).rename(chosen, title)
     return section("", "Renamed.")
 
 
-def delete(house: House, visitor: Workspace | None, chosen: str, used: str) -> tuple[str, str]:
+def delete(context: AppContext, visitor: Workspace | None, chosen: str, used: str) -> tuple[str, str]:
     """Delete an adapter; gives what to say and the adapter that is in use afterwards."""
-    with _told("Not deleted"):
+    with _user_errors("Not deleted"):
         require_visitor(visitor).delete_adapter(chosen)
-    house.records.log("adapter_deleted")
+    context.records.log("adapter_deleted")
     return section("", "Deleted."), "" if used == chosen else used
 
 
 def take_in(visitor: Workspace | None, path: str) -> tuple[str, str]:
     """Store an uploaded adapter; gives its id and what to say."""
-    with _told("Not an adapter"):
+    with _user_errors("Not an adapter"):
         adapter_id = require_visitor(visitor).import_zip(Path(path))
     return adapter_id, section("", "Uploaded.")
 
@@ -217,7 +221,7 @@ def take_in(visitor: Workspace | None, path: str) -> tuple[str, str]:
 def load_from_hub(visitor: Workspace | None, repository: str, token: gr.OAuthToken | None = None) -> tuple[str, str]:
     """Load an adapter from the Hub; gives its id and what to say."""
     visitor, repository = require_visitor(visitor), repository.strip()
-    with _told("Not loaded"), TemporaryDirectory() as place:
+    with _user_errors("Not loaded"), TemporaryDirectory() as place:
         adapter = hub.pull(repository, None, Path(place) / "adapter", token and token.token)
         adapter_id = visitor.add_adapter(adapter, repository)
     return adapter_id, section("", Message("Loaded {repository}.", repository=repository))
@@ -247,7 +251,7 @@ def kept_choices(visitor: Workspace | None) -> gr.CheckboxGroup:
 
 
 def push(
-    house: House,
+    context: AppContext,
     visitor: Workspace | None,
     chosen: str | None,
     name: str,
@@ -259,27 +263,27 @@ def push(
     visitor = require_visitor(visitor)
     stored = {adapter.id: adapter for adapter in visitor.adapters()}.get(chosen)
     if stored is None:
-        raise complaint(NOTHING, "Not yet")
+        raise user_error(NOTHING, "Not yet")
     own = {str(portrait.path): portrait.path for portrait in visitor.portraits() if portrait.kept}
-    with _told("Not pushed"):
+    with _user_errors("Not pushed"):
         address = hub.push(
             stored.folder, name.strip(), [own[path] for path in pictures if path in own], token and token.token, private
         )
-    house.records.log("adapter_pushed")
+    context.records.log("adapter_pushed")
     return note(Message("Pushed: {address}", address=address), "good")
 
 
-def leave(house: House, visitor: Workspace | None, request: gr.Request) -> str:
+def leave(context: AppContext, visitor: Workspace | None, request: gr.Request) -> str:
     """Delete all that the visitor has here; gives the key of a stranger."""
     VISITS.discard_uploads(request.request)
-    delete_everything(house.jobs, house.drawings, require_visitor(visitor))
+    delete_everything(context.jobs, context.drawings, require_visitor(visitor))
     return ""
 
 
 @contextmanager
-def _told(title: str) -> Iterator[None]:
+def _user_errors(title: str) -> Iterator[None]:
     """Show errors that are written for visitors."""
     try:
         yield
     except (AdapterError, HubError, WorkspaceError) as error:
-        raise complaint(str(error), title) from error
+        raise user_error(str(error), title) from error

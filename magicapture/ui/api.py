@@ -13,20 +13,21 @@ from typing import Literal
 import gradio as gr
 from gradio_client import handle_file
 
-from magicapture import references, scoring
+from magicapture import scoring
 from magicapture.config import GenerateConfig
-from magicapture.gate.queue import BOUNDED
-from magicapture.gate.visits import VISITS
-from magicapture.jobs import Job, delete_everything
 from magicapture.messages import Message, joined
-from magicapture.photos import PhotoError, read_photo
-from magicapture.references import CheckedSet, Role
-from magicapture.ui import answers, portraits, train
+from magicapture.photos import references
+from magicapture.photos.reading import PhotoError, read_photo
+from magicapture.photos.references import CheckedSet, Role
+from magicapture.server.gate.queue import BOUNDED
+from magicapture.server.gate.visits import VISITS
+from magicapture.server.jobs import Job, delete_everything
+from magicapture.server.workspace import Workspace, new_key
+from magicapture.ui import api_responses, portraits, train
+from magicapture.ui.api_uploads import Files, guest, received
 from magicapture.ui.consent import give_consent
-from magicapture.ui.language import complaint
-from magicapture.ui.received import Files, guest, received
-from magicapture.ui.session import House, workspace_of
-from magicapture.workspace import Workspace, new_key
+from magicapture.ui.language import user_error
+from magicapture.ui.session import AppContext, workspace_of
 
 NO_CONSENT = "Nothing is done without consent: pass consent=True if everyone in the photos agreed to it, or it is you."
 WRONG_TYPE = "An argument is of another type than this takes: look at the description of the API."
@@ -34,9 +35,9 @@ NO_JOB = "There is no such training: the id is wrong, or it was deleted, or its 
 Preset = Literal["quick", "balanced", "paper"]
 
 
-def connect(house: House) -> None:
+def connect(context: AppContext) -> None:
     """Add the endpoints; call it while the page is being built."""
-    api = Api(house)
+    api = Api(context)
     for endpoint in (api.check_photos, api.train, api.score):
         gr.api(endpoint, concurrency_id=f"{BOUNDED}check", concurrency_limit=2)
     gr.api(api.generate, concurrency_id=f"{BOUNDED}draw", concurrency_limit=portraits.DRAWINGS_AT_ONCE)
@@ -48,7 +49,7 @@ def connect(house: House) -> None:
 class Api:
     """The endpoints, one method each. All raise ``gr.Error`` in plain words."""
 
-    house: House
+    context: AppContext
 
     def check_photos(self, photos: Files, role: Role = "person") -> dict:
         """Check photos before a training: one face each, large, sharp and well lit enough? Nothing is kept.
@@ -60,9 +61,9 @@ class Api:
             usable (can they be used as a set?), said (of the set)
             photos: name, status (usable, warning or unusable), problems (codes), sentence (what to do) of each
         """
-        with _plainly(), received(self.house.settings, photos) as (files,), guest() as visitor:
+        with _user_errors(), received(self.context.settings, photos) as (files,), guest() as visitor:
             checked = self._checked(visitor, files, role)
-        return answers.of_check(checked)
+        return api_responses.of_check(checked)
 
     def train(
         self,
@@ -90,19 +91,19 @@ class Api:
             job (the id for job_status and stop_job)
             key (your secret for generate and delete_everything: keep it)
         """
-        with _plainly(), received(self.house.settings, person, style) as (of_person, of_style):
+        with _user_errors(), received(self.context.settings, person, style) as (of_person, of_style):
             _require(consent, NO_CONSENT)
-            presets = self.house.base.spec.presets
+            presets = self.context.base.spec.presets
             _require(preset in presets, Message("preset is one of {presets}.", presets=", ".join(presets)))
             _require_number("steps", steps, 0, train.MAX_STEPS)
             _require_number("seed", seed, 0, train.MAX_SEED)
             key = key or new_key()
             visitor = workspace_of(key, request)
-            give_consent(self.house.records, visitor)
+            give_consent(self.context.records, visitor)
             try:
                 sets = [self._usable(visitor, of_person, "person"), self._usable(visitor, of_style, "style")]
-                base = self.house.base.spec.name
-                job = train.start(self.house, visitor, *sets, base, preset, seed, steps, [], request, profile)
+                base = self.context.base.spec.name
+                job = train.start(self.context, visitor, *sets, base, preset, seed, steps, [], request, profile)
             except BaseException:
                 visitor.forget_photos()
                 raise
@@ -120,7 +121,7 @@ class Api:
             previews: step, likeness and style of each quick portrait
             adapter (the id for generate, once there is one)
         """
-        with _plainly():
+        with _user_errors():
             return self._status(self._job(job))
 
     def stop_job(self, job: str) -> dict:
@@ -131,9 +132,9 @@ class Api:
         Returns:
             what job_status gives
         """
-        with _plainly():
+        with _user_errors():
             found = self._job(job)
-            self.house.jobs.stop(found)
+            self.context.jobs.stop(found)
             return self._status(found)
 
     async def generate(
@@ -163,17 +164,17 @@ class Api:
             the pictures as PNG files
             name, seed, likeness (cosine, -1 to 1) and style (0: as the photos, 1: as the look's pictures) of each
         """
-        with _plainly():
+        with _user_errors():
             _require_number("count", count, 1, portraits.MAX_COUNT)
             _require_number("seed", seed, 0, portraits.MAX_SEED)
             longest = portraits.MAX_WORDS
             _require(len(prompt) <= longest, Message("prompt may have at most {n} characters.", n=longest))
             config = GenerateConfig(count=count, prompt=prompt, dial=dial, seed=seed, upscale=upscale)
             visitor = workspace_of(key, request)
-            drawing = portraits.start_drawing(self.house, visitor, adapter, config, label, request)
+            drawing = portraits.start_drawing(self.context, visitor, adapter, config, label, request)
             async for _ in portraits.watch(drawing):
                 pass
-        facts = [{"name": path.name, **answers.of_picture(path, "seed")} for path in drawing.paths]
+        facts = [{"name": path.name, **api_responses.of_picture(path, "seed")} for path in drawing.paths]
         return [handle_file(path) for path in drawing.paths], facts
 
     def stop_drawing(self, key: str, request: gr.Request) -> str:
@@ -182,8 +183,8 @@ class Api:
         Args:
             key: the secret that train gave
         """
-        with _plainly():
-            portraits.stop_drawing(self.house, workspace_of(key, request))
+        with _user_errors():
+            portraits.stop_drawing(self.context, workspace_of(key, request))
         return "Stopped."
 
     def score(self, images: Files, person: Files, style: Files | None = None, consent: bool = False) -> dict:
@@ -198,8 +199,12 @@ class Api:
             images: name, likeness (cosine, -1 to 1) and style (0: as the photos, 1: as the look's pictures) of each
             mean: likeness and style
         """
-        engine, groups = self.house.engine, (images, person, style or [])
-        with _plainly(), received(self.house.settings, *groups) as (pictures, of_person, of_style), guest() as visitor:
+        engine, groups = self.context.engine, (images, person, style or [])
+        with (
+            _user_errors(),
+            received(self.context.settings, *groups) as (pictures, of_person, of_style),
+            guest() as visitor,
+        ):
             _require(consent, NO_CONSENT)
             _require(pictures, "Pass at least one picture to score.")
             people = self._usable(visitor, of_person, "person").references
@@ -218,14 +223,14 @@ class Api:
         Args:
             key: the secret that train gave
         """
-        with _plainly():
+        with _user_errors():
             VISITS.discard_uploads(request.request)
-            delete_everything(self.house.jobs, self.house.drawings, workspace_of(key, request))
+            delete_everything(self.context.jobs, self.context.drawings, workspace_of(key, request))
         return "All of it is deleted."
 
     def _checked(self, visitor: Workspace, files: list[Path], role: Role) -> CheckedSet:
         paths = visitor.ingest(files, role)
-        return references.check_photos(paths, role, self.house.engine, self.house.base.resolution)
+        return references.check_photos(paths, role, self.context.engine, self.context.base.resolution)
 
     def _usable(self, visitor: Workspace, files: list[Path], role: Role) -> CheckedSet:
         checked = self._checked(visitor, files, role)
@@ -236,25 +241,25 @@ class Api:
         return checked
 
     def _job(self, job_id: str) -> Job:
-        job = self.house.jobs.get(job_id)
+        job = self.context.jobs.get(job_id)
         _require(job, NO_JOB)
         return job
 
     def _status(self, job: Job) -> dict:
-        at = job.event or self.house.records.job(job.id)
+        at = job.event or self.context.records.job(job.id)
         _require(at, NO_JOB)
-        return answers.of_job(job, at.step, at.steps)
+        return api_responses.of_job(job, at.step, at.steps)
 
 
 @contextmanager
-def _plainly() -> Iterator[None]:
+def _user_errors() -> Iterator[None]:
     """Pass on errors that are written for visitors; of others, Gradio tells nothing."""
     try:
         yield
     except (PhotoError, ValueError) as error:
-        raise complaint(str(error), "Not possible") from error
+        raise user_error(str(error), "Not possible") from error
     except (AttributeError, LookupError, TypeError) as error:  # numbers as texts, nothing for a list, and the like
-        raise complaint(WRONG_TYPE, "Not possible") from error
+        raise user_error(WRONG_TYPE, "Not possible") from error
 
 
 def _require_number(name: str, value: object, least: int, most: int) -> None:

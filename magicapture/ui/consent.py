@@ -1,10 +1,10 @@
 """What visitors agree to before they show photos of anyone."""
 
 from magicapture.messages import Message, joined
-from magicapture.records import Records
+from magicapture.server.records import Records
+from magicapture.server.workspace import Workspace
 from magicapture.settings import Settings
-from magicapture.ui.words import hours
-from magicapture.workspace import Workspace
+from magicapture.ui.html import hours
 
 VERSION = "2026-11"
 """Of the text below: change it whenever the meaning changes, and everyone is asked again."""

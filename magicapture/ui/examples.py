@@ -4,7 +4,7 @@ import os
 import re
 from pathlib import Path
 
-from magicapture.references import Role
+from magicapture.photos.references import Role
 
 EXAMPLES = Path(os.environ.get("MAGICAPTURE_EXAMPLES") or Path(__file__).parents[2] / "examples").resolve()
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}

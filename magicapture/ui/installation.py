@@ -5,8 +5,8 @@ import os
 from huggingface_hub import get_token
 
 from magicapture.bases import MINI, Base, resolve_base
-from magicapture.gpu import ZERO_GPU
 from magicapture.messages import Message, joined
+from magicapture.server.gpu import ZERO_GPU
 from magicapture.settings import Settings
 
 

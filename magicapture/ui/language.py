@@ -68,7 +68,7 @@ def say(text: str) -> str:
     return translate(text, visitors_language())
 
 
-def complaint(text: str, title: str) -> gr.Error:
+def user_error(text: str, title: str) -> gr.Error:
     """Give the error to raise that tells a visitor what is wrong."""
     return gr.Error(say(text), title=say(title), print_exception=False)
 

@@ -2,11 +2,11 @@
 
 from magicapture.adapters.info import AdapterInfo
 from magicapture.drawing.portrait import read_facts
-from magicapture.jobs import Job
 from magicapture.messages import Html, Message, joined, own
 from magicapture.scoring import likeness_in_words
+from magicapture.server.jobs import Job
+from magicapture.ui.html import duration
 from magicapture.ui.language import say
-from magicapture.ui.words import duration
 
 PHASES = {"tokens": "Learning the two words", "lora": "Learning the face and the look"}
 ENDS = {
@@ -29,16 +29,16 @@ def progress_bar(job: Job | None) -> str:
     """Draw the bar: where the job stands, its phase, step, and the time left."""
     if job is None:
         return _bar(0, "Nothing is training.", "", "")
-    event, turn = job.event, job.turn
+    event, ticket = job.event, job.ticket
     step = Message("step {n} of {m}", n=event.step, m=event.steps) if event else ""
     share = event.step / event.steps if event else 0
     if not job.active:
         return _bar(1 if job.adapter else share, ENDS[job.state], step, job.error)
-    if turn is not None and turn.ahead:
-        wait = Message("about {time} until your turn", time=duration(turn.expected_wait))
+    if ticket is not None and ticket.ahead:
+        wait = Message("about {time} until your turn", time=duration(ticket.expected_wait))
         ahead = Message("Waiting: one is before you")
-        if turn.ahead > 1:
-            ahead = Message("Waiting: {n} are before you", n=turn.ahead)
+        if ticket.ahead > 1:
+            ahead = Message("Waiting: {n} are before you", n=ticket.ahead)
         return _bar(share, ahead, step, wait)
     if event is None:
         return _bar(0, "Preparing the photos …", "", "")

@@ -6,9 +6,9 @@ import gradio as gr
 
 from magicapture.messages import Html, Message, joined
 from magicapture.ui import adapters, api, portraits, references, train
+from magicapture.ui.html import hours
 from magicapture.ui.installation import installation
-from magicapture.ui.session import House, enter, new_session
-from magicapture.ui.words import hours
+from magicapture.ui.session import AppContext, enter, new_session
 
 HEAD = Html(
     '<div class="magi-head"><h1>MagiCapture</h1><p>{about}</p></div>',
@@ -20,38 +20,38 @@ HEAD = Html(
 SCRIPT = (Path(__file__).parent / "page.js").read_text()
 
 
-def build_page(house: House) -> gr.Blocks:
+def build_page(context: AppContext) -> gr.Blocks:
     """Compose the page for what the process has loaded."""
     with gr.Blocks(title="MagiCapture", analytics_enabled=False, fill_width=False) as page:
-        session = new_session(house.settings)
+        session = new_session(context.settings)
         gr.HTML(HEAD)
         entered = page.load(enter, session.key, [session.key, session.visitor], queue=False, api_visibility="private")
         page.load(None, js=SCRIPT, api_visibility="private")
         with gr.Tabs(overflow_behavior="wrap") as tabs:
             with gr.Tab("References", id="references"):
-                photos = references.build(house)
+                photos = references.build(context)
             with gr.Tab("Train", id="train"):
-                trainer = train.build(house.base.spec.name)
+                trainer = train.build(context.base.spec.name)
             with gr.Tab("Portraits", id="portraits"):
-                wall = portraits.build(house, session, entered)
+                gallery = portraits.build(context, session, entered)
             with gr.Tab("My adapters", id="adapters") as shelf:
-                adapters.build(house, session, tabs, [entered, shelf.select], wall)
-        gr.HTML(foot(house))
-        references.connect(photos, house, session, trainer.base, entered)
-        train.connect(trainer, house, session, tabs, entered)
-        api.connect(house)
+                adapters.build(context, session, tabs, [entered, shelf.select], gallery)
+        gr.HTML(foot(context))
+        references.connect(photos, context, session, trainer.base, entered)
+        train.connect(trainer, context, session, tabs, entered)
+        api.connect(context)
     return page
 
 
-def foot(house: House) -> str:
+def foot(context: AppContext) -> str:
     """Say what the page runs on, what is missing, under which licences, and what is kept for how long."""
-    base, settings = house.base, house.settings
+    base, settings = context.base, context.settings
     kept = hours(settings.result_hours)
     draws = "Draws with {base} (licence of the base model: {licence})."
     lines = {
         "place": installation(base, settings),
         "draws": Message(draws, base=Message(base.spec.title), licence=base.spec.licence),
-        "faces": joined(" ", Message("Faces: {engine}.", engine=Message(house.engine.name)), house.engine.licence),
+        "faces": joined(" ", Message("Faces: {engine}.", engine=Message(context.engine.name)), context.engine.licence),
         "kept": Message("Photos are deleted when training ends, adapters and portraits after {time}.", time=kept),
     }
     return Html('<div class="magi-foot"><p>{place}</p><p>{draws}</p><p>{faces}</p><p>{kept}</p></div>', **lines)

@@ -1,4 +1,4 @@
-"""The tab Portraits: what to draw with an adapter, and the drawing of it; the portraits themselves hang in ``wall``."""
+"""The tab Portraits: what to draw with an adapter, and the drawing of it; what comes out is shown in ``gallery``."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,16 +10,16 @@ import gradio as gr
 from magicapture.adapters.adapter import AdapterError
 from magicapture.config import GenerateConfig
 from magicapture.drawing.portrait import Portrait
-from magicapture.drawings import Drawing
-from magicapture.gate.answer import address_of
-from magicapture.gate.queue import BOUNDED
 from magicapture.messages import Message, joined
-from magicapture.turns import BusyError, Turn
-from magicapture.ui import wall
-from magicapture.ui.language import complaint
-from magicapture.ui.session import House, Session, require_visitor
-from magicapture.ui.words import duration, note, preset_name, section
-from magicapture.workspace import Workspace
+from magicapture.server.drawings import Drawing
+from magicapture.server.gate.answer import address_of
+from magicapture.server.gate.queue import BOUNDED
+from magicapture.server.queue import BusyError, Ticket
+from magicapture.server.workspace import Workspace
+from magicapture.ui import gallery
+from magicapture.ui.html import duration, note, preset_name, section
+from magicapture.ui.language import user_error
+from magicapture.ui.session import AppContext, Session, require_visitor
 
 NO_ADAPTER = "There is no adapter yet: add photos in the tab References, then train one in the tab Train."
 CHIPS = ("with glasses", "with a beard", "with a mustache", "with a hat", "light background", "dark background")
@@ -71,7 +71,7 @@ def _words(text: str | None) -> str:
     return (text or "").strip()[:MAX_WORDS]
 
 
-def build(house: House, session: Session, entered: gr.events.Dependency) -> gr.State:
+def build(context: AppContext, session: Session, entered: gr.events.Dependency) -> gr.State:
     """Lay the tab out and wire it; gives the state that changes whenever the visitor's portraits do."""
     status = gr.HTML(note(NO_ADAPTER, "warn"), elem_id="adapter-status", min_height=60)
     with gr.Row(equal_height=False):
@@ -80,7 +80,7 @@ def build(house: House, session: Session, entered: gr.events.Dependency) -> gr.S
             draw = gr.Button("Draw portraits", variant="primary", elem_id="draw")
             stop = gr.Button("Stop drawing", size="sm", elem_id="stop-drawing")
         with gr.Column(min_width=300, scale=3):
-            pictures = wall.build(house)
+            pictures = gallery.build(context)
     controls = {getattr(studio, field.name) for field in fields(studio)}
     hidden = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
     queued = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
@@ -88,9 +88,9 @@ def build(house: House, session: Session, entered: gr.events.Dependency) -> gr.S
 
     async def draw_with(values: dict, request: gr.Request) -> AsyncIterator[str]:
         config, label = studio.config(values), values[studio.label]
-        drawing = start_drawing(house, values[session.visitor], values[session.adapter], config, label, request)
-        async for turn in watch(drawing):
-            yield section("", _waiting(turn) if turn and not turn.started else "Drawing …")
+        drawing = start_drawing(context, values[session.visitor], values[session.adapter], config, label, request)
+        async for ticket in watch(drawing):
+            yield section("", _waiting(ticket) if ticket and not ticket.started else "Drawing …")
         yield section("", joined(" ", _drawn(drawing.portraits), "Seed and settings are kept in each PNG."))
 
     drawn = checked.success(
@@ -102,8 +102,8 @@ def build(house: House, session: Session, entered: gr.events.Dependency) -> gr.S
         show_progress_on=pictures.gallery,
         api_visibility="private",
     )
-    stop.click(partial(stop_drawing, house), session.visitor, **hidden)
-    wall.connect(pictures, house, session, [entered, drawn])
+    stop.click(partial(stop_drawing, context), session.visitor, **hidden)
+    gallery.connect(pictures, context, session, [entered, drawn])
     session.adapter.change(describe, [session.visitor, session.adapter], status, **hidden)
     return pictures.listed
 
@@ -145,44 +145,51 @@ def describe(visitor: Workspace | None, adapter_id: str) -> str:
 def require_adapter(adapter_id: str) -> None:
     """Refuse before the queue what cannot be drawn. Raises ``gr.Error``."""
     if not adapter_id:
-        raise complaint(NO_ADAPTER, "Not yet")
+        raise user_error(NO_ADAPTER, "Not yet")
 
 
 def start_drawing(
-    house: House, visitor: Workspace | None, adapter_id: str, config: GenerateConfig, label: bool, request: gr.Request
+    context: AppContext,
+    visitor: Workspace | None,
+    adapter_id: str,
+    config: GenerateConfig,
+    label: bool,
+    request: gr.Request,
 ) -> Drawing:
     """Start to draw portraits into the visitor's folder. Raises ``gr.Error``."""
     visitor = require_visitor(visitor)
     try:
-        return house.drawings.start(visitor, adapter_id, config, label=label, address=address_of(request.request.scope))
+        return context.drawings.start(
+            visitor, adapter_id, config, label=label, address=address_of(request.request.scope)
+        )
     except (AdapterError, BusyError) as error:
-        raise complaint(str(error), "No portraits") from error
+        raise user_error(str(error), "No portraits") from error
 
 
-async def watch(drawing: Drawing) -> AsyncIterator[Turn | None]:
+async def watch(drawing: Drawing) -> AsyncIterator[Ticket | None]:
     """Tell now and then where a drawing stands until it has ended. Raises ``gr.Error`` when it drew nothing.
 
     It holds no thread while it waits, for many may wait at once.
     """
     while not drawing.ended.is_set():
-        yield drawing.turn
+        yield drawing.ticket
         for _ in range(ASKS):
             if not drawing.ended.is_set():
                 await asyncio.sleep(ASK_SECONDS / ASKS)
     if drawing.error or not drawing.paths:
-        raise complaint(drawing.error or "The drawing was stopped.", "No portraits")
+        raise user_error(drawing.error or "The drawing was stopped.", "No portraits")
 
 
-def stop_drawing(house: House, visitor: Workspace | None) -> None:
+def stop_drawing(context: AppContext, visitor: Workspace | None) -> None:
     """Let the visitor's drawings end without a result."""
-    house.drawings.stop(require_visitor(visitor).name)
+    context.drawings.stop(require_visitor(visitor).name)
 
 
-def _waiting(turn: Turn) -> Message:
+def _waiting(ticket: Ticket) -> Message:
     waiting = "One is before you; your turn comes in about {time}."
-    if turn.ahead != 1:
+    if ticket.ahead != 1:
         waiting = "{n} are before you; your turn comes in about {time}."
-    return Message(waiting, n=turn.ahead, time=duration(turn.expected_wait))
+    return Message(waiting, n=ticket.ahead, time=duration(ticket.expected_wait))
 
 
 def _drawn(portraits: list[Portrait]) -> Message:

@@ -3,10 +3,10 @@
 import gradio as gr
 
 from magicapture.config import TrainConfig
-from magicapture.gpu import ZERO_GPU, training_seconds
 from magicapture.messages import Message, joined
-from magicapture.references import CheckedSet
-from magicapture.ui.words import duration, note
+from magicapture.photos.references import CheckedSet
+from magicapture.server.gpu import ZERO_GPU, training_seconds
+from magicapture.ui.html import duration, note
 
 ANONYMOUS_QUOTA, FREE_QUOTA, PRO_QUOTA = 120, 300, 2400
 """A visitor's GPU seconds on ZeroGPU per day; half a card counts at one and a half times what a function declares."""

@@ -8,15 +8,15 @@ import gradio as gr
 
 from magicapture.bases import BaseError, load_base
 from magicapture.faces import load_engine
-from magicapture.gate.queue import BOUNDED
 from magicapture.messages import Message
-from magicapture.references import CheckedSet, Role, check_photos
+from magicapture.photos.references import CheckedSet, Role, check_photos
+from magicapture.server.gate.queue import BOUNDED
+from magicapture.server.workspace import Workspace, WorkspaceError
 from magicapture.ui import consent
 from magicapture.ui.examples import examples
-from magicapture.ui.language import complaint
-from magicapture.ui.session import House, Session, require_visitor
-from magicapture.ui.words import cards, note, section
-from magicapture.workspace import Workspace, WorkspaceError
+from magicapture.ui.html import cards, note, section
+from magicapture.ui.language import user_error
+from magicapture.ui.session import AppContext, Session, require_visitor
 
 ROLES: dict[Role, tuple[str, str, str]] = {
     "person": (
@@ -55,9 +55,9 @@ class References:
     buttons: list[tuple[gr.Button, dict[Role, list[Path]]]]
 
 
-def build(house: House) -> References:
+def build(context: AppContext) -> References:
     """Lay the tab out; ``connect`` has to follow."""
-    gr.HTML(section("Before you begin", consent.terms(house.settings)))
+    gr.HTML(section("Before you begin", consent.terms(context.settings)))
     # Until the visitor is recognised it cannot be ticked: the answer of an earlier visit would undo it.
     agreed = gr.Checkbox(label=consent.QUESTION, value=False, interactive=False, elem_id="consent")
     with gr.Column(visible=False) as below:
@@ -107,31 +107,35 @@ def _build_examples() -> list[tuple[gr.Button, dict[Role, list[Path]]]]:
     return buttons
 
 
-def connect(tab: References, house: House, session: Session, base: gr.Dropdown, entered: gr.events.Dependency) -> None:
+def connect(
+    tab: References, context: AppContext, session: Session, base: gr.Dropdown, entered: gr.events.Dependency
+) -> None:
     """Check the photos of a role when they change, and again when the base does: it decides the size of the crops."""
     hidden = {"show_progress": "hidden", "api_visibility": "private"}
     photos = [part.photos for part in tab.parts]
-    tab.agreed.input(partial(agree, house), [tab.agreed, session.visitor], [tab.below, *photos], queue=False, **hidden)
+    tab.agreed.input(
+        partial(agree, context), [tab.agreed, session.visitor], [tab.below, *photos], queue=False, **hidden
+    )
     shown = [piece for part in tab.parts for piece in (part.photos, getattr(session, part.role), part.verdicts)]
     # It may check photos anew, so few at once, but nobody who enters is refused.
     entering = hidden | {"concurrency_limit": 4}
-    entered.then(partial(return_to, house), [session.visitor, base], [*shown, tab.below, tab.agreed], **entering)
+    entered.then(partial(return_to, context), [session.visitor, base], [*shown, tab.below, tab.agreed], **entering)
     for part in tab.parts:
         changes = [part.photos.upload, part.photos.change, part.photos.delete, base.change]
-        gr.on(changes, **_checking(part, house, session, base))
+        gr.on(changes, **_checking(part, context, session, base))
     for button, pictures in tab.buttons:
         parts = [part for part in tab.parts if part.role in pictures]
-        take, galleries = partial(take_examples, house, pictures), [part.photos for part in parts]
+        take, galleries = partial(take_examples, context, pictures), [part.photos for part in parts]
         loaded = button.click(take, session.visitor, galleries, queue=False, **hidden)
         for part in parts:
-            loaded.then(**_checking(part, house, session, base))
+            loaded.then(**_checking(part, context, session, base))
 
 
-def _checking(part: RolePart, house: House, session: Session, base: gr.Dropdown) -> dict:
+def _checking(part: RolePart, context: AppContext, session: Session, base: gr.Dropdown) -> dict:
     """Give the settings of an event that checks the photos of ``part``."""
     state = getattr(session, part.role)
     return {
-        "fn": partial(check, house, part.role),
+        "fn": partial(check, context, part.role),
         "inputs": [part.photos, base, session.visitor, state, part.taken],
         "outputs": [part.photos, state, part.verdicts, part.taken],
         "trigger_mode": "always_last",
@@ -144,22 +148,22 @@ def _checking(part: RolePart, house: House, session: Session, base: gr.Dropdown)
     }
 
 
-def agree(house: House, agreed: bool, visitor: Workspace | None) -> tuple:
+def agree(context: AppContext, agreed: bool, visitor: Workspace | None) -> tuple:
     """Write the consent down; without it no photo can be added, and those that were are deleted."""
     visitor = require_visitor(visitor)
     if not agreed:
         visitor.forget_photos()
         return gr.Column(visible=False), *[None for _ in ROLES]
-    consent.give_consent(house.records, visitor)
+    consent.give_consent(context.records, visitor)
     return gr.Column(visible=True), *[gr.skip() for _ in ROLES]
 
 
-def return_to(house: House, visitor: Workspace, base: str) -> tuple:
+def return_to(context: AppContext, visitor: Workspace, base: str) -> tuple:
     """Give the tab as the visitor left it: photos that are still there, and the consent to this very text.
 
     All in one answer and the checkbox with it: until then nothing can be added that it would overwrite.
     """
-    agreed = consent.is_given(house.records, visitor)
+    agreed = consent.is_given(context.records, visitor)
     shown = []
     for role in ROLES:
         paths = visitor.photos(role)
@@ -167,17 +171,17 @@ def return_to(house: House, visitor: Workspace, base: str) -> tuple:
     return *shown, gr.Column(visible=agreed), gr.Checkbox(agreed, interactive=True)
 
 
-def take_examples(house: House, pictures: dict[Role, list[Path]], visitor: Workspace | None) -> list:
+def take_examples(context: AppContext, pictures: dict[Role, list[Path]], visitor: Workspace | None) -> list:
     """Give the visitor copies of example pictures; gives a gallery per role. Raises ``gr.Error`` without consent."""
     visitor = require_visitor(visitor)
-    if not consent.is_given(house.records, visitor):
-        raise complaint(consent.MISSING, "Not yet")
+    if not consent.is_given(context.records, visitor):
+        raise user_error(consent.MISSING, "Not yet")
     galleries = [[str(path) for path in visitor.ingest(paths, role)] for role, paths in pictures.items()]
     return galleries if len(galleries) > 1 else galleries[0]
 
 
 def check(
-    house: House,
+    context: AppContext,
     role: Role,
     photos: Photos | None,
     base: str,
@@ -190,7 +194,7 @@ def check(
     Gives the gallery, the ``CheckedSet`` or None, the verdicts, and where each upload lies now.
     """
     visitor = require_visitor(visitor)
-    if photos and not consent.is_given(house.records, visitor):
+    if photos and not consent.is_given(context.records, visitor):
         return None, None, note(consent.MISSING, "bad"), taken
     named = list(dict.fromkeys(taken.get(path, Path(path)) for path, _ in photos or ()))
     try:

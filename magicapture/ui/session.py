@@ -7,20 +7,20 @@ from dataclasses import dataclass
 import gradio as gr
 
 from magicapture.bases import Base
-from magicapture.drawings import Drawings
 from magicapture.faces import FaceEngine
-from magicapture.gate.visits import VISITS
-from magicapture.jobs import Jobs
-from magicapture.records import Records
+from magicapture.server.drawings import Drawings
+from magicapture.server.gate.visits import VISITS
+from magicapture.server.jobs import Jobs
+from magicapture.server.records import Records
+from magicapture.server.workspace import Workspace, new_key
 from magicapture.settings import Settings
-from magicapture.ui.language import complaint
-from magicapture.workspace import Workspace, new_key
+from magicapture.ui.language import user_error
 
 HOUR = 3600
 
 
 @dataclass(frozen=True, eq=False)
-class House:
+class AppContext:
     """What the process has once for everyone."""
 
     base: Base
@@ -87,5 +87,5 @@ def workspace_of(key: str, request: gr.Request) -> Workspace:
 def require_visitor(workspace: Workspace | None) -> Workspace:
     """Give the visitor's workspace. Raises ``gr.Error`` on a page that was open for too long."""
     if workspace is None:
-        raise complaint("This page has been open for very long: reload it.", "Reload")
+        raise user_error("This page has been open for very long: reload it.", "Reload")
     return workspace

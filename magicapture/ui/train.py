@@ -11,17 +11,17 @@ import gradio as gr
 from magicapture.adapters.adapter import AdapterError
 from magicapture.bases import SPECS, BaseError, load_base, resolve_base
 from magicapture.config import TERMS, TrainConfig
-from magicapture.gate.answer import address_of
-from magicapture.gpu import ZERO_GPU
-from magicapture.jobs import Job, JobError, Plan
-from magicapture.references import CheckedSet
-from magicapture.turns import BusyError
-from magicapture.ui.language import complaint, say
+from magicapture.photos.references import CheckedSet
+from magicapture.server.gate.answer import address_of
+from magicapture.server.gpu import ZERO_GPU
+from magicapture.server.jobs import Job, JobError, TrainingPlan
+from magicapture.server.queue import BusyError
+from magicapture.server.workspace import Workspace, WorkspaceError
+from magicapture.ui.html import note, preset_name, section
+from magicapture.ui.language import say, user_error
 from magicapture.ui.live import loss_plot, previews, progress_bar, summary
 from magicapture.ui.readiness import readiness, what_is_missing
-from magicapture.ui.session import House, Session, require_visitor
-from magicapture.ui.words import note, preset_name, section
-from magicapture.workspace import Workspace, WorkspaceError
+from magicapture.ui.session import AppContext, Session, require_visitor
 
 PURPOSES = {
     "quick": "Quick: a first result in minutes. Start here.",
@@ -117,7 +117,7 @@ def _build_advanced(base: str) -> tuple[gr.Dropdown, gr.Number, gr.Number, gr.Ch
 
 
 def connect(
-    trainer: Trainer, house: House, session: Session, tabs: gr.Tabs, entered: gr.events.Dependency
+    trainer: Trainer, context: AppContext, session: Session, tabs: gr.Tabs, entered: gr.events.Dependency
 ) -> gr.events.Dependency:
     """Wire the events; gives the one after which an adapter may be there that was not before.
 
@@ -133,18 +133,18 @@ def connect(
     # Not queue=False: Gradio shows errors, and notices changed states, only after events that are queued.
     queued = {"concurrency_limit": None, "api_visibility": "private", "show_progress": "hidden"}
     showing = {
-        "fn": partial(show, house),
+        "fn": partial(show, context),
         "inputs": [session.job, shown],
         "outputs": [*parts, session.adapter, timer, shown],
         **queued,
     }
     # MethodType, not partial: Gradio looks for the profile in the annotations.
-    begun = t.start.click(MethodType(start, house), [session.visitor, *settings], session.job, **queued)
+    begun = t.start.click(MethodType(start, context), [session.visitor, *settings], session.job, **queued)
     begun.success(**showing)
-    resumed = t.resume.click(partial(resume, house), session.job, **queued)
+    resumed = t.resume.click(partial(resume, context), session.job, **queued)
     resumed.success(**showing)
-    entered.then(partial(latest_job, house), session.visitor, session.job, **hidden).then(**showing)
-    t.stop.click(partial(stop, house), session.job, t.stop, **hidden)
+    entered.then(partial(latest_job, context), session.visitor, session.job, **hidden).then(**showing)
+    t.stop.click(partial(stop, context), session.job, t.stop, **hidden)
     t.onwards.click(lambda: gr.Tabs(selected="portraits"), outputs=tabs, **hidden)
     return timer.tick(**showing)
 
@@ -171,7 +171,7 @@ def _config(base: str, preset: str, seed: int | None, steps: int | None, off: li
 
 
 def start(
-    house: House,
+    context: AppContext,
     visitor: Workspace | None,
     person: CheckedSet | None,
     style: CheckedSet | None,
@@ -188,43 +188,43 @@ def start(
     Raises ``gr.Error`` in words a visitor understands.
     """
     if missing := what_is_missing(person, style):
-        raise complaint(missing, "Not yet")
-    settings = house.settings
+        raise user_error(missing, "Not yet")
+    settings = context.settings
     limit = settings.slice_seconds if profile is None else settings.slice_seconds_signed_in
     title = f"{say(preset_name(preset)).capitalize()}, {datetime.now().astimezone():%Y-%m-%d %H:%M}"
     config = _config(base, preset, seed, steps, off)
-    plan = Plan(base, person.references, style.references, config, title, limit if ZERO_GPU else float("inf"))
+    plan = TrainingPlan(base, person.references, style.references, config, title, limit if ZERO_GPU else float("inf"))
     try:
         load_base(base)
-        return house.jobs.start(require_visitor(visitor), plan, address_of(request.request.scope)).id
+        return context.jobs.start(require_visitor(visitor), plan, address_of(request.request.scope)).id
     except (BaseError, BusyError, JobError, WorkspaceError) as error:
-        raise complaint(str(error), "Not yet") from error
+        raise user_error(str(error), "Not yet") from error
 
 
-def latest_job(house: House, visitor: Workspace) -> str:
+def latest_job(context: AppContext, visitor: Workspace) -> str:
     """Find the visitor's last training, on whatever page it was started; gives its id or an empty text."""
-    job = house.jobs.latest(visitor.name)
+    job = context.jobs.latest(visitor.name)
     return job.id if job else ""
 
 
-def stop(house: House, job_id: str) -> gr.Button:
+def stop(context: AppContext, job_id: str) -> gr.Button:
     """Let the training end after its present step."""
-    if job := house.jobs.get(job_id):
-        house.jobs.stop(job)
+    if job := context.jobs.get(job_id):
+        context.jobs.stop(job)
     return gr.Button(interactive=False)
 
 
-def resume(house: House, job_id: str) -> None:
+def resume(context: AppContext, job_id: str) -> None:
     """Go on with a training that was broken off. Raises ``gr.Error``."""
     try:
-        house.jobs.resume(house.jobs.get(job_id))
+        context.jobs.resume(context.jobs.get(job_id))
     except (BusyError, JobError) as error:
-        raise complaint(str(error), "Not possible") from error
+        raise user_error(str(error), "Not possible") from error
 
 
-def show(house: House, job_id: str, shown: tuple | None) -> tuple:
+def show(context: AppContext, job_id: str, shown: tuple | None) -> tuple:
     """Give all parts of the tab for a job as it stands; ``shown`` is what it was when this last looked."""
-    job = copy(house.jobs.get(job_id)) if job_id else None  # it may end while this looks
+    job = copy(context.jobs.get(job_id)) if job_id else None  # it may end while this looks
     pictures = job.previews() if job else []
     now = (job_id, job and job.state, job and job.event and job.event.step, len(pictures))
     if job is None or now == shown:

@@ -11,9 +11,9 @@ import gradio as gr
 from gradio.processing_utils import save_base64_to_cache
 
 from magicapture.messages import Message
-from magicapture.references import MAX_PHOTOS
+from magicapture.photos.references import MAX_PHOTOS
+from magicapture.server.workspace import Workspace, WorkspaceError, new_key
 from magicapture.settings import Settings
-from magicapture.workspace import Workspace, WorkspaceError, new_key
 
 Files = list[gr.FileData]
 """What endpoints declare. gradio_client sends a ``dict`` for each, MCP clients a ``str``: an address or a data: URI."""

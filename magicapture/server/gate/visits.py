@@ -11,7 +11,7 @@ import gradio as gr
 from gradio import route_utils
 from starlette.requests import HTTPConnection
 
-from magicapture.gate.answer import address_of
+from magicapture.server.gate.answer import address_of
 
 COOKIE = "magicapture"
 MOST = 20_000

@@ -8,7 +8,7 @@ import gradio as gr
 from gradio.data_classes import PredictBodyInternal
 from starlette.requests import Request
 
-from magicapture.gate.answer import address_of
+from magicapture.server.gate.answer import address_of
 
 BOUNDED = "bounded-"
 """How the ``concurrency_id`` of events begins that mean work, such as checking photos or drawing."""

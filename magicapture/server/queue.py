@@ -45,23 +45,23 @@ class Limits:
 
 
 @dataclass(eq=False)
-class Turn:
-    """A place in the line. ``seconds`` is how long its owner means to stay, by a forecast made when it was taken."""
+class Ticket:
+    """A place in the queue. ``seconds`` is how long its owner means to stay, by a forecast made when it was taken."""
 
     seconds: float
     asker: Asker
-    _line: "Line" = field(repr=False)
+    _queue: "Queue" = field(repr=False)
     _started: float | None = None
 
     @property
     def ahead(self) -> int:
         """How many come first; 0 when it is this one's turn, or nearly."""
-        return self._line.before(self)
+        return self._queue.before(self)
 
     @property
     def expected_wait(self) -> float:
         """Foretell how many seconds are left until this one's turn."""
-        return self._line.seconds_before(self)
+        return self._queue.seconds_before(self)
 
     @property
     def started(self) -> bool:
@@ -70,7 +70,7 @@ class Turn:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait for the turn, at most ``timeout`` seconds; tells whether it has come."""
-        return self._line.wait(self, timeout)
+        return self._queue.wait(self, timeout)
 
     def seconds_left(self) -> float:
         """Foretell how long this one will keep the accelerator from now on."""
@@ -82,71 +82,71 @@ class Turn:
         self._started = self._started or time.monotonic()
 
 
-class Line:
-    """A line before ``places`` accelerators.
+class Queue:
+    """A queue before ``places`` accelerators.
 
-    Everyone's first turn comes before anyone's second: among addresses, and at one address among visitors. Whoever asks
-    for much waits for themselves.
+    Everyone's first ticket comes before anyone's second: among addresses, and at one address among visitors.
+    Whoever asks for much waits for themselves.
     """
 
     def __init__(self, places: int = 1) -> None:
         self.places = places
-        self._turns: list[Turn] = []  # as they came
+        self._tickets: list[Ticket] = []  # as they came
         self._moved = threading.Condition()
 
     @contextmanager
-    def join(self, seconds: float, asker: Asker | None = None) -> Iterator[Turn]:
-        """Stand in the line for a use of about ``seconds``; leaving the block leaves the line.
+    def join(self, seconds: float, asker: Asker | None = None) -> Iterator[Ticket]:
+        """Join the queue for a use of about ``seconds``; leaving the block leaves the queue.
 
-        >>> line = Line()
-        >>> with line.join(seconds=20) as turn:
-        ...     while not turn.wait(timeout=1):
-        ...         print(turn.ahead, turn.expected_wait)
+        >>> queue = Queue()
+        >>> with queue.join(seconds=20) as ticket:
+        ...     while not ticket.wait(timeout=1):
+        ...         print(ticket.ahead, ticket.expected_wait)
         ...     print("it is our turn")
         it is our turn
         """
-        turn = Turn(seconds, asker or Asker(), self)
+        ticket = Ticket(seconds, asker or Asker(), self)
         with self._moved:
-            self._turns.append(turn)
+            self._tickets.append(ticket)
         try:
-            yield turn
+            yield ticket
         finally:
             with self._moved:
-                self._turns.remove(turn)
+                self._tickets.remove(ticket)
                 self._moved.notify_all()
 
-    def before(self, turn: Turn) -> int:
-        """Count those that have to leave before ``turn`` comes."""
+    def before(self, ticket: Ticket) -> int:
+        """Count those that have to leave before ``ticket`` comes."""
         with self._moved:
-            return max(len(self._first(turn)) - self.places + 1, 0)
+            return max(len(self._first(ticket)) - self.places + 1, 0)
 
-    def seconds_before(self, turn: Turn) -> float:
-        """Add up what those before ``turn`` still need, shared among the places."""
+    def seconds_before(self, ticket: Ticket) -> float:
+        """Add up what those before ``ticket`` still need, shared among the places."""
         with self._moved:
-            first = self._first(turn)
+            first = self._first(ticket)
             return sum(other.seconds_left() for other in first) / self.places if len(first) >= self.places else 0.0
 
-    def wait(self, turn: Turn, timeout: float | None) -> bool:
-        """Block until ``turn`` is among the first, at most ``timeout`` seconds."""
+    def wait(self, ticket: Ticket, timeout: float | None) -> bool:
+        """Block until ``ticket`` is among the first, at most ``timeout`` seconds."""
         with self._moved:
-            come = self._moved.wait_for(lambda: len(self._first(turn)) < self.places, timeout)
+            come = self._moved.wait_for(lambda: len(self._first(ticket)) < self.places, timeout)
             if come:
-                turn.start()  # within the lock: from now on nobody comes before it
+                ticket.start()  # within the lock: from now on nobody comes before it
         return come
 
-    def _first(self, turn: Turn) -> list[Turn]:
-        """List those before ``turn``; none once it has left, which whoever asks may not know yet."""
+    def _first(self, ticket: Ticket) -> list[Ticket]:
+        """List those before ``ticket``; none once it has left, which whoever asks may not know yet."""
         order = self._order()
-        return order[: order.index(turn)] if turn in order else []
+        return order[: order.index(ticket)] if ticket in order else []
 
-    def _order(self) -> list[Turn]:
+    def _order(self) -> list[Ticket]:
         """List all turns, the running ones first, then by which of its address's it is, and that by its visitor's."""
         of_visitor, of_address = Counter(), Counter()
         ranks = {}
-        for turn in self._turns:
-            ranks[turn] = of_visitor[turn.asker.visitor or turn]
-            of_visitor[turn.asker.visitor or turn] += 1
-        for turn in sorted(self._turns, key=ranks.__getitem__):
-            ranks[turn] = of_address[turn.asker.address or turn]
-            of_address[turn.asker.address or turn] += 1
-        return sorted(self._turns, key=lambda turn: (not turn.started, ranks[turn]))
+        for ticket in self._tickets:
+            ranks[ticket] = of_visitor[ticket.asker.visitor or ticket]
+            of_visitor[ticket.asker.visitor or ticket] += 1
+        for ticket in sorted(self._tickets, key=ranks.__getitem__):
+            ranks[ticket] = of_address[ticket.asker.address or ticket]
+            of_address[ticket.asker.address or ticket] += 1
+        return sorted(self._tickets, key=lambda ticket: (not ticket.started, ranks[ticket]))

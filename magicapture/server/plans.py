@@ -10,15 +10,15 @@ from PIL import Image
 
 from magicapture.config import TrainConfig
 from magicapture.method.training import Checkpoint, Progress, Weights
-from magicapture.references import Reference
-from magicapture.workspace.folder import told_if_full
+from magicapture.photos.references import Reference
+from magicapture.server.workspace.folder import told_if_full
 
 KIND = "__kind__"
 """The key that says what a dict stands for."""
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class TrainingPlan:
     """A training that was asked for. ``slice_seconds``: the longest GPU time that may be declared at once."""
 
     base: str
@@ -29,14 +29,14 @@ class Plan:
     slice_seconds: float = float("inf")
 
 
-KINDS = {kind.__name__: kind for kind in (Plan, Checkpoint, Progress, Weights, TrainConfig, Reference)}
+KINDS = {kind.__name__: kind for kind in (TrainingPlan, Checkpoint, Progress, Weights, TrainConfig, Reference)}
 
 
 class UnreadableError(Exception):
     """A file that does not hold what ``save`` writes."""
 
 
-def save(value: Plan | Checkpoint, path: Path) -> None:
+def save(value: TrainingPlan | Checkpoint, path: Path) -> None:
     """Write ``value``; the file appears only when it is complete. Raises ``WorkspaceError`` if the disk is full."""
     part = path.with_suffix(".part")
     with told_if_full():
@@ -47,13 +47,13 @@ def save(value: Plan | Checkpoint, path: Path) -> None:
             part.unlink(missing_ok=True)
 
 
-def load(path: Path) -> Plan | Checkpoint:
+def load(path: Path) -> TrainingPlan | Checkpoint:
     """Read what ``save`` wrote. Raises ``UnreadableError`` for anything else."""
     try:
         value = _whole(torch.load(path, weights_only=True))
     except (OSError, RuntimeError, UnpicklingError, EOFError, KeyError, TypeError, ValueError) as error:
         raise UnreadableError(f"{path.name} is damaged, or was not written by this version.") from error
-    if not isinstance(value, Plan | Checkpoint):
+    if not isinstance(value, TrainingPlan | Checkpoint):
         raise UnreadableError(f"{path.name} holds something else.")
     return value
 

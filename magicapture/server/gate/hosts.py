@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from magicapture.gate.answer import refuse
+from magicapture.server.gate.answer import refuse
 from magicapture.settings import Settings, is_address
 
 WRONG_HOST = (

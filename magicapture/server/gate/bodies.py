@@ -11,7 +11,7 @@ from starlette.datastructures import Headers
 from starlette.formparsers import MultiPartException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from magicapture.gate.answer import address_of, refuse
+from magicapture.server.gate.answer import address_of, refuse
 from magicapture.settings import Settings
 
 MB = 2**20

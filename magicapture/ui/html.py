@@ -8,7 +8,7 @@ from PIL import Image
 
 from magicapture.bases import SPECS
 from magicapture.messages import Html, Message, joined, own
-from magicapture.references import CheckedSet, Verdict, draw_verdict
+from magicapture.photos.references import CheckedSet, Verdict, draw_verdict
 from magicapture.ui.language import say
 
 THUMBNAIL = 168

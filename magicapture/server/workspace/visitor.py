@@ -10,11 +10,11 @@ from typing import get_args
 
 from magicapture.drawing.portrait import Portrait, read_facts
 from magicapture.messages import Message, joined
-from magicapture.photos import PhotoError
-from magicapture.references import MAX_PHOTOS, Role
-from magicapture.workspace.folder import WorkspaceError, remove
-from magicapture.workspace.shelf import AdapterShelf
-from magicapture.workspace.uploads import MAX_PHOTO_BYTES, bare_photo, unused_path, write_zip
+from magicapture.photos.reading import PhotoError
+from magicapture.photos.references import MAX_PHOTOS, Role
+from magicapture.server.workspace.folder import WorkspaceError, remove
+from magicapture.server.workspace.shelf import AdapterShelf
+from magicapture.server.workspace.uploads import MAX_PHOTO_BYTES, bare_photo, unused_path, write_zip
 
 PLACES = ("new", "kept")
 """The folders of portraits, by whether they are kept."""

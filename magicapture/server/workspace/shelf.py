@@ -11,8 +11,8 @@ from tempfile import TemporaryDirectory
 from magicapture.adapters.adapter import Adapter
 from magicapture.adapters.info import INFO_FILE, AdapterError, AdapterInfo
 from magicapture.messages import Message
-from magicapture.workspace.folder import TEMPORARY, VisitorFolder, WorkspaceError, remove, same_age
-from magicapture.workspace.uploads import ADAPTER_FILES, safe_stem, unpack_adapter, write_zip
+from magicapture.server.workspace.folder import TEMPORARY, VisitorFolder, WorkspaceError, remove, same_age
+from magicapture.server.workspace.uploads import ADAPTER_FILES, safe_stem, unpack_adapter, write_zip
 
 LONGEST_TITLE = 60
 MOST_ADAPTERS = 20

@@ -6,8 +6,8 @@ from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from magicapture.gate.answer import refuse
-from magicapture.gate.visits import VISITS
+from magicapture.server.gate.answer import refuse
+from magicapture.server.gate.visits import VISITS
 
 CLOSED = re.compile(
     r"(/gradio_api)?/("

@@ -8,9 +8,9 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from magicapture.records import Records
+from magicapture.server.records import Records
+from magicapture.server.workspace.folder import TEMPORARY, is_visitors, remove, served_folder
 from magicapture.settings import TEMPORARY_FILES, Settings
-from magicapture.workspace.folder import TEMPORARY, is_visitors, remove, served_folder
 
 SHORT = {"unfinished": f"**/{TEMPORARY}*", "photos": "photos/*/*", "plans": "jobs/*/*.p*t"}
 LONG = {"portraits": "portraits/*/*", "downloads": "portraits/*.zip", "adapters": "adapters/*", "jobs": "jobs/*"}

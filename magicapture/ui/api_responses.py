@@ -1,11 +1,11 @@
-"""What endpoints answer: the values of the house as plain data."""
+"""What endpoints answer: the app's values as plain data."""
 
 from pathlib import Path
 from typing import Literal
 
 from magicapture.drawing.portrait import read_facts
-from magicapture.jobs import Job
-from magicapture.references import CheckedSet
+from magicapture.photos.references import CheckedSet
+from magicapture.server.jobs import Job
 
 
 def of_check(checked: CheckedSet) -> dict:
@@ -20,14 +20,14 @@ def of_check(checked: CheckedSet) -> dict:
 
 def of_job(job: Job, step: int, steps: int) -> dict:
     """Describe a training that is at ``step`` of ``steps``; times are in seconds."""
-    turn = job.turn if job.state == "waiting" else None
+    ticket = job.ticket if job.state == "waiting" else None
     return {
         "state": job.state,
         "step": step,
         "steps": steps,
         "seconds_left": job.event.seconds_left if job.active and job.event else None,
-        "ahead": turn.ahead if turn else 0,
-        "expected_wait": turn.expected_wait if turn else 0.0,
+        "ahead": ticket.ahead if ticket else 0,
+        "expected_wait": ticket.expected_wait if ticket else 0.0,
         "losses": {name: curve[-1][1] for name, curve in list(job.curves.items())},
         "previews": [of_picture(path, "step") for path in job.previews()],
         "error": job.error,

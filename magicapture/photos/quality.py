@@ -9,7 +9,7 @@ from PIL import Image
 
 from magicapture.faces import Face
 from magicapture.messages import Message
-from magicapture.photos import Problem
+from magicapture.photos.reading import Problem
 
 MEASURED_SIDE = 128
 """Light and sharpness are measured on the aligned crop at this size, so that photos of any size compare."""

@@ -10,8 +10,8 @@ from urllib.parse import parse_qs
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from magicapture.gate.answer import refuse
-from magicapture.gate.visits import COOKIE, VISITS, cookie_of
+from magicapture.server.gate.answer import refuse
+from magicapture.server.gate.visits import COOKIE, VISITS, cookie_of
 from magicapture.settings import Settings
 
 FILE = re.compile(r"(/gradio_api)?/file[=/](?P<path>.*)", re.DOTALL)

@@ -1,4 +1,4 @@
-"""Trainings that outlive the page that started them: each has a thread, waits in line, and is found again by its id."""
+"""Trainings that outlive the page that started them: each has a thread, waits its turn, and is found again by its id."""
 
 import logging
 import threading
@@ -10,17 +10,17 @@ from pathlib import Path
 
 import gradio as gr
 
-from magicapture import plans
 from magicapture.adapters.adapter import Adapter
 from magicapture.drawing.portrait import Portrait
-from magicapture.drawings import Drawings
-from magicapture.gpu import LINE, ZERO_GPU, refusal, train_slice, training_seconds
 from magicapture.messages import Message
 from magicapture.method.training import Checkpoint, TrainEvent
-from magicapture.plans import Plan, UnreadableError
-from magicapture.records import JobRow, Records, State
-from magicapture.turns import Asker, BusyError, Limits, Turn
-from magicapture.workspace import Workspace, WorkspaceError
+from magicapture.server import plans
+from magicapture.server.drawings import Drawings
+from magicapture.server.gpu import QUEUE, ZERO_GPU, refusal, train_slice, training_seconds
+from magicapture.server.plans import TrainingPlan, UnreadableError
+from magicapture.server.queue import Asker, BusyError, Limits, Ticket
+from magicapture.server.records import JobRow, Records, State
+from magicapture.server.workspace import Workspace, WorkspaceError
 
 PLAN, CHECKPOINT, STOP, PREVIEWS = "plan.pt", "checkpoint.pt", "stop", "previews"
 """The files of a job, in its folder: what was asked for, how far it is, the wish to stop, quick portraits."""
@@ -49,7 +49,7 @@ class Job:
     adapter: str | None = None
     event: TrainEvent | None = None  # the last one, without its pictures
     curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)  # step and smoothed loss, by name
-    turn: Turn | None = None
+    ticket: Ticket | None = None
     address: str = ""  # that it was asked for from
     abandoned: bool = False
 
@@ -105,7 +105,7 @@ class Jobs:
         self._threads: dict[str, threading.Thread] = {}
         self._lock = threading.Lock()
 
-    def start(self, workspace: Workspace, plan: Plan, address: str = "") -> Job:
+    def start(self, workspace: Workspace, plan: TrainingPlan, address: str = "") -> Job:
         """Start a training for the visitor of ``workspace``, asked for from ``address``.
 
         Raises ``JobError`` when they have not consented, ``BusyError`` when there are as many jobs as is allowed,
@@ -188,18 +188,18 @@ class Jobs:
         jobs = [job for job in list(self._jobs.values()) if job.active]
         return [job for job in jobs if visitor in (None, job.workspace.name)]
 
-    def _run_in_thread(self, job: Job, plan: Plan) -> None:
+    def _run_in_thread(self, job: Job, plan: TrainingPlan) -> None:
         # The context holds the visitor's request: ZeroGPU charges the time to whoever asked for it.
         thread = threading.Thread(target=copy_context().run, args=(self._run, job, plan), daemon=True)
         self._jobs[job.id], self._threads[job.id] = job, thread
         thread.start()
 
-    def _run(self, job: Job, plan: Plan) -> None:
+    def _run(self, job: Job, plan: TrainingPlan) -> None:
         """Bring ``job`` to its end, whatever happens, and write down what it was."""
         stop = job.folder / STOP
         try:
-            with LINE.join(training_seconds(plan.base, plan.config), job.asker) as job.turn:
-                while not job.turn.wait(timeout=0.5) and not stop.exists():
+            with QUEUE.join(training_seconds(plan.base, plan.config), job.asker) as job.ticket:
+                while not job.ticket.wait(timeout=0.5) and not stop.exists():
                     pass
                 adapter = None if stop.exists() else self._train(job, plan)
             if adapter is not None and not job.abandoned:
@@ -222,11 +222,11 @@ class Jobs:
             )
             job.state = "failed"
         finally:
-            job.turn = None
+            job.ticket = None
             self._note(job, ended_at=datetime.now(UTC))
             self.records.log(f"job_{job.state}")
 
-    def _train(self, job: Job, plan: Plan) -> Adapter | None:
+    def _train(self, job: Job, plan: TrainingPlan) -> Adapter | None:
         """Train slice by slice; gives the adapter, or None when the job was abandoned."""
         job.state = "running"
         self._note(job)

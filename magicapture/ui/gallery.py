@@ -1,4 +1,4 @@
-"""The wall of portraits: a scored gallery, and a choice for each picture in it: keep it or reject it."""
+"""The gallery of portraits with their scores, and a choice for each picture in it: keep it or reject it."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -7,11 +7,11 @@ from pathlib import Path
 import gradio as gr
 
 from magicapture.messages import Message, joined
-from magicapture.ui.language import complaint, say
+from magicapture.server.workspace import KeptPortrait, Workspace, WorkspaceError
+from magicapture.ui.html import hours, section
+from magicapture.ui.language import say, user_error
 from magicapture.ui.live import caption
-from magicapture.ui.session import House, Session, require_visitor
-from magicapture.ui.words import hours, section
-from magicapture.workspace import KeptPortrait, Workspace, WorkspaceError
+from magicapture.ui.session import AppContext, Session, require_visitor
 
 GALLERY_HINT = "Portraits appear here, the best first, each with its likeness and style score."
 CHOOSE_HINT = "Choose a portrait above to keep or reject it."
@@ -24,13 +24,13 @@ REASONS = {
 
 
 @dataclass(frozen=True, eq=False)
-class Wall:
+class Gallery:
     """The gallery and what can be done with the portrait chosen in it.
 
     ``listed``: the paths that it shows; ``enlarged``: the chosen one as it was drawn, and as it is.
     """
 
-    gallery: gr.Gallery
+    pictures: gr.Gallery
     said: gr.HTML
     chosen: gr.HTML
     enlarged: gr.ImageSlider
@@ -42,9 +42,9 @@ class Wall:
     selected: gr.State
 
 
-def build(house: House) -> Wall:
+def build(context: AppContext) -> Gallery:
     """Lay the gallery out, and below it what can be done with a portrait; ``connect`` has to follow."""
-    gallery = gr.Gallery(
+    pictures = gr.Gallery(
         label="Portraits",
         show_label=False,
         columns=2,
@@ -56,7 +56,7 @@ def build(house: House) -> Wall:
         elem_id="portraits",
     )
     said = gr.HTML(section("", GALLERY_HINT), elem_id="portraits-said", min_height=32)
-    chosen = gr.HTML(section("", _choose_hint(house)), elem_id="chosen", min_height=32)
+    chosen = gr.HTML(section("", _choose_hint(context)), elem_id="chosen", min_height=32)
     with gr.Row():
         keep_button = gr.Button("Keep", variant="primary", interactive=False, elem_id="keep")
         reject_button = gr.Button("Reject and delete", interactive=False, elem_id="reject")
@@ -72,43 +72,47 @@ def build(house: House) -> Wall:
         buttons=["fullscreen"],
         elem_id="enlarged",
     )
-    return Wall(gallery, said, chosen, enlarged, keep_button, reject_button, reason, download, gr.State([]), gr.State())
+    return Gallery(
+        pictures, said, chosen, enlarged, keep_button, reject_button, reason, download, gr.State([]), gr.State()
+    )
 
 
-def connect(wall: Wall, house: House, session: Session, arrivals: list[gr.events.Dependency]) -> None:
+def connect(gallery: Gallery, context: AppContext, session: Session, arrivals: list[gr.events.Dependency]) -> None:
     """Wire the events. ``arrivals``: those after which there may be other portraits."""
     hidden = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
     queued = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
-    choice = [wall.selected, wall.chosen, wall.keep, wall.reject, wall.enlarged]
+    choice = [gallery.selected, gallery.chosen, gallery.keep, gallery.reject, gallery.enlarged]
     listing = {
-        "fn": partial(show, house),
+        "fn": partial(show, context),
         "inputs": session.visitor,
-        "outputs": [wall.gallery, wall.listed, wall.download, *choice],
+        "outputs": [gallery.pictures, gallery.listed, gallery.download, *choice],
         **hidden,
     }
-    kept = wall.keep.click(partial(keep, house), [session.visitor, wall.selected], **queued)
-    rejected = wall.reject.click(partial(reject, house), [session.visitor, wall.selected, wall.reason], **queued)
+    kept = gallery.keep.click(partial(keep, context), [session.visitor, gallery.selected], **queued)
+    rejected = gallery.reject.click(
+        partial(reject, context), [session.visitor, gallery.selected, gallery.reason], **queued
+    )
     for arrival in (*arrivals, kept, rejected):
         arrival.success(**listing)
-    wall.gallery.select(choose, [session.visitor, wall.listed], choice, **hidden)
+    gallery.pictures.select(choose, [session.visitor, gallery.listed], choice, **hidden)
 
 
-def _choose_hint(house: House) -> Message:
-    least = house.settings.min_likeness
+def _choose_hint(context: AppContext) -> Message:
+    least = context.settings.min_likeness
     rule = "Here only portraits with a likeness of at least {n} can be kept."
     rule = "" if least is None else Message(rule, n=f"{least:.2f}")
-    kept = Message("What is neither is deleted after {time}.", time=hours(house.settings.result_hours))
+    kept = Message("What is neither is deleted after {time}.", time=hours(context.settings.result_hours))
     return joined(" ", CHOOSE_HINT, rule, kept)
 
 
-def show(house: House, visitor: Workspace | None) -> tuple:
+def show(context: AppContext, visitor: Workspace | None) -> tuple:
     """Give the gallery anew, with nothing chosen in it, and the zip of what is kept."""
     portraits = visitor.portraits() if visitor else []
     pictures = [(str(portrait.path), say(_caption(portrait))) for portrait in portraits]
     kept = any(portrait.kept for portrait in portraits)
     archive = gr.DownloadButton(value=str(visitor.zip_kept()) if kept else None, interactive=kept)
     off = gr.Button(interactive=False)
-    nothing = None, section("", _choose_hint(house)), off, off, gr.ImageSlider(None, visible=False)
+    nothing = None, section("", _choose_hint(context)), off, off, gr.ImageSlider(None, visible=False)
     return gr.Gallery(pictures, selected_index=None), [p.path for p in portraits], archive, *nothing
 
 
@@ -129,19 +133,19 @@ def choose(visitor: Workspace | None, listed: list[Path], event: gr.SelectData) 
     return path, said, gr.Button(interactive=not is_kept), gr.Button(interactive=True), slider
 
 
-def keep(house: House, visitor: Workspace | None, path: Path) -> None:
+def keep(context: AppContext, visitor: Workspace | None, path: Path) -> None:
     """Keep a portrait. Raises ``gr.Error`` when its likeness is too small for this installation."""
     try:
-        require_visitor(visitor).keep(path, house.settings.min_likeness)
+        require_visitor(visitor).keep(path, context.settings.min_likeness)
     except WorkspaceError as error:
-        raise complaint(str(error), "Not kept") from error
-    house.records.log("portrait_kept")
+        raise user_error(str(error), "Not kept") from error
+    context.records.log("portrait_kept")
 
 
-def reject(house: House, visitor: Workspace | None, path: Path, reason: str) -> None:
+def reject(context: AppContext, visitor: Workspace | None, path: Path, reason: str) -> None:
     """Delete a portrait at once and note why."""
     try:
         require_visitor(visitor).reject(path)
     except WorkspaceError as error:
-        raise complaint(str(error), "Not there") from error
-    house.records.log("portrait_rejected", detail=reason)
+        raise user_error(str(error), "Not there") from error
+    context.records.log("portrait_rejected", detail=reason)

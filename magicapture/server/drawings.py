@@ -1,4 +1,4 @@
-"""Portraits being drawn: each drawing has a thread, waits in line, and ends without a trace when its visitor leaves."""
+"""Portraits being drawn: each drawing has a thread, waits its turn, and ends without a trace when its visitor leaves."""
 
 import logging
 import threading
@@ -11,11 +11,11 @@ import gradio as gr
 from magicapture.adapters.adapter import Adapter, AdapterError
 from magicapture.config import GenerateConfig
 from magicapture.drawing.portrait import Portrait
-from magicapture.gpu import LINE, drawing_seconds, generate_portraits, refusal
 from magicapture.messages import Message
-from magicapture.records import Records
-from magicapture.turns import Asker, Limits, Turn
-from magicapture.workspace import Workspace, WorkspaceError
+from magicapture.server.gpu import QUEUE, drawing_seconds, generate_portraits, refusal
+from magicapture.server.queue import Asker, Limits, Ticket
+from magicapture.server.records import Records
+from magicapture.server.workspace import Workspace, WorkspaceError
 
 PATIENCE_S = 120
 """How long deleting waits for a drawing to end, in seconds; what ends later finds no folder for its pictures."""
@@ -29,7 +29,7 @@ class Drawing:
 
     workspace: Workspace
     asker: Asker
-    turn: Turn | None = None
+    ticket: Ticket | None = None
     portraits: list[Portrait] = field(default_factory=list)
     paths: list[Path] = field(default_factory=list)
     error: str = ""
@@ -80,8 +80,8 @@ class Drawings:
 
     def _run(self, drawing: Drawing, adapter: Adapter, config: GenerateConfig, label: bool) -> None:
         try:
-            with LINE.join(drawing_seconds(adapter.info.base, config), drawing.asker) as drawing.turn:
-                while not drawing.turn.wait(timeout=0.5) and not drawing.stopped.is_set():
+            with QUEUE.join(drawing_seconds(adapter.info.base, config), drawing.asker) as drawing.ticket:
+                while not drawing.ticket.wait(timeout=0.5) and not drawing.stopped.is_set():
                     pass
                 portraits = [] if drawing.stopped.is_set() else generate_portraits(adapter, config)
             for portrait in portraits:
@@ -101,7 +101,7 @@ class Drawings:
                 "{reason}: nothing was drawn. Try again, or ask whoever runs this page.", reason=type(error).__name__
             )
         finally:
-            drawing.turn = None
+            drawing.ticket = None
             with self._lock:
                 self._present.remove(drawing)
             drawing.ended.set()

@@ -22,8 +22,8 @@ from magicapture.bases.base import FOR_OTHER_TOOLS, LORA_FILE, ROWS_FILE
 from magicapture.bases.words import prompt_for
 from magicapture.drawing.portrait import read_facts
 from magicapture.messages import Message, joined, own
+from magicapture.server.workspace.uploads import check_tensors
 from magicapture.settings import settings
-from magicapture.workspace.uploads import check_tensors
 
 FILES = (LORA_FILE, ROWS_FILE, INFO_FILE)  # besides card and pictures; never the targets, which describe a face
 IMAGES = "images/"
@@ -79,7 +79,7 @@ def push(folder: Path, name: str, pictures: list[Path], oauth_token: str | None 
     token, _ = _token(oauth_token)
     if not token:
         raise _error(NOT_PUSHED, "sign in to the Hub first")
-    with _plain_words(NOT_PUSHED, PUSH_ANSWERS):
+    with _user_errors(NOT_PUSHED, PUSH_ANSWERS):
         api = HfApi(token=token)
         repo_id = f"{api.whoami()['name']}/{name}"
         there = _create(api, repo_id, folder / LORA_FILE, private)
@@ -110,7 +110,7 @@ def pull(repo_id: str, base: Base | None, into: Path, oauth_token: str | None = 
     into.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".pull-", dir=into.parent) as temporary:
         folder = Path(temporary, "from-hub", repo_id)
-        with _plain_words(NOT_LOADED, PULL_ANSWERS, repository=repo_id):
+        with _user_errors(NOT_LOADED, PULL_ANSWERS, repository=repo_id):
             _download(HfApi(token=_token(oauth_token)[0]), repo_id, folder)
         try:
             for file in (LORA_FILE, ROWS_FILE):
@@ -240,7 +240,7 @@ def _error(failed: str, reason: str, advice: str = "", **values: object) -> HubE
 
 
 @contextmanager
-def _plain_words(failed: str, answers: Mapping[int, tuple[str, str]], **values: object) -> Iterator[None]:
+def _user_errors(failed: str, answers: Mapping[int, tuple[str, str]], **values: object) -> Iterator[None]:
     """Turn what huggingface_hub raises into a ``HubError`` that begins with ``failed``."""
     try:
         yield

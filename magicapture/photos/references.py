@@ -12,8 +12,8 @@ from PIL import Image, ImageChops, ImageFilter
 from magicapture.faces import Face, FaceEngine
 from magicapture.faces.square import Square
 from magicapture.messages import Message, joined
-from magicapture.photos import PhotoError, Problem, read_photo
-from magicapture.quality import MEASURED_SIDE, count_problems, light_problems, roll, view_problems
+from magicapture.photos.quality import MEASURED_SIDE, count_problems, light_problems, roll, view_problems
+from magicapture.photos.reading import PhotoError, Problem, read_photo
 
 __all__ = [
     "CheckedSet",

@@ -2,14 +2,14 @@
 
 from starlette.middleware import Middleware
 
-from magicapture.gate.bodies import Bodies
-from magicapture.gate.files import Files
-from magicapture.gate.headers import Headers
-from magicapture.gate.hosts import Hosts
-from magicapture.gate.routes import Routes
-from magicapture.gate.sign_in import SignIn
-from magicapture.gate.uploads import guard_uploads
-from magicapture.gate.visits import guard_events
+from magicapture.server.gate.bodies import Bodies
+from magicapture.server.gate.files import Files
+from magicapture.server.gate.headers import Headers
+from magicapture.server.gate.hosts import Hosts
+from magicapture.server.gate.routes import Routes
+from magicapture.server.gate.sign_in import SignIn
+from magicapture.server.gate.uploads import guard_uploads
+from magicapture.server.gate.visits import guard_events
 from magicapture.settings import Settings
 
 __all__ = ["guard_events", "guard_uploads", "layers"]

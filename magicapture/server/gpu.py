@@ -25,13 +25,13 @@ from magicapture.drawing.portrait import Portrait
 from magicapture.faces import load_engine
 from magicapture.messages import Message, joined
 from magicapture.method.training import Checkpoint, TrainEvent, Training
-from magicapture.references import Reference
-from magicapture.turns import Line
+from magicapture.photos.references import Reference
+from magicapture.server.queue import Queue
 
 ZERO_GPU: bool = SpacesConfig.zero_gpu
 """Whether this is a Space on ZeroGPU."""
 
-LINE = Line()
+QUEUE = Queue()
 """Training and drawing put LoRA layers on the base that the whole process shares: one of them at a time."""
 
 START_SECONDS = 15
@@ -65,7 +65,7 @@ def drawing_seconds(base: str, config: GenerateConfig) -> float:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _user_errors() -> Iterator[None]:
     """Raise errors that are written for visitors as ``gr.Error``: of others, ZeroGPU passes on the name alone."""
     try:
         yield
@@ -112,7 +112,7 @@ def train_slice(
     ``gr.Error``, which ``refusal`` puts into plain words.
     """
     ends = time.monotonic() + seconds
-    with _told(), Training(load_base(base), load_engine(), person, style, config) as training:
+    with _user_errors(), Training(load_base(base), load_engine(), person, style, config) as training:
         if checkpoint is not None:
             training.restore(checkpoint)
         longest, before = 0.0, time.monotonic()
@@ -138,7 +138,7 @@ def generate_portraits(adapter: Adapter, config: GenerateConfig) -> list[Portrai
 
     Raises ``gr.Error``, which ``refusal`` puts into plain words.
     """
-    with _told():
+    with _user_errors():
         return generate(load_base(adapter.info.base), load_engine(), adapter, config)
 
 

@@ -14,7 +14,7 @@ from magicapture.adapters.info import INFO_FILE, AdapterError
 from magicapture.bases import SPECS, resolve_base
 from magicapture.bases.base import FOR_OTHER_TOOLS, LORA_FILE, ROWS_FILE
 from magicapture.messages import Message
-from magicapture.photos import read_photo
+from magicapture.photos.reading import read_photo
 
 MAX_PHOTO_BYTES = 30 * 2**20
 STORED_SIDE = 2048

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from magicapture.gate.answer import address_of, refuse
+from magicapture.server.gate.answer import address_of, refuse
 
 TRIES, WINDOW_SECONDS = 10, 600
 """How many wrong passwords an address may send within how long."""

@@ -1,0 +1,1 @@
+"""What serving visitors adds: the accelerator, the queue, jobs, records, their files, the Hub."""
