@@ -1,4 +1,4 @@
-"""Portraits being drawn: each drawing has a thread, waits its turn, and ends without a trace when its visitor leaves."""
+"""Portraits being drawn: each drawing has a thread, waits its turn, ends without a trace when its visitor leaves."""
 
 import logging
 import threading

@@ -1,4 +1,4 @@
-"""Trainings that outlive the page that started them: each has a thread, waits its turn, and is found again by its id."""
+"""Trainings that outlive the page that started them: each has a thread, waits its turn, is found again by its id."""
 
 import logging
 import threading

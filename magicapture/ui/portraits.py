@@ -99,7 +99,7 @@ def build(context: AppContext, session: Session, entered: gr.events.Dependency) 
         outputs=pictures.said,
         concurrency_id=f"{BOUNDED}draw",
         concurrency_limit=DRAWINGS_AT_ONCE,
-        show_progress_on=pictures.gallery,
+        show_progress_on=pictures.pictures,
         api_visibility="private",
     )
     stop.click(partial(stop_drawing, context), session.visitor, **hidden)
