@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio import App, route_utils
+from gradio import route_utils
 from gradio.blocks import BlockFunction
 from gradio.data_classes import PredictBodyInternal
+from gradio.routes import App
 from starlette.requests import HTTPConnection
 
 from magicapture.server.gate.answer import address_of
