@@ -1,4 +1,4 @@
-"""Command line: ``python -m magicapture check | train | generate | score | evaluate | study | bench``.
+"""Command line: ``python -m magicapture check | train | generate | score | evaluate | study | bench | staff``.
 
 Progress goes to standard error; the last line of standard output is one JSON object.
 """
@@ -20,12 +20,11 @@ from magicapture.drawing.generation import generate
 from magicapture.evaluation.bench import bench, peak_memory_gb
 from magicapture.faces import load_engine
 from magicapture.method.training import Training
+from magicapture.photos.reading import PICTURE_SUFFIXES
 from magicapture.photos.references import CheckedSet, Role, check_photos
 from magicapture.scoring import Targets, likeness_in_words, score
 from magicapture.server import plans
-
-PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif", ".gif", ".bmp", ".tif", ".tiff"}
-"""What is taken from a folder; a file that is named outright is tried whatever it is called."""
+from magicapture.staff import command as staff
 
 CHECKPOINT_FILE = "checkpoint.pt"
 CHECKPOINT_EVERY = 50
@@ -253,6 +252,8 @@ def build_parser() -> argparse.ArgumentParser:
     bench_ = commands.add_parser("bench", help="what a step and a portrait cost")
     bench_.add_argument("--base", default=MINI.name)
     bench_.set_defaults(run=run_bench)
+
+    staff.add_command(commands)
     return parser
 
 
