@@ -220,10 +220,10 @@ def test_a_certificate_that_will_not_do_is_refused_before_anything_is_drawn(faul
 
 def test_what_is_no_key_is_told_without_showing_it(certificate: Certificate, tmp_path: Path) -> None:
     secret = "-----BEGIN PRIVATE KEY-----\nmy-secret\n-----END PRIVATE KEY-----"
-    with pytest.raises(CredentialsError, match="MAGICAPTURE_C2PA_KEY must be a private key") as caught:
+    with pytest.raises(ValueError, match="MAGICAPTURE_C2PA_KEY must be a private key") as caught:
         Credentials.load(str(certificate.chain), secret)
     assert "my-secret" not in str(caught.value)
-    with pytest.raises(CredentialsError, match="MAGICAPTURE_C2PA_CERT must name a file"):
+    with pytest.raises(ValueError, match="MAGICAPTURE_C2PA_CERT must name a file"):
         Credentials.load(str(tmp_path / "nowhere.pem"), str(certificate.key))
 
 

@@ -51,7 +51,7 @@ class Credentials:
         """Read a chain of certificates, the signer's first, and its key: files in PEM, or their content.
 
         ``time_stamps``: the address of an RFC 3161 server, or nothing. Signs once, so that a certificate that will not
-        do is known at once. Raises ``CredentialsError``.
+        do is known at once. Raises ``ValueError`` that says what to mend.
         """
         c2pa = _library()
         chain, secret = _pem("CERT", certificate), _pem("KEY", key)
@@ -60,7 +60,7 @@ class Credentials:
             signer = c2pa.Signer.from_info(info)
             mine = cls(c2pa.Context.from_dict(SETTINGS, signer=signer))
         except c2pa.C2paError as error:
-            raise CredentialsError(f"MAGICAPTURE_C2PA_CERT and _KEY cannot be used for signing: {error}") from error
+            raise ValueError(f"MAGICAPTURE_C2PA_CERT and _KEY cannot be used for signing: {error}") from error
         probe = BytesIO()
         Image.new("RGB", (8, 8)).save(probe, "PNG")
         mine.sign(probe.getvalue(), "image/png")
@@ -78,13 +78,13 @@ class Credentials:
         except c2pa.C2paError as error:
             raise CredentialsError(Message(UNSIGNED, reason=str(error))) from error
         if state(signed.getvalue(), kind) not in ("Valid", "Trusted"):
-            raise CredentialsError(Message(UNSIGNED, reason="it would not hold"))
+            raise CredentialsError(Message(UNSIGNED, reason=Message("it would not hold")))
         return signed.getvalue()
 
 
 @lru_cache(maxsize=1)
 def credentials() -> Credentials | None:
-    """Give what this installation signs with; None where no certificate is set. Raises ``CredentialsError``."""
+    """Give what this installation signs with; None where no certificate is set. Raises ``ValueError``."""
     here = settings()
     return Credentials.load(here.c2pa_cert, here.c2pa_key, here.c2pa_time_stamps) if here.c2pa_cert else None
 
@@ -152,7 +152,7 @@ def _library() -> ModuleType:
     try:
         import c2pa  # noqa: PLC0415  an extra, and slow to load
     except ImportError as error:
-        raise CredentialsError("MAGICAPTURE_C2PA_CERT needs a package: pip install -r requirements-c2pa.txt") from error
+        raise ValueError("MAGICAPTURE_C2PA_CERT needs a package: pip install -r requirements-c2pa.txt") from error
     return c2pa
 
 
@@ -169,9 +169,7 @@ def _pem(name: str, text: str) -> str:
     try:
         return Path(text).read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise CredentialsError(
-            f"MAGICAPTURE_C2PA_{name} must name a file in PEM, or hold it; it is not one."
-        ) from error
+        raise ValueError(f"MAGICAPTURE_C2PA_{name} must name a file in PEM, or hold it; it is not one.") from error
 
 
 def _algorithm(key: str) -> str:
@@ -182,7 +180,7 @@ def _algorithm(key: str) -> str:
     try:
         found = load_pem_private_key(key.encode(), None)
     except (TypeError, ValueError) as error:
-        raise CredentialsError("MAGICAPTURE_C2PA_KEY must be a private key in PEM without a passphrase.") from error
+        raise ValueError("MAGICAPTURE_C2PA_KEY must be a private key in PEM without a passphrase.") from error
     match found:
         case ec.EllipticCurvePrivateKey(key_size=256 | 384 | 521):
             return {256: "es256", 384: "es384", 521: "es512"}[found.key_size]
@@ -190,4 +188,4 @@ def _algorithm(key: str) -> str:
             return "ed25519"
         case rsa.RSAPrivateKey():
             return "ps256"
-    raise CredentialsError("MAGICAPTURE_C2PA_KEY is of a kind that content credentials do not know: use P-256.")
+    raise ValueError("MAGICAPTURE_C2PA_KEY is of a kind that content credentials do not know: use P-256.")
