@@ -14,6 +14,7 @@ from tqdm import tqdm
 from magicapture.adapters.adapter import Adapter, AdapterError
 from magicapture.bases import MINI, Base, BaseError, load_base
 from magicapture.config import TERMS, GenerateConfig
+from magicapture.drawing.credentials import credentials
 from magicapture.drawing.generation import generate
 from magicapture.evaluation.bench import bench, peak_memory_gb
 from magicapture.faces import load_engine
@@ -132,6 +133,7 @@ def show_progress(training: Training, checkpoint: Path) -> None:
 
 def run_generate(args: argparse.Namespace) -> tuple[dict, int]:
     """Draw portraits with an adapter and save them as PNG."""
+    credentials()  # so that a certificate that will not do is known before the drawing
     adapter = Adapter.load(args.adapter)
     base = load_base(adapter.info.base if args.base is None else args.base)
     config = GenerateConfig(
