@@ -67,7 +67,7 @@ class Settings:
             jobs_per_visitor=int(_number("JOBS_PER_VISITOR", 1)),
             jobs_per_address=int(_number("JOBS_PER_ADDRESS", 3)),
             drawings_per_address=int(_number("DRAWINGS_PER_ADDRESS", 24)),
-            min_likeness=_number("MIN_LIKENESS", None),
+            min_likeness=_number_or_none("MIN_LIKENESS"),
             slice_seconds=_number("SLICE_SECONDS", 80),
             slice_seconds_signed_in=_number("SLICE_SECONDS_SIGNED_IN", 200),
             c2pa_cert=_text("C2PA_CERT", ""),
@@ -124,10 +124,14 @@ def _text(name: str, default: str) -> str:
     return os.environ.get(f"MAGICAPTURE_{name}") or default
 
 
-def _number(name: str, default: float | None) -> float | None:
+def _number(name: str, default: float) -> float:
+    return default if (given := _number_or_none(name)) is None else given
+
+
+def _number_or_none(name: str) -> float | None:
     text = _text(name, "")
     try:
-        return float(text) if text else default
+        return float(text) if text else None
     except ValueError:
         raise ValueError(f"MAGICAPTURE_{name} must be a number; it is {text!r}.") from None
 

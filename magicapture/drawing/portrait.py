@@ -57,7 +57,7 @@ class Portrait:
 def read_facts(path: Path) -> dict:
     """Give what ``Portrait.save`` wrote into the PNG ``path``: seed, scores and settings."""
     with Image.open(path) as image:
-        return json.loads(image.text[FACTS])
+        return json.loads(image.info[FACTS])
 
 
 def labelled(image: Image.Image) -> Image.Image:
