@@ -121,7 +121,7 @@ def test_nobody_can_take_in_what_is_not_theirs(root: Path, mine: Workspace, othe
     theirs = [photo, other.add_portrait(portrait(), label=False), records]
     before = files(root)
     for path in [*theirs, mine.folder / "photos" / ".." / ".." / photo.relative_to(root / "served"), root / "none"]:
-        for take in (lambda path: mine.ingest([path], "person"), mine.import_zip):
+        for take in (lambda path: mine.ingest([path], "person"), mine.shelf.import_zip):
             with pytest.raises(WorkspaceError, match="not there any more"):
                 take(path)
     assert files(root) == before
