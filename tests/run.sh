@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Lint and test on a bare machine: `bash tests/run.sh [arguments for pytest]`.
+# Lint, check types and test on a bare machine: `bash tests/run.sh [arguments for pytest]`.
 # Makes .venv-test and installs a browser where they are missing; quick the second time.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -33,4 +33,8 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 
 .venv-test/bin/ruff check .
-exec .venv-test/bin/python -m pytest "$@"
+.venv-test/bin/ruff format --check .
+.venv-test/bin/mypy
+# One process a core with one thread each: many tests wait for an app in a process of its own.
+export OMP_NUM_THREADS=1
+exec .venv-test/bin/python -m pytest -n logical --maxprocesses 4 --dist loadfile "$@"
