@@ -42,7 +42,7 @@ PACKAGE = Path(__file__).parents[1] / "magicapture"
 SPEAKING = (
     *("adapters.adapter", "adapters.info", "bases.registry", "bases.stable_diffusion"),
     *("drawing.credentials", "photos.quality", "photos.reading", "photos.references"),
-    *(f"server.{name}" for name in ("drawings", "gpu", "hub", "jobs", "queue")),
+    *(f"server.{name}" for name in ("drawings", "engine", "gpu", "hub", "jobs", "queue")),
     *(f"server.workspace.{name}" for name in ("folder", "shelf", "uploads", "visitor")),
     *("ui.adapters", "ui.consent", "ui.installation", "ui.live", "ui.page", "ui.portraits", "ui.readiness"),
     *("ui.references", "ui.session", "ui.train", "ui.gallery", "ui.html"),

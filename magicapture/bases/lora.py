@@ -60,11 +60,3 @@ def require_same_layers(denoiser: nn.Module, state: dict[str, Tensor]) -> None:
     expected = get_peft_model_state_dict(denoiser, adapter_name=LORA_NAME)
     if {k: v.shape for k, v in expected.items()} != {k: v.shape for k, v in state.items()}:
         raise ValueError("The LoRA does not fit the layers of this denoiser.")
-
-
-def require_fitting_layers(denoiser: nn.Module, rank: int, targets: str, state: dict[str, Tensor]) -> None:
-    """Raise ``ValueError`` unless ``state`` would fit ``denoiser``, of which only the configuration is read."""
-    with torch.device("meta"):  # shapes without weights
-        shapes = type(denoiser).from_config(denoiser.config)
-    with lora_layers(shapes, rank, targets):
-        require_same_layers(shapes, state)

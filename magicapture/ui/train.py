@@ -9,11 +9,11 @@ from types import MethodType
 import gradio as gr
 
 from magicapture.adapters.adapter import AdapterError
-from magicapture.bases import SPECS, BaseError, load_base, resolve_base
+from magicapture.bases import BaseError, resolve_base
 from magicapture.config import TERMS, TrainConfig
 from magicapture.photos.references import CheckedSet
 from magicapture.server.gate.answer import address_of
-from magicapture.server.gpu import ZERO_GPU
+from magicapture.server.gpu import ZERO_GPU, offered, require_base
 from magicapture.server.jobs import Job, JobError, TrainingPlan
 from magicapture.server.queue import BusyError
 from magicapture.server.workspace import Workspace, WorkspaceError
@@ -101,7 +101,7 @@ def build(base: str) -> Trainer:
 
 def _build_advanced(base: str) -> tuple[gr.Dropdown, gr.Number, gr.Number, gr.CheckboxGroup]:
     with gr.Accordion("Advanced", open=False, elem_id="advanced"):
-        names = {spec.name: spec.title for spec in SPECS.values()}
+        names = {spec.name: spec.title for spec in offered()}
         names.setdefault(base, base)
         return (
             gr.Dropdown([(title, name) for name, title in names.items()], value=base, label="Base model"),
@@ -141,7 +141,7 @@ def connect(
     # MethodType, not partial: Gradio looks for the profile in the annotations.
     begun = t.start.click(MethodType(start, context), [session.visitor, *settings], session.job, **queued)
     begun.success(**showing)
-    resumed = t.resume.click(partial(resume, context), session.job, **queued)
+    resumed = t.resume.click(MethodType(resume, context), session.job, **queued)
     resumed.success(**showing)
     entered.then(partial(latest_job, context), session.visitor, session.job, **hidden).then(**showing)
     t.stop.click(partial(stop, context), session.job, t.stop, **hidden)
@@ -195,7 +195,7 @@ def start(
     config = _config(base, preset, seed, steps, off)
     plan = TrainingPlan(base, person.references, style.references, config, title, limit if ZERO_GPU else float("inf"))
     try:
-        load_base(base)
+        require_base(base)
         return context.jobs.start(require_visitor(visitor), plan, address_of(request.request.scope)).id
     except (BaseError, BusyError, JobError, WorkspaceError) as error:
         raise user_error(str(error), "Not yet") from error
@@ -214,10 +214,10 @@ def stop(context: AppContext, job_id: str) -> gr.Button:
     return gr.Button(interactive=False)
 
 
-def resume(context: AppContext, job_id: str) -> None:
+def resume(context: AppContext, job_id: str, request: gr.Request) -> None:
     """Go on with a training that was broken off. Raises ``gr.Error``."""
     try:
-        context.jobs.resume(context.jobs.get(job_id))
+        context.jobs.resume(context.jobs.get(job_id), address_of(request.request.scope))
     except (BusyError, JobError) as error:
         raise user_error(str(error), "Not possible") from error
 
