@@ -26,6 +26,7 @@ from magicapture.server.gate.queue import THREADS, bound_queue
 from magicapture.server.gate.sign_in import checks_password
 from magicapture.server.gpu import prepare
 from magicapture.server.jobs import TRAININGS, Jobs
+from magicapture.server.metrics import serve_metrics
 from magicapture.server.queue import Limits
 from magicapture.server.records import Records
 from magicapture.server.workspace import keep_sweeping
@@ -49,6 +50,8 @@ def main() -> None:
     prepare()
     context = AppContext(load_base(), load_engine(), settings(), records, jobs, drawings)
     jobs.recover()
+    if settings().metrics_port:
+        serve_metrics(settings().metrics_port, records)
     guard_uploads()
     guard_events()
     page = build_page(context)

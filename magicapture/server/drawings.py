@@ -15,6 +15,7 @@ from magicapture.faces import load_engine
 from magicapture.messages import Message
 from magicapture.server.forecast import drawing_seconds
 from magicapture.server.gpu import QUEUE, GpuError, draw, enlarge
+from magicapture.server.metrics import LIKENESS, STAGE
 from magicapture.server.queue import Asker, Limits, Ticket
 from magicapture.server.records import Records
 from magicapture.server.workspace import Workspace, WorkspaceError
@@ -88,6 +89,8 @@ class Drawings:
                     return
                 drawing.paths.append(drawing.workspace.add_portrait(portrait, label))
                 drawing.portraits.append(portrait)
+                if portrait.likeness is not None:
+                    LIKENESS.observe(portrait.likeness)
             if portraits:
                 self.records.log("portraits_drawn", len(portraits))
         except (AdapterError, CredentialsError, GpuError, WorkspaceError) as error:
@@ -111,8 +114,9 @@ class Drawings:
             if drawing.stopped.is_set():
                 return []
             place = drawing.ticket.place
-            candidates = draw(adapter, config, place)
-            if config.upscale > 1:
-                best = chosen(candidates, adapter.targets, load_engine(), config)
-                return enlarge(best, config.upscale, place)
+            with STAGE.labels("draw").time():
+                candidates = draw(adapter, config, place)
+                if config.upscale > 1:
+                    best = chosen(candidates, adapter.targets, load_engine(), config)
+                    return enlarge(best, config.upscale, place)
         return chosen(candidates, adapter.targets, load_engine(), config)

@@ -14,6 +14,7 @@ from magicapture.server.drawings import Drawings
 from magicapture.server.forecast import training_seconds
 from magicapture.server.gpu import QUEUE, ZERO_GPU, GpuError, train_slice
 from magicapture.server.job import ACTIVE, CHECKPOINT, END, PLAN, STOP, Job
+from magicapture.server.metrics import STAGE
 from magicapture.server.plans import TrainingPlan, UnreadableError
 from magicapture.server.queue import STILL_THERE, Asker, BusyError, Limits
 from magicapture.server.records import Records, State
@@ -179,6 +180,7 @@ class Jobs:
             return "failed"
         return "finished" if whole else "stopped"
 
+    @STAGE.labels("train").time()
     def _train(self, job: Job, plan: TrainingPlan, place: int) -> Adapter | None:
         """Train slice by slice; gives the adapter, or None when the job was abandoned."""
         job.state = "running"

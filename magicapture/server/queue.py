@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from magicapture.messages import Message
+from magicapture.server.metrics import WAITED
 
 STILL_THERE = "Your last one still waits or runs: stop it, or wait until it is done."
 
@@ -57,6 +58,7 @@ class Ticket:
     seconds: float
     asker: Asker
     _queue: "Queue" = field(repr=False)
+    _joined: float = field(default_factory=time.monotonic)
     _started: float | None = None
     place: int = 0
 
@@ -87,6 +89,7 @@ class Ticket:
     def start(self, place: int) -> None:
         """Note when the turn came, and on which accelerator."""
         self._started, self.place = time.monotonic(), place
+        WAITED.observe(self._started - self._joined)
 
 
 class Queue:
