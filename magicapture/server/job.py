@@ -12,7 +12,7 @@ from magicapture.server.records import JobRow, State
 from magicapture.server.wire import UnreadableError, pack, unpack
 from magicapture.server.workspace import Workspace
 
-PLAN, CHECKPOINT, STOP, PREVIEWS, END = "plan.pt", "checkpoint.pt", "stop", "previews", "end.pt"
+PLAN, CHECKPOINT, STOP, PREVIEWS, END = "plan.pt", "checkpoint.pt", "stop", "previews", "end.bin"
 """The files of a job, in its folder: what was asked, how far it is, the wish to stop, quick portraits, how it ended."""
 
 ACTIVE: tuple[State, ...] = ("waiting", "running")
