@@ -39,6 +39,7 @@ from magicapture.server.queue import Asker, BusyError, Limits, Queue
 from magicapture.server.records import Records
 from magicapture.server.wire import pack
 from magicapture.server.workspace import Workspace, WorkspaceError, new_key
+from magicapture.settings import settings
 from magicapture.ui import train
 
 STEPS = 6
@@ -84,7 +85,9 @@ def trainer(monkeypatch: pytest.MonkeyPatch) -> Trainer:
 
 
 @pytest.fixture
-def jobs(tmp_path: Path) -> Iterator[Jobs]:
+def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Jobs]:
+    monkeypatch.setenv("MAGICAPTURE_ROOT", str(tmp_path))
+    settings.cache_clear()
     records = Records(f"sqlite:///{tmp_path / 'records.sqlite'}")
     yield Jobs(records)
     records.close()
