@@ -18,10 +18,13 @@ engine.CHECKPOINT_SECONDS = 0
 
 jobs = Jobs(Records(f"sqlite:///{root / 'records.sqlite'}"))
 jobs.recover()
-if not jobs._jobs:
+running = list(jobs._threads.values())
+print("taken up" if running else "begun")
+if not running:
     visitor = Workspace.of(new_key(), root)
     jobs.records.give_consent(visitor.name, "1", "training")
     references = stand_in.references(128)
     jobs.start(visitor, TrainingPlan(base, references, references, CONFIG))
-for thread in list(jobs._threads.values()):
+    running = list(jobs._threads.values())
+for thread in running:
     thread.join()

@@ -378,7 +378,8 @@ def test_a_killed_server_goes_on_from_the_checkpoint_with_the_same_result(tmp_pa
 
     def run(root: Path, *, kill: bool) -> dict[str, torch.Tensor]:
         driver = [sys.executable, Path(__file__).parent / "job_server.py", root, tmp_path / "base"]
-        environment = {**os.environ, "PYTHONPATH": f"{Path(__file__).parent}:{Path(__file__).parents[1]}"}
+        paths = f"{Path(__file__).parent}:{Path(__file__).parents[1]}"
+        environment = {**os.environ, "PYTHONPATH": paths, "MAGICAPTURE_ROOT": str(root)}
         if kill:
             with (tmp_path / "log.txt").open("w") as log:
                 server = subprocess.Popen(driver, env=environment, stdout=log, stderr=log)
@@ -390,7 +391,8 @@ def test_a_killed_server_goes_on_from_the_checkpoint_with_the_same_result(tmp_pa
                 server.send_signal(signal.SIGKILL)
                 server.wait()
             assert not list(root.glob("served/*/adapters/*"))
-        subprocess.run(driver, env=environment, check=True, timeout=PATIENCE, capture_output=True)
+        again = subprocess.run(driver, env=environment, check=True, timeout=PATIENCE, capture_output=True, text=True)
+        assert ("taken up" if kill else "begun") in again.stdout
         (folder,) = root.glob("served/*/adapters/*")
         return Adapter.load(folder).lora
 
