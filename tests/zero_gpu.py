@@ -223,7 +223,7 @@ def main() -> None:
     convert = recogniser.convert
     recogniser.convert = lambda *arguments: (note("converted by"), convert(*arguments))[1]
     gpu.prepare()
-    found["offered"] = [spec.name == NAME or spec.name for spec in gpu.offered()]
+    found["offered"] = [name == NAME or name for name in gpu.offered()]
     found["embedded"] = trains_on_the_embedded_base()
     gpu.load_engine = engine.load_engine = Engine
     Device.workers.clear()

@@ -19,7 +19,7 @@ from PIL import Image
 from spaces.config import Config as SpacesConfig
 
 from magicapture.adapters.adapter import Adapter
-from magicapture.bases import MINI, SPECS, BaseError, BaseSpec, load_base, resolve_base
+from magicapture.bases import MINI, BaseError, BaseSpec, load_base, offered_bases
 from magicapture.config import GenerateConfig
 from magicapture.drawing.generation import enlarged
 from magicapture.drawing.portrait import Portrait
@@ -62,11 +62,15 @@ class GpuError(Exception):
     """Work that an accelerator did not do; the text says why and what to do."""
 
 
+def offered() -> dict[str, BaseSpec]:
+    """Give the bases that can be chosen by name; on ZeroGPU those that are loaded."""
+    return _loaded() if ZERO_GPU else offered_bases()
+
+
 @lru_cache(maxsize=1)
-def offered() -> tuple[BaseSpec, ...]:
-    """Give the bases that can be chosen; on ZeroGPU those that are loaded here, which only the main thread can do."""
-    specs = [load_base(name).spec for name in ("auto", MINI.name)] if ZERO_GPU else [*SPECS.values(), resolve_base()]
-    return tuple({spec.name: spec for spec in specs}.values())
+def _loaded() -> dict[str, BaseSpec]:
+    """Load the installation's own base and the embedded one, which on ZeroGPU only the main thread can do."""
+    return {spec.name: spec for spec in (load_base(name).spec for name in ("auto", MINI.name))}
 
 
 def prepare() -> None:
@@ -79,8 +83,8 @@ def require_base(name: str) -> None:
     """Raise ``BaseError`` if nothing can be trained on the base called ``name`` here."""
     if not ZERO_GPU:
         load_base(name)
-    elif name not in {spec.name for spec in offered()}:
-        titles = joined(", ", *(Message(spec.title) for spec in offered()))
+    elif name not in offered():
+        titles = joined(", ", *(Message(spec.title) for spec in offered().values()))
         raise BaseError(Message("This Space has other base models: {bases}. Choose one of them.", bases=titles))
 
 

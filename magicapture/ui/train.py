@@ -101,10 +101,9 @@ def build(base: str) -> Trainer:
 
 def _build_advanced(base: str) -> tuple[gr.Dropdown, gr.Number, gr.Number, gr.CheckboxGroup]:
     with gr.Accordion("Advanced", open=False, elem_id="advanced"):
-        names = {spec.name: spec.title for spec in offered()}
-        names.setdefault(base, base)
+        bases = {**offered(), base: resolve_base(base)}
         return (
-            gr.Dropdown([(title, name) for name, title in names.items()], value=base, label="Base model"),
+            gr.Dropdown([(spec.choice, name) for name, spec in bases.items()], value=base, label="Base model"),
             gr.Number(0, label="Seed", info="The same seed gives the same adapter.", precision=0, minimum=0),
             gr.Number(
                 0, label="Steps", info="0: as many as the preset has.", precision=0, minimum=0, maximum=MAX_STEPS,
