@@ -18,9 +18,9 @@ from running import ROOT
 from staff_stand_in import Drawer, people
 
 from magicapture.__main__ import main
+from magicapture.server.cluster import ClusterError
 from magicapture.staff.batch import Meter, compute_cells
 from magicapture.staff.cell import Cell, CellResult
-from magicapture.staff.engines import EngineError
 from magicapture.staff.engines.on_ray import RayEngine
 from magicapture.staff.run_folder import RunFolder
 from magicapture.staff.work import Outcome, Pictures, Setup
@@ -141,13 +141,13 @@ def reach_out(cell: Cell, photos: Pictures, looks: Pictures) -> Outcome:
 
 def test_private_mode_lets_no_photo_leave_through_ray(tmp_path: Path) -> None:
     for address in ("10.1.2.3:6379", "cluster.example.com:6379", "auto"):
-        with pytest.raises(EngineError, match=r"photos would leave this machine .* Use the engine local"):
+        with pytest.raises(ClusterError, match=r"photos would leave this machine .* Use the engine local"):
             RayEngine(reach_out, Setup(private=True), address)
 
 
 def test_a_cluster_that_is_not_there_is_told_in_a_sentence() -> None:
     started = time.monotonic()
-    with pytest.raises(EngineError, match=r"The Ray cluster 127\.0\.0\.1:9 cannot be had"):
+    with pytest.raises(ClusterError, match=r"The Ray cluster 127\.0\.0\.1:9 cannot be had"):
         RayEngine(reach_out, Setup(), "127.0.0.1:9")
     assert time.monotonic() - started < 60
 
@@ -161,3 +161,20 @@ def test_a_thousand_people_come_through_with_bad_luck_and_a_killed_worker(tmp_pa
         assert result["workers killed"] == 1
         first, last = map(float, result["driver's memory, first and last tenth (MB)"].split(","))
         assert last < first + 20
+
+
+def test_a_cluster_of_this_machine_listens_to_nobody_else_and_private_cells_reach_nobody(tmp_path: Path) -> None:
+    small = {"num_cpus": 2, "num_gpus": 0, "object_store_memory": STORE_BYTES}
+    with closing(RayEngine(reach_out, Setup(private=True), **small)) as engine:
+        (cell,) = people(tmp_path, 1)
+        assert (
+            engine.submit(cell, (b"photo",), (b"look",)).result(timeout=120).result.error == "OutgoingConnectionError"
+        )
+        started = psutil.Process().children(recursive=True)
+        listening = {
+            connection.laddr.ip
+            for process in started
+            for connection in process.net_connections(kind="inet")
+            if connection.status == psutil.CONN_LISTEN
+        }
+    assert {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}

@@ -30,7 +30,7 @@ class Engine(Protocol):
 def open_engine(name: str, work: Work = compute) -> Engine:
     """Give the engine called ``name``: "local", "ray" for a cluster of this machine, or "ray:ADDRESS" to join one.
 
-    Raises ``EngineError`` for another name, and when Ray is not installed, not to be reached, or not allowed.
+    Raises ``EngineError`` for another name and without Ray, ``ClusterError`` for a cluster that cannot be had.
     """
     setup = Setup(private=settings().private)
     if name == "local":
