@@ -177,4 +177,5 @@ def test_a_cluster_of_this_machine_listens_to_nobody_else_and_private_cells_reac
             for connection in process.net_connections(kind="inet")
             if connection.status == psutil.CONN_LISTEN
         }
+    assert outcome.result.error == "OutgoingConnectionError"
     assert {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}
