@@ -6,8 +6,6 @@ import signal
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
-import torch
-
 from magicapture.staff.cell import Cell
 from magicapture.staff.work import Outcome, Pictures, Setup, Work, guarded
 
@@ -48,6 +46,8 @@ class LocalEngine:
 
 def _visible_gpus() -> list[str]:
     """List the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    import torch  # noqa: PLC0415  its worker processes import this module, and need it only where their work does
+
     named = [gpu for gpu in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu.strip()]
     return (named or [str(gpu) for gpu in range(torch.cuda.device_count())])[: torch.cuda.device_count()]
 
