@@ -1,5 +1,6 @@
 """The work of one cell: check, train, draw, score. Whoever imports this loads torch; engines alone do not."""
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,7 +51,7 @@ def compute(cell: Cell, photos: Pictures, looks: Pictures) -> Outcome:
 
 
 def _loaded(recipe: Recipe) -> tuple[Base, FaceEngine]:
-    torch.set_num_threads(CPU_THREADS)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or CPU_THREADS))
     try:
         return load_base(recipe.base), load_engine(recipe.engine)
     except (BaseError, EngineUnavailableError) as error:

@@ -11,7 +11,7 @@ from magicapture.staff.cell import Cell, CellResult
 
 PACKAGE = Path(__file__).parents[1]
 CPU_THREADS = 2
-"""Of a cell on a CPU, wherever it runs: how many share a sum shows in its last digits."""
+"""Of a cell on a CPU, unless OMP_NUM_THREADS says otherwise: how many share a sum shows in its last digits."""
 
 
 class FatalError(ValueError):

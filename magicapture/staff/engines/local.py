@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import threading
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
@@ -59,7 +60,16 @@ def _executor(gpu: str | None) -> ProcessPoolExecutor:
 
 
 def _start(gpu: str | None) -> None:
-    """Show the process its own GPU alone, and leave the wish to stop to whoever started it."""
+    """Show the process its own GPU alone, leave the wish to stop to the driver, and end when the driver is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_driver, daemon=True).start()
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+
+
+def _end_with_driver() -> None:
+    """Wait until the driver ends, killed or not: a next run needs the GPU."""
+    driver = multiprocessing.parent_process()
+    if driver is not None:
+        driver.join()
+        os._exit(1)
