@@ -38,10 +38,11 @@ class LocalEngine:
         return self._running[free]
 
     def close(self) -> None:
-        """End all processes."""
-        for executor in self._executors:
-            for process in list((executor._processes or {}).values()):
-                process.kill()
+        """End all processes, at once those that still compute."""
+        for place, executor in enumerate(self._executors):
+            if place in self._running and not self._running[place].done():
+                for process in list(executor._processes.values()):
+                    process.kill()
             executor.shutdown(cancel_futures=True)
 
 
