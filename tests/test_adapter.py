@@ -165,7 +165,7 @@ def test_targets_that_fit_no_score_are_refused_before_anything_is_drawn(adapter:
 
 
 def test_the_zip_holds_the_files_other_tools_read(adapter: Adapter, mine: Workspace) -> None:
-    names = zipfile.ZipFile(mine.zip_adapter(mine.add_adapter(adapter, "mine"))).namelist()
+    names = zipfile.ZipFile(mine.shelf.zip(mine.shelf.add(adapter, "mine"))).namelist()
     assert {"pytorch_lora_weights.safetensors", "magicapture_emb.safetensors", "magicapture.json", "README.md"} <= set(
         names
     )

@@ -85,7 +85,7 @@ class Job:
             (self.folder / END).write_bytes(pack({"curves": self.curves, "error": self.error}))
 
     def _store(self, step: int, place: int, portrait: Portrait) -> None:
-        folder = self.workspace.part("jobs", self.id, PREVIEWS)
+        folder = self.workspace.place.part("jobs", self.id, PREVIEWS)
         part = self.folder / "preview.png"  # whoever looks meanwhile sees all of a picture or nothing
         settings = {**portrait.settings, "step": step}
         replace(portrait, settings=settings).save(part).replace(folder / f"step{step:05d}-{place}.png")
