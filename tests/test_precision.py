@@ -52,10 +52,12 @@ def test_tokens_and_lora_learn_in_float16_and_can_be_drawn_with(base: Base) -> N
 def test_a_step_that_overflows_changes_nothing_and_the_next_one_counts() -> None:
     parameter = torch.nn.Parameter(torch.ones(2))
     optimizer, scaler = torch.optim.AdamW([parameter], lr=0.1), torch.amp.GradScaler("cpu", init_scale=4.0)
-    optimizer_step((parameter * torch.inf).sum(), optimizer, scaler)
+    scaler.scale((parameter * torch.inf).sum()).backward()
+    optimizer_step(optimizer, scaler)
     assert parameter.tolist() == [1.0, 1.0]
     assert scaler.get_scale() == 2.0
-    optimizer_step(parameter.sum(), optimizer, scaler)
+    scaler.scale(parameter.sum()).backward()
+    optimizer_step(optimizer, scaler)
     assert (parameter < 0.95).all()
 
 

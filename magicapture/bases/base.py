@@ -1,6 +1,6 @@
 """What the method asks of a base model, whatever its family."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +11,7 @@ from diffusers import DiffusionPipeline
 from PIL import Image
 from torch import Tensor, nn
 
+from magicapture.bases.precision import WorkingCopies
 from magicapture.bases.schedule import Schedule
 from magicapture.bases.words import TOKENS
 from magicapture.config import TrainConfig
@@ -208,9 +209,13 @@ class Base(Protocol):
         """In what precision its frozen weights are kept."""
         return self.denoiser.dtype
 
-    def autocast(self) -> torch.autocast:
-        """Multiply in the precision of the frozen weights, while the LoRA and the tokens stay in float32."""
-        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+    def put(self, values: Tensor) -> Tensor:
+        """Move ``values`` to where the denoiser lives, without waiting for what is being computed there."""
+        return values.to(self.device, non_blocking=True)
+
+    def working_copies(self, parameters: Iterable[nn.Parameter]) -> WorkingCopies:
+        """Let float32 ``parameters`` take part in a step in the precision of the frozen weights."""
+        return WorkingCopies(parameters, self.dtype)
 
     def grad_scaler(self) -> torch.amp.GradScaler:
         """Give what keeps gradients in the range of float16 (https://docs.pytorch.org/docs/stable/amp.html).

@@ -36,6 +36,7 @@ from magicapture.bases.base import (
     Prediction,
     Rows,
 )
+from magicapture.bases.lora import fused_lora
 from magicapture.bases.precision import fast_dtype
 from magicapture.bases.schedule import Schedule
 from magicapture.bases.stable_diffusion_usage import usage
@@ -131,8 +132,7 @@ class StableDiffusion(Base):
         """See ``Base.decode``."""
         if not isinstance(self.decoder, AutoencoderTiny):
             latents = latents / self.decoder.config.scaling_factor
-        with self.autocast():
-            return self.decoder.decode(latents.to(self.decoder.dtype)).sample.float()
+        return self.decoder.decode(latents.to(self.decoder.dtype)).sample.float()
 
     def vocabulary(self) -> Rows:
         """See ``Base.vocabulary``."""
@@ -151,8 +151,7 @@ class StableDiffusion(Base):
     def condition(self, prompts: list[str]) -> Conditioning:
         """See ``Base.condition``."""
         ids = clip.tokenize(self.pipeline, prompts)
-        with self.autocast():
-            embeddings = self.pipeline.text_encoder(ids).last_hidden_state
+        embeddings = self.pipeline.text_encoder(ids).last_hidden_state
         return Conditioning(embeddings, clip.positions(self.pipeline.tokenizer, ids))
 
     def predict(
@@ -160,8 +159,8 @@ class StableDiffusion(Base):
     ) -> Prediction:
         """See ``Base.predict``; the maps are those of cross-attention."""
         layers = refocusing_layers(self.denoiser, self.attention_side) if with_maps else []
-        with self.autocast(), record_attention(self.denoiser, layers) as recorder:
-            output = self.denoiser(noisy, timesteps, conditioning.embeddings).sample.float()
+        with record_attention(self.denoiser, layers) as recorder:
+            output = self.denoiser(noisy.to(self.dtype), timesteps, conditioning.embeddings).sample.float()
         return Prediction(output, pick_words(recorder.take(), conditioning.positions) if with_maps else None)
 
     def draw(
@@ -175,14 +174,13 @@ class StableDiffusion(Base):
         lora_scale: float = 1.0,
     ) -> list[Image.Image]:
         """See ``Base.draw``."""
-        with self.autocast():  # the token rows and the LoRA are float32: without it the pipeline mixes precisions
+        with fused_lora(self.denoiser, lora_scale):
             return self.pipeline(
                 prompt_embeds=positive.embeddings,
                 negative_prompt_embeds=negative.embeddings,
-                latents=latents,
+                latents=latents.to(self.dtype),
                 num_inference_steps=steps,
                 guidance_scale=guidance_scale,
-                cross_attention_kwargs={"scale": lora_scale},
                 height=self.resolution,
                 width=self.resolution,
             ).images

@@ -106,11 +106,13 @@ def dreambooth_lora_seconds(base: Base, batch: int, rank: int) -> list[float]:
         text = base.condition(["a photo of sks person"]).expand(batch)
     with lora_layers(base.denoiser, rank, base.spec.lora_targets) as parameters:
         optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=True)
-        scaler = base.grad_scaler()
+        scaler, copies = base.grad_scaler(), base.working_copies(parameters)
 
         def step() -> None:
-            loss = plain_loss(base, latents, text, generator)
-            optimizer_step(loss, optimizer, scaler)
+            with copies:
+                loss = plain_loss(base, latents, text, generator)
+                scaler.scale(loss).backward()
+            optimizer_step(optimizer, scaler)
             loss.item()
 
         return seconds_per_call(step)

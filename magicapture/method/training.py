@@ -93,7 +93,7 @@ class Training:
         self.base, self.engine, self.config = base, engine, config
         self.targets = Targets.of(person, style)
         recogniser = engine.recogniser().to(base.device) if config.uses("identity") else None
-        identity = torch.from_numpy(mean_embedding(person)).float()
+        identity = base.put(torch.from_numpy(mean_embedding(person)).float())
         self.objective = Objective(base, config, Material.of(base, person, style), identity, recogniser)
         self.generator = torch.Generator().manual_seed(config.seed)
         self.progress = Progress()
@@ -103,7 +103,9 @@ class Training:
         """Put fresh LoRA layers and tokens on the base."""
         base, config = self.base, self.config
         start = base.initial_rows(config.token_noise, self.generator)
-        self._usual_norms = {encoder: known.norm(dim=1).median() for encoder, known in base.vocabulary().items()}
+        self._usual_norms = {
+            encoder: known.norm(dim=1).median().to(base.device) for encoder, known in base.vocabulary().items()
+        }
         with ExitStack() as stack, torch.random.fork_rng():
             torch.manual_seed(config.seed)  # PEFT draws the LoRA's start from the global generator
             self.rows = stack.enter_context(base.concept_tokens(start))
@@ -114,6 +116,7 @@ class Training:
             ]
             self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99), fused=True)
             self.scaler = base.grad_scaler()
+            self.copies = base.working_copies([*self.rows.values(), *self.lora])
             self._stack = stack.pop_all()
         return self
 
@@ -128,11 +131,13 @@ class Training:
             phase, done = self.place(self.progress.step)
             self._set_learning_rates(phase, done)
             style_weight = self.config.style_emphasis if done < 0.5 else 1.0
-            terms = self.objective.terms(self.progress.step, phase, style_weight, self.generator)
-            optimizer_step(self.objective.total(terms), self.optimizer, self.scaler, self.config.max_grad_norm)
+            with self.copies:
+                terms = self.objective.terms(self.progress.step, phase, style_weight, self.generator)
+                self.scaler.scale(self.objective.total(terms)).backward()
+            optimizer_step(self.optimizer, self.scaler, self.config.max_grad_norm)
             self._pull_norms()
             self.progress.step += 1
-            losses = {name: term.item() for name, term in terms.items()}
+            losses = dict(zip(terms, torch.stack(list(terms.values())).tolist(), strict=True))
             previews = self._preview() if self._preview_is_due() else ()
             step, steps = self.progress.step, self.config.steps
             yield TrainEvent(phase, step, steps, losses, self._seconds_left(started), previews)
@@ -199,7 +204,7 @@ class Training:
         """Keep the learned words about as long as those that the base knows."""
         share = min(1.0, self.config.norm_pull * self.optimizer.param_groups[0]["lr"])
         for encoder, rows in self.rows.items():
-            pull_norms(rows, self._usual_norms[encoder].to(rows), share)
+            pull_norms(rows, self._usual_norms[encoder], share)
 
     def _preview_is_due(self) -> bool:
         """Space the previews evenly over phase 2; the last one falls on the last step."""
