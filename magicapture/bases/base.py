@@ -1,10 +1,10 @@
 """What the method asks of a base model, whatever its family."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import torch
 from diffusers import DiffusionPipeline
@@ -61,6 +61,7 @@ class BaseSpec:
     negative_prompt: str = ""  # likewise
     vae: str | None = None  # Hub id of a better autoencoder; None: its own
     tiny_decoder: str | None = None  # Hub id of a distilled decoder for the identity loss; None: its own is small
+    parts: Callable[[], dict[str, Any]] | None = None  # gives its parts without weights: see ``architectures``
     embedded: bool = False  # its weights are part of this app: adapters name it, not the folder they lie in
 
     @property
@@ -119,6 +120,13 @@ class Base(Protocol):
         """Load ``spec``, frozen, onto the GPU if there is one.
 
         Raises ``BaseError`` for a base that cannot be trained here, and what diffusers raises for missing weights.
+        """
+
+    @classmethod
+    def skeleton(cls, spec: BaseSpec) -> Self:
+        """Give ``spec`` in its true size on the device "meta", without weights: what it costs can be counted.
+
+        Raises ``BaseError`` when its size is not known here (``spec.parts``).
         """
 
     @property

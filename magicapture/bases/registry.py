@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from magicapture.bases.architectures import sd15_parts
 from magicapture.bases.base import Base, BaseSpec, BaseUnavailableError
 from magicapture.bases.loading import MISSING
 from magicapture.bases.stable_diffusion import ATTENTION_TARGETS, CONVOLUTION_TARGETS, StableDiffusion
@@ -94,6 +95,7 @@ SD15 = BaseSpec(
     negative_prompt="blurry, deformed, extra fingers, watermark, text",
     vae="stabilityai/sd-vae-ft-mse",
     tiny_decoder="madebyollin/taesd",
+    parts=sd15_parts,
 )
 SPECS = {spec.name: spec for spec in (MINI, SD15)}
 

@@ -35,7 +35,7 @@ from magicapture.bases.base import (
     Rows,
 )
 from magicapture.bases.clip import ClipEncoder
-from magicapture.bases.loading import load_pipeline, load_tiny_decoder, prefer_plain_attention
+from magicapture.bases.loading import load_pipeline, load_tiny_decoder, prefer_plain_attention, skeleton_parts
 from magicapture.bases.lora import fused_lora
 from magicapture.bases.precision import fast_dtype
 from magicapture.bases.schedule import Schedule
@@ -103,6 +103,15 @@ class UNetBase(Base):
             pipeline.unet.to(memory_format=torch.channels_last)  # on a CPU group normalisation would be much slower
         else:
             prefer_plain_attention(pipeline.unet)
+        return cls(spec, pipeline, decoder)
+
+    @classmethod
+    def skeleton(cls, spec: BaseSpec) -> Self:
+        """See ``Base.skeleton``; in bfloat16, as on a GPU of today."""
+        parts = skeleton_parts(spec)
+        decoder = parts.pop("decoder")
+        pipeline = cls.pipeline_class(**parts, **cls.settings)
+        pipeline.set_progress_bar_config(disable=True)
         return cls(spec, pipeline, decoder)
 
     @property

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
 import torch
 import torch.nn.functional as F
@@ -132,7 +133,10 @@ def fused_attention(
 def metered() -> Iterator[tuple[Meter, FlopCounterMode]]:
     """Count what happens on "meta" while the block runs: everything else, and the FLOPs of products."""
     meter = Meter()
+    devices = ["cpu", "cuda", META.type]  # clipping and AdamW take all parameters at once on a GPU: so here
     with (
+        mock.patch("torch.optim.optimizer._get_fused_kernels_supported_devices", return_value=devices),
+        mock.patch("torch.utils._foreach_utils._get_foreach_kernels_supported_devices", return_value=devices),
         FlopCounterMode(display=False) as flops,
         meter,
         FusedAttention(),

@@ -13,7 +13,7 @@ from torch import Tensor
 from magicapture.adapters.adapter import Adapter
 from magicapture.adapters.info import AdapterInfo, PreviewScore
 from magicapture.bases import Base, Rows
-from magicapture.bases.lora import load_lora, lora_layers, lora_ratio, lora_state
+from magicapture.bases.lora import enable_lora, load_lora, lora_layers, lora_ratio, lora_state
 from magicapture.config import GenerateConfig, TrainConfig
 from magicapture.drawing.generation import draw_scored
 from magicapture.drawing.portrait import Portrait
@@ -190,14 +190,14 @@ class Training:
         self.progress = copy.deepcopy(checkpoint.progress)
 
     def _set_learning_rates(self, phase: Phase, done: float) -> None:
-        """Let both rates fall linearly to a tenth within each phase; phase 1 leaves the LoRA alone."""
+        """Let both rates fall linearly to a tenth within each phase; phase 1 computes without the LoRA."""
         config, decay = self.config, 1 - 0.9 * done
         warm = min(1.0, (done * config.lora_steps + 1) / config.warmup_steps) if config.warmup_steps else 1.0
         tokens, lora = self.optimizer.param_groups
         tokens["lr"] = decay * (config.token_lr if phase == "tokens" else config.token_lr_phase2)
         lora["lr"] = decay * warm * config.lora_lr
-        for parameter in self.lora:
-            parameter.requires_grad_(phase == "lora")
+        if self.lora[0].requires_grad != (phase == "lora"):
+            enable_lora(self.base.denoiser, phase == "lora")
 
     @torch.no_grad()
     def _pull_norms(self) -> None:
