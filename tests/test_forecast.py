@@ -44,7 +44,7 @@ def test_portraits_are_drawn_at_the_cost_of_the_base_alone() -> None:
 
 
 def test_a_base_of_unknown_size_is_refused_in_a_sentence() -> None:
-    with pytest.raises(BaseError, match="mini is not known without its weights"):
+    with pytest.raises(BaseError, match="mini looks like inside is not known"):
         portraits_cost(MINI, GenerateConfig())
 
 
@@ -53,7 +53,7 @@ def test_the_meter_counts_operations_memory_and_every_wait() -> None:
         a = torch.ones(64, 32, device=META, requires_grad=True)
         meter.reset()
         product = a @ torch.ones(32, 16).to(META, non_blocking=True)
-        assert (meter.operations, meter.waits) == (2, 0)
+        assert (meter.kernels, meter.waits) == (2, 0)
         assert flops.get_total_flops() == 2 * 64 * 32 * 16
         assert meter.saved == 4 * 32 * 16  # the other factor; `a` was there before
         assert meter.peak == 4 * (64 * 32 + 32 * 16 + 64 * 16)
@@ -72,6 +72,4 @@ def test_attention_is_counted_as_the_fused_kernel_that_a_gpu_takes() -> None:
         assert F.scaled_dot_product_attention(query, key, value).shape == query.shape
         mask = torch.ones(1, 1, 4096, 4096, dtype=torch.bool, device=META)
         assert F.scaled_dot_product_attention(query, key, value, mask).shape == query.shape
-        plain = 8 * 4096 * 4096 * 2
-        del mask
-    assert meter.peak < 3 * plain
+    assert meter.peak < 8 * 4096 * 4096 * 2  # the matrix of one attention

@@ -120,9 +120,9 @@ def fused_attention(
         key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
     if attn_mask is None:
         return aten._scaled_dot_product_flash_attention(query, key, value, dropout_p, is_causal, scale=scale)[0]
+    if attn_mask.dtype == torch.bool:
+        attn_mask = torch.zeros_like(attn_mask, dtype=query.dtype).masked_fill(~attn_mask, float("-inf"))
     bias = attn_mask.expand(*query.shape[:3], key.shape[2])
-    if bias.dtype == torch.bool:
-        bias = torch.zeros_like(bias, dtype=query.dtype).masked_fill(~bias, float("-inf"))
     training = query.requires_grad or key.requires_grad or value.requires_grad
     return aten._scaled_dot_product_efficient_attention(
         query, key, value, bias, training, dropout_p, is_causal, scale=scale
