@@ -60,7 +60,7 @@ class Trainer:
         self.started.append(first)
         for step in range(first + 1, STEPS + 1):
             previews = (Portrait(person[0].image, 0, 0.5, 0.5, {}),) if step == 3 else ()
-            yield TrainEvent("lora", step, STEPS, {"reconstruction": 1 / step}, 1.0, previews)
+            yield TrainEvent("lora", step, STEPS, {"reconstruction": 1 / step}, previews)
             yield Checkpoint(TrainConfig(), {}, {}, {}, torch.zeros(1), Progress(step))
             if step == self.breaks_at:
                 raise self.error

@@ -19,9 +19,10 @@ from magicapture.server.queue import BusyError
 from magicapture.server.workspace import Workspace, WorkspaceError
 from magicapture.ui.html import note, preset_name, section
 from magicapture.ui.language import say, user_error
-from magicapture.ui.live import loss_plot, previews, progress_bar, summary
+from magicapture.ui.live import filmstrip, loss_plot, progress_bar, summary
 from magicapture.ui.readiness import readiness, what_is_missing
 from magicapture.ui.session import AppContext, Session, require_visitor
+from magicapture.ui.steps import NO_ADAPTER, Step, build_step
 
 PURPOSES = {
     "quick": "Quick: a first result in minutes. Start here.",
@@ -53,11 +54,11 @@ class Trainer:
     resume: gr.Button
     progress: gr.HTML
     losses: gr.HTML
-    previews: gr.Gallery
+    previews: gr.HTML
     done: gr.Column
     result: gr.HTML
     download: gr.DownloadButton
-    onwards: gr.Button
+    onwards: Step
 
 
 def build(base: str) -> Trainer:
@@ -77,25 +78,19 @@ def build(base: str) -> Trainer:
         with gr.Column(min_width=300):
             progress = gr.HTML(progress_bar(None), elem_id="progress")
             losses = gr.HTML(loss_plot(None), elem_id="losses")
-    gr.HTML(section("Previews", "Quick portraits while it trains; the best state is the one that is kept."))
-    gallery = gr.Gallery(
-        label="Previews",
-        show_label=False,
-        columns=4,
-        height="auto",
-        object_fit="contain",
-        fit_columns=False,
-        buttons=["fullscreen"],
-        interactive=False,
-        elem_id="previews",
+    gr.HTML(
+        section(
+            "Previews",
+            "The same picture drawn again and again while it trains; the best state is the one that is kept.",
+        )
     )
+    film = gr.HTML(filmstrip(None), elem_id="previews", min_height=60)
     with gr.Column(visible=False) as done:
         result = gr.HTML(elem_id="training-result")
-        with gr.Row():
-            download = gr.DownloadButton("Download the adapter (zip)", elem_id="download-adapter")
-            onwards = gr.Button("Make portraits", variant="primary", elem_id="to-portraits")
+        download = gr.DownloadButton("Download the adapter (zip)", elem_id="download-adapter")
+    onwards = build_step("Make portraits", NO_ADAPTER, "to-portraits")
     return Trainer(
-        preset, *advanced, ready, start, stop, resume, progress, losses, gallery, done, result, download, onwards
+        preset, *advanced, ready, start, stop, resume, progress, losses, film, done, result, download, onwards
     )  # fmt: skip
 
 
@@ -117,7 +112,7 @@ def _build_advanced(base: str) -> tuple[gr.Dropdown, gr.Number, gr.Number, gr.Ch
 
 
 def connect(
-    trainer: Trainer, context: AppContext, session: Session, tabs: gr.Tabs, entered: gr.events.Dependency
+    trainer: Trainer, context: AppContext, session: Session, entered: gr.events.Dependency
 ) -> gr.events.Dependency:
     """Wire the events; gives the one after which an adapter may be there that was not before.
 
@@ -145,7 +140,6 @@ def connect(
     resumed.success(**showing)
     entered.then(partial(latest_job, context), session.visitor, session.job, **hidden).then(**showing)
     t.stop.click(partial(stop, context), session.job, t.stop, **hidden)
-    t.onwards.click(lambda: gr.Tabs(selected="portraits"), outputs=tabs, **hidden)
     return timer.tick(**showing)
 
 
@@ -237,10 +231,10 @@ def show(context: AppContext, job_id: str, shown: tuple | None) -> tuple:
         gr.Button(interactive=job.active),
         gr.Button(visible=job.resumable),
     )
-    gallery = previews(job) if changed or shown[3] != len(pictures) else gr.skip()
+    film = filmstrip(job) if changed or shown[3] != len(pictures) else gr.skip()
     result = _result(job) if changed else (gr.skip(),) * 4
     steady = buttons if changed else (gr.skip(),) * 3
-    return *steady, progress_bar(job), loss_plot(job), gallery, *result, gr.Timer(active=job.active), now
+    return *steady, progress_bar(job), loss_plot(job), film, *result, gr.Timer(active=job.active), now
 
 
 def _result(job: Job) -> tuple:
