@@ -18,6 +18,7 @@ os.environ["GRADIO_TEMP_DIR"] = str(settings().served)  # so that what visitors 
 import spaces  # noqa: F401  ZeroGPU needs it imported before torch
 
 from magicapture.bases import load_base
+from magicapture.drawing.credentials import credentials
 from magicapture.faces import load_engine
 from magicapture.server.drawings import Drawings
 from magicapture.server.gate import guard_events, guard_uploads, layers
@@ -38,6 +39,7 @@ MAX_FILE_SIZE = "300mb"  # of an uploaded adapter; photos have a bound of their 
 
 def main() -> None:
     """Serve the page; ``GRADIO_SERVER_NAME`` and ``GRADIO_SERVER_PORT`` say where."""
+    credentials()  # so that a certificate that will not do is known before anyone draws
     records = Records(settings().database_url)
     per_visitor, per_address = settings().jobs_per_visitor, settings().jobs_per_address
     jobs = Jobs(records, replace(TRAININGS, per_visitor=per_visitor, per_address=per_address))

@@ -41,21 +41,12 @@ from magicapture.ui.session import AppContext
 PACKAGE = Path(__file__).parents[1] / "magicapture"
 SPEAKING = (
     *("adapters.adapter", "adapters.info", "bases.registry", "bases.stable_diffusion"),
-    *("photos.quality", "photos.reading", "photos.references"),
+    *("drawing.credentials", "photos.quality", "photos.reading", "photos.references"),
     *(f"server.{name}" for name in ("drawings", "gpu", "hub", "jobs", "queue")),
     *(f"server.workspace.{name}" for name in ("folder", "shelf", "uploads", "visitor")),
-    *("ui.adapters", "ui.consent", "ui.installation", "ui.live", "ui.page", "ui.portraits", "ui.readiness"),
-    *(
-        "ui.references",
-        "ui.session",
-        "ui.train",
-        "ui.gallery",
-        "ui.html",
-        "ui.hub",
-        "ui.photo_grid",
-        "ui.portrait_grid",
-    ),
-    "ui.steps",
+    *(f"ui.{name}" for name in ("adapters", "consent", "gallery", "html", "hub", "installation", "live", "page")),
+    *(f"ui.{name}" for name in ("photo_grid", "portrait_grid", "portraits", "readiness", "references", "session")),
+    *(f"ui.{name}" for name in ("steps", "train")),
 )
 """The modules whose sentences visitors read."""
 MADE_OF_SENTENCES = {"{name}: {reason}"}

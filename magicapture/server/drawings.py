@@ -10,6 +10,7 @@ import gradio as gr
 
 from magicapture.adapters.adapter import Adapter, AdapterError
 from magicapture.config import GenerateConfig
+from magicapture.drawing.credentials import CredentialsError
 from magicapture.drawing.portrait import Portrait
 from magicapture.messages import Message
 from magicapture.server.gpu import QUEUE, drawing_seconds, generate_portraits, refusal
@@ -93,7 +94,7 @@ class Drawings:
                 self.records.log("portraits_drawn", len(portraits))
         except gr.Error as error:
             drawing.error = refusal(error)
-        except (AdapterError, WorkspaceError) as error:
+        except (AdapterError, CredentialsError, WorkspaceError) as error:
             drawing.error = str(error)
         except Exception as error:
             logger.exception("Drawing failed.")

@@ -145,8 +145,9 @@ class Queue:
 
     def _order(self) -> list[Ticket]:
         """List all turns, the running ones first, then by which of its address's it is, and that by its visitor's."""
-        of_visitor, of_address = Counter(), Counter()
-        ranks = {}
+        of_visitor: Counter[str | Ticket] = Counter()
+        of_address: Counter[str | Ticket] = Counter()
+        ranks: dict[Ticket, int] = {}
         for ticket in self._tickets:
             ranks[ticket] = of_visitor[ticket.asker.visitor or ticket]
             of_visitor[ticket.asker.visitor or ticket] += 1

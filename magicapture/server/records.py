@@ -134,7 +134,7 @@ class Records:
         """Open the database at ``url``, an address as SQLAlchemy takes it, and create what tables it lacks."""
         self._engine = create_engine(url, pool_pre_ping=True)
         if self._engine.name == "sqlite":
-            path = Path(self._engine.url.database)
+            path = Path(self._engine.url.database or "")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch(mode=0o600)
             path.chmod(0o600)  # SQLite gives its journal the same
