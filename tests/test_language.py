@@ -46,7 +46,7 @@ SPEAKING = (
     *(f"server.workspace.{name}" for name in ("folder", "shelf", "uploads", "visitor")),
     *(f"ui.{name}" for name in ("adapters", "consent", "gallery", "html", "hub", "installation", "live", "page")),
     *(f"ui.{name}" for name in ("photo_grid", "portrait_grid", "portraits", "readiness", "references", "session")),
-    *(f"ui.{name}" for name in ("steps", "train")),
+    *(f"ui.{name}" for name in ("steps", "train", "training_view")),
 )
 """The modules whose sentences visitors read."""
 MADE_OF_SENTENCES = {"{name}: {reason}"}
@@ -114,7 +114,8 @@ def test_every_sentence_that_a_visitor_can_meet_has_a_translation(name: str) -> 
 
 
 def test_every_short_text_that_a_visitor_can_meet_has_a_translation() -> None:
-    labels = {"Keep", "Reject", "Compare", "Download", "Seed and settings", "Enlarged", "Added", "{title} ✓"}
+    labels = {"Keep", "Reject", "Compare", "Download", "Seed and settings", "Enlarged", "Added"}
+    labels |= {"What happens with your photos"}
     labels |= {*live.PHASES.values(), *live.ENDS.values(), *photo_grid.BADGES.values(), *portrait_grid.REASONS}
     likeness = {text for _, text in LIKENESS_WORDS} | {f"{text} {{n}}" for _, text in LIKENESS_WORDS}
     waiting = {"Waiting: one is before you", "Waiting: {n} are before you", "about {time} until your turn"}

@@ -19,7 +19,8 @@ def load_examples(page: Page) -> None:
     consent(page)
     page.locator("#load-examples").click()
     for role in ("person", "style"):
-        expect(page.locator(f"#{role}-verdicts .magi-tile")).to_have_count(4)
+        expect(page.locator(f"#{role}-verdicts .magi-tile").nth(3)).to_be_visible()
+    expect(page.locator("#to-training")).to_be_enabled()
 
 
 def start_training(page: Page, steps: int | None = None) -> None:

@@ -102,8 +102,8 @@ class Api:
             give_consent(self.context.records, visitor)
             try:
                 sets = [self._usable(visitor, of_person, "person"), self._usable(visitor, of_style, "style")]
-                base = self.context.base.spec.name
-                job = train.start(self.context, visitor, *sets, base, preset, seed, steps, [], request, profile)
+                choice = train.Choice(self.context.base.spec.name, preset, seed, steps)
+                job = train.start(self.context, visitor, *sets, choice, request, profile)
             except BaseException:
                 visitor.forget_photos()
                 raise

@@ -32,7 +32,7 @@ def build_page(context: AppContext) -> gr.Blocks:
             with gr.Tab(TABS["references"], id="references") as first:
                 photos = references.build(context)
             with gr.Tab(TABS["train"], id="train") as second:
-                trainer = train.build(context.base.spec.name)
+                trainer = train.build(context.base.spec.name, session)
             with gr.Tab(TABS["portraits"], id="portraits") as third:
                 gallery = portraits.build(context, session, entered)
             with gr.Tab(TABS["adapters"], id="adapters") as shelf:

@@ -53,6 +53,7 @@ class RolePart:
 class References:
     """The tab: the consent, its two halves, and the buttons that load examples, each with its pictures by role."""
 
+    terms: gr.HTML
     agreed: gr.Checkbox
     below: gr.Column
     parts: list[RolePart]
@@ -62,7 +63,7 @@ class References:
 
 def build(context: AppContext) -> References:
     """Lay the tab out; ``connect`` has to follow."""
-    gr.HTML(section("Before you begin", consent.terms(context.settings)))
+    terms = gr.HTML(consent.shown_terms(context.settings, given=False), elem_id="terms")
     # Until the visitor is recognised it cannot be ticked: the answer of an earlier visit would undo it.
     agreed = gr.Checkbox(label=consent.QUESTION, value=False, interactive=False, elem_id="consent")
     with gr.Column(visible=False) as below:
@@ -73,7 +74,7 @@ def build(context: AppContext) -> References:
                 with gr.Column(min_width=300):
                     parts.append(_build_role(role))
         onwards = build_step("Train with these", what_is_missing(None, None), "to-training")
-    return References(agreed, below, parts, buttons, onwards)
+    return References(terms, agreed, below, parts, buttons, onwards)
 
 
 def _build_role(role: Role) -> RolePart:
@@ -121,10 +122,12 @@ def connect(
     """Check the photos of a role when they change, and again when the base does: it decides the size of the crops."""
     hidden = {"show_progress": "hidden", "api_visibility": "private"}
     shown = [piece for part in tab.parts for piece in (getattr(session, part.role), part.verdicts)]
-    tab.agreed.input(partial(agree, context), [tab.agreed, session.visitor], [tab.below, *shown], queue=False, **hidden)
+    agreeing = [tab.below, tab.terms, *shown]
+    tab.agreed.input(partial(agree, context), [tab.agreed, session.visitor], agreeing, queue=False, **hidden)
     # It may check photos anew, so few at once, but nobody who enters is refused.
     entering = hidden | {"concurrency_limit": 4}
-    entered.then(partial(return_to, context), [session.visitor, base], [*shown, tab.below, tab.agreed], **entering)
+    returning = [*shown, tab.below, tab.terms, tab.agreed]
+    entered.then(partial(return_to, context), [session.visitor, base], returning, **entering)
     for part in tab.parts:
         checking, state = _checking(part), getattr(session, part.role)
         part.photos.change(
@@ -172,9 +175,11 @@ def agree(context: AppContext, agreed: bool, visitor: Workspace | None) -> tuple
     visitor = require_visitor(visitor)
     if not agreed:
         visitor.forget_photos()
-        return gr.Column(visible=False), *[gone for role in ROLES for gone in (None, note(ROLES[role][2]))]
+        nothing = [gone for role in ROLES for gone in (None, note(ROLES[role][2]))]
+        return gr.Column(visible=False), consent.shown_terms(context.settings, given=False), *nothing
     consent.give_consent(context.records, visitor)
-    return gr.Column(visible=True), *[gr.skip() for _ in ROLES for _ in range(2)]
+    shown = [gr.skip() for _ in ROLES for _ in range(2)]
+    return gr.Column(visible=True), consent.shown_terms(context.settings, given=True), *shown
 
 
 def return_to(context: AppContext, visitor: Workspace, base: str) -> tuple:
@@ -184,7 +189,8 @@ def return_to(context: AppContext, visitor: Workspace, base: str) -> tuple:
     """
     agreed = consent.is_given(context.records, visitor)
     shown = [piece for role in ROLES for piece in judge(role, base, visitor)]
-    return *shown, gr.Column(visible=agreed), gr.Checkbox(agreed, interactive=True)
+    terms = consent.shown_terms(context.settings, given=agreed)
+    return *shown, gr.Column(visible=agreed), terms, gr.Checkbox(agreed, interactive=True)
 
 
 def take_examples(context: AppContext, pictures: dict[Role, list[Path]], visitor: Workspace | None) -> None:

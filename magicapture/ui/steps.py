@@ -5,7 +5,7 @@ from functools import partial
 
 import gradio as gr
 
-from magicapture.messages import Message, own
+from magicapture.messages import Message, joined
 from magicapture.photos.references import CheckedSet
 from magicapture.server.workspace import Workspace
 from magicapture.ui.html import section
@@ -85,4 +85,4 @@ def look(
 
 
 def _title(title: str, is_done: bool) -> str:
-    return say(Message("{title} ✓", title=own(title)) if is_done else title)
+    return say(joined(" ", title, "✓" if is_done else ""))
