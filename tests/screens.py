@@ -59,16 +59,21 @@ def open_by_id(page: Page, tab: str) -> None:
     expect(page.locator(seen.get(tab, "#portraits .magi-tile >> nth=-1"))).to_be_visible()
 
 
-def become_visitor(browser: Browser, address: str, portraits: int, steps: int | None = None) -> StorageState:
-    """Go from the consent to portraits, keep the best, and show the photos again; gives what the browser remembers."""
+def become_visitor(browser: Browser, address: str, portraits: int, *, quickly: bool = False) -> StorageState:
+    """Go from the consent to portraits, keep the best, and show the photos again; gives what the browser remembers.
+
+    ``quickly`` takes few steps and does not enlarge.
+    """
     page = browser.new_page()
     page.set_default_timeout(PATIENCE * 1000)
     page.goto(address)
     load_examples(page)
-    start_training(page, steps)
+    start_training(page, 8 if quickly else None)
     expect(page.locator("#training-result")).to_contain_text("Your adapter is ready")
     page.locator("#to-portraits").click()
     choose_count(page, portraits)
+    if quickly:
+        page.get_by_label("as drawn").check()
     page.locator("#draw").click()
     expect(page.locator("#portraits .magi-tile")).to_have_count(portraits)
     page.locator("#portraits .keep").first.click()

@@ -29,7 +29,7 @@ SEEN = {
 def visitor(browser: Browser, address: str) -> StorageState:
     """Give what the browser remembers of a visitor who has photos, an adapter, and a portrait of each kind."""
     expect.set_options(timeout=PATIENCE * 1000)
-    return become_visitor(browser, address, portraits=2, steps=8)
+    return become_visitor(browser, address, portraits=2, quickly=True)
 
 
 @pytest.fixture(scope="module", params=SCREENS, ids=lambda screen: screen.name)

@@ -18,6 +18,7 @@ from magicapture.ui.language import say
 THUMBNAIL = 224
 """Side in pixels of a picture in the grid: about twice what it takes on the page."""
 BADGES = {"usable": "usable", "warning": "usable, but", "unusable": "not usable"}
+TICK = "✓"
 TILES = (Path(__file__).parent / "tiles.js").read_text()
 
 
@@ -49,7 +50,8 @@ def _tile(verdict: Verdict, path: Path) -> str:
     html = (
         '<li class="magi-tile {status}">'
         '<button type="button" class="look" aria-pressed="false" aria-label="{alt}" title="{notes}">{picture}</button>'
-        '<span class="magi-badge {status}">{badge}</span><span class="name">{name}</span>'
+        '<span class="magi-badge {status}" role="img" aria-label="{verdict}" title="{verdict}">{badge}</span>'
+        '<span class="name">{name}</span>'
         '<button type="button" class="remove" data-event="remove" data-key="delete" data-name="{file}"'
         ' aria-label="{remove}" title="{remove}">✕</button></li>'
     )
@@ -57,9 +59,14 @@ def _tile(verdict: Verdict, path: Path) -> str:
     if verdict.reference is not None:
         alt = Message("The face in {name} as training will see it, outlined", name=verdict.name)
     remove = Message("Remove {name}", name=verdict.name)
-    picture, badge = Html(_picture(verdict, path)), own(BADGES[verdict.status])
+    said = own(BADGES[verdict.status])
+    shown = {
+        "picture": Html(_picture(verdict, path)),
+        "verdict": said,
+        "badge": TICK if verdict.status == "usable" else said,
+    }
     known = {"status": verdict.status, "name": verdict.name, "file": path.name, "notes": joined(" ", *verdict.notes)}
-    return say(Html(html, **known, alt=alt, picture=picture, badge=badge, remove=remove))
+    return say(Html(html, **known, **shown, alt=alt, remove=remove))
 
 
 def _picture(verdict: Verdict, path: Path) -> str:

@@ -100,7 +100,7 @@ def build(base: str, session: Session) -> Trainer:
             progress = gr.HTML(progress_bar(None), elem_id="progress")
             losses = gr.HTML(loss_plot(None), elem_id="losses")
     gr.HTML(section("Previews", "The same picture again and again while it trains; the best state is kept."))
-    film = gr.HTML(filmstrip(None), elem_id="previews", min_height=60)
+    film = gr.HTML(filmstrip(None), elem_id="previews", apply_default_css=False)
     with gr.Column(visible=False) as done:
         result = gr.HTML(elem_id="training-result")
         download = gr.DownloadButton("Download the adapter (zip)", elem_id="download-adapter")
