@@ -25,6 +25,7 @@ from magicapture.server.gate import guard_events, guard_uploads, layers
 from magicapture.server.gate.queue import THREADS, bound_queue
 from magicapture.server.gate.sign_in import checks_password
 from magicapture.server.jobs import TRAININGS, Jobs
+from magicapture.server.metrics import serve_metrics
 from magicapture.server.queue import Limits
 from magicapture.server.records import Records
 from magicapture.server.workspace import keep_sweeping
@@ -47,6 +48,8 @@ def main() -> None:
     keep_sweeping(settings(), records)
     context = AppContext(load_base(), load_engine(), settings(), records, jobs, drawings)
     jobs.recover()
+    if settings().metrics_port:
+        serve_metrics(settings().metrics_port, records)
     guard_uploads()
     guard_events()
     page = build_page(context)

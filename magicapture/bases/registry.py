@@ -8,13 +8,9 @@ from pathlib import Path
 import torch
 
 from magicapture.bases.base import Base, BaseSpec, BaseUnavailableError
-from magicapture.bases.stable_diffusion import (
-    ATTENTION_TARGETS,
-    CONVOLUTION_TARGETS,
-    KEYS_AND_VALUES,
-    MISSING,
-    StableDiffusion,
-)
+from magicapture.bases.loading import MISSING
+from magicapture.bases.stable_diffusion import ATTENTION_TARGETS, CONVOLUTION_TARGETS, StableDiffusion
+from magicapture.bases.unet import KEYS_AND_VALUES
 from magicapture.config import TrainConfig
 from magicapture.messages import Message
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from magicapture.bases.loading import prefer_plain_attention
 from magicapture.bases.schedule import Schedule
-from magicapture.bases.stable_diffusion import prefer_plain_attention
 from magicapture.mini.autoencoder import Encoder
 from magicapture.mini.captions import Captions
 from magicapture.mini.config import MiniConfig, UnetConfig

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from magicapture.messages import Message
+from magicapture.server.metrics import WAITED
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Ticket:
     seconds: float
     asker: Asker
     _queue: "Queue" = field(repr=False)
+    _joined: float = field(default_factory=time.monotonic)
     _started: float | None = None
 
     @property
@@ -83,7 +85,9 @@ class Ticket:
 
     def start(self) -> None:
         """Note when the turn came."""
-        self._started = self._started or time.monotonic()
+        if self._started is None:
+            self._started = time.monotonic()
+            WAITED.observe(self._started - self._joined)
 
 
 class Queue:

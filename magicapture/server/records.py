@@ -1,5 +1,6 @@
 """What is written down of visitors and of what the page did: consents, jobs, and a log without names."""
 
+from collections import Counter
 from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from sqlalchemy import (
     create_engine,
     delete,
     event,
+    func,
     select,
     update,
 )
@@ -191,6 +193,13 @@ class Records:
         """List the log, oldest first."""
         with self._session() as session:
             return list(session.scalars(select(LogEntry).order_by(LogEntry.id)))
+
+    def totals(self) -> Counter[tuple[str, str | None]]:
+        """Add up the log: how often each thing happened, by what it was and its detail."""
+        counted = select(LogEntry.what, LogEntry.detail, func.sum(LogEntry.count))
+        with self._session() as session:
+            rows = session.execute(counted.group_by(LogEntry.what, LogEntry.detail))
+            return Counter({(what, detail): count for what, detail, count in rows})
 
     def forget(self, visitor: str) -> None:
         """Delete a visitor's jobs and consents; the log stays."""

@@ -12,6 +12,7 @@ from magicapture.faces import load_engine
 from magicapture.messages import Message
 from magicapture.photos.references import CheckedSet, Role, check_photos
 from magicapture.server.gate.queue import BOUNDED
+from magicapture.server.metrics import STAGE
 from magicapture.server.workspace import Workspace, WorkspaceError
 from magicapture.ui import consent
 from magicapture.ui.examples import examples
@@ -250,7 +251,8 @@ def judge(
     except BaseError as error:
         return None, note(str(error), "bad")
     if before is None or not _is_of(before, paths, size):
-        before = check_photos(paths, role, load_engine(), size)
+        with STAGE.labels("check").time():
+            before = check_photos(paths, role, load_engine(), size)
     return before, photo_grid(before, paths)
 
 
