@@ -7,35 +7,19 @@ from types import MethodType
 
 import gradio as gr
 
-from magicapture.bases import BaseError, load_base
-from magicapture.faces import load_engine
 from magicapture.messages import Message
-from magicapture.photos.references import CheckedSet, Role, check_photos
+from magicapture.photos.references import CheckedSet, Role
 from magicapture.server.gate.queue import BOUNDED
-from magicapture.server.metrics import STAGE
 from magicapture.server.workspace import Workspace, WorkspaceError
 from magicapture.ui import consent
 from magicapture.ui.examples import examples
 from magicapture.ui.html import note, section
+from magicapture.ui.judging import ROLES, judge
 from magicapture.ui.language import user_error
-from magicapture.ui.photo_grid import build_grid, photo_grid
+from magicapture.ui.photo_grid import build_grid
 from magicapture.ui.readiness import what_is_missing
 from magicapture.ui.session import AppContext, Session, require_visitor
 from magicapture.ui.steps import Step, build_step
-
-ROLES: dict[Role, tuple[str, str, str]] = {
-    "person": (
-        "The person",
-        "Four to six photos of one person: face well lit and seen from the front, different days and backgrounds.",
-        "Add photos of the person: drop them into the frame, take one with the camera, or paste from the clipboard.",
-    ),
-    "style": (
-        "The style",
-        "Four to six portraits in the look you want, of anyone: paintings, engravings, studio shots.",
-        "Add portraits in the look you want: drop them into the frame, or paste them from the clipboard.",
-    ),
-}
-"""Heading, explanation, and what to do while there is nothing."""
 
 Uploads = list[tuple[str, str | None]]
 
@@ -237,26 +221,3 @@ def remove(
     visitor, name = require_visitor(visitor), getattr(event, "name", None)
     visitor.ingest([path for path in visitor.photos(role) if path.name != name], role)
     return judge(role, base, visitor, before)
-
-
-def judge(
-    role: Role, base: str, visitor: Workspace | None, before: CheckedSet | None = None
-) -> tuple[CheckedSet | None, str]:
-    """Check the visitor's photos, unless ``before`` is of these very ones; gives their ``CheckedSet`` and the grid."""
-    paths = require_visitor(visitor).photos(role)
-    if not paths:
-        return None, note(ROLES[role][2])
-    try:
-        size = load_base(base).resolution
-    except BaseError as error:
-        return None, note(str(error), "bad")
-    if before is None or not _is_of(before, paths, size):
-        with STAGE.labels("check").time():
-            before = check_photos(paths, role, load_engine(), size)
-    return before, photo_grid(before, paths)
-
-
-def _is_of(checked: CheckedSet, paths: list[Path], size: int) -> bool:
-    """Tell whether these very photos have been checked already."""
-    same = [verdict.name for verdict in checked.verdicts] == [path.name for path in paths]
-    return same and all(reference.image.width == size for reference in checked.references)
