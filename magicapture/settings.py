@@ -20,8 +20,13 @@ class Settings:
     database_url: str  # DATABASE_URL: where consents, jobs and the log are kept; SQLite in ``root`` if unset
     server_name: str  # GRADIO_SERVER_NAME: the address that the page is served at
     hosts: frozenset[str]  # MAGICAPTURE_HOSTS: names that the page is served under, besides addresses
+    base: str  # MAGICAPTURE_BASE: the base model; empty: the best that this machine can use
+    face_engine: str  # MAGICAPTURE_FACE_ENGINE
+    face_pack: str  # MAGICAPTURE_FACE_PACK: insightface's pack, or a folder with one
+    upscaler: str  # MAGICAPTURE_UPSCALER: a file with its weights; empty: those of the package
     space: str  # SPACE_ID: the Space that this is; empty elsewhere
     space_host: str  # SPACE_HOST: the name that it is served under
+    sign_in: bool  # OAUTH_CLIENT_ID, which a Space with ``hf_oauth`` has: visitors can sign in with Hugging Face
     host_token: bool  # MAGICAPTURE_HOST_TOKEN=1: visitors may act on the Hub with the token of whoever runs this
     disk_gb: float  # MAGICAPTURE_DISK_GB: what ``root`` may hold in all
     private: bool  # MAGICAPTURE_PRIVATE=1: no outgoing connection, licence-clean faces only, sign-in
@@ -56,8 +61,13 @@ class Settings:
             database_url=os.environ.get("DATABASE_URL") or f"sqlite:///{root / 'records.sqlite'}",
             server_name=os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1",
             hosts=frozenset(_text("HOSTS", "").lower().split()),
+            base=_text("BASE", ""),
+            face_engine=_text("FACE_ENGINE", "auto"),
+            face_pack=_text("FACE_PACK", "buffalo_l"),
+            upscaler=_text("UPSCALER", ""),
             space=os.environ.get("SPACE_ID") or "",
             space_host=os.environ.get("SPACE_HOST") or "",
+            sign_in=bool(os.environ.get("OAUTH_CLIENT_ID")),
             host_token=_text("HOST_TOKEN", "0") == "1",
             disk_gb=_number("DISK_GB", 20),
             private=private,
