@@ -285,7 +285,7 @@ def test_a_japanese_visitor_reads_japanese_from_the_first_photo_to_the_portrait(
     expect(page.locator("#adapter-status")).to_contain_text("使用中: クイック")
     choose_count(page, 1)
     page.locator("#draw").click()
-    expect(page.locator("#portraits-said")).to_contain_text("ポートレートが1枚できました。")
+    expect(page.locator("#portraits-said")).to_contain_text("ポートレートが1枚できました（Real-ESRGAN ×4で拡大）。")
     assert english_on(page) == []
     page.get_by_role("tab", name="マイアダプター").click()
     expect(page.locator("#adapter-facts")).to_contain_text("プリセット: クイック")
