@@ -240,6 +240,7 @@ def test_states_that_the_server_keeps_cannot_be_forged(anna: Anna, ben: PageSess
     for state in (forged, str(anna.workspace.folder), [str(anna.portrait)]):
         assert "Anna in oil" not in shelf(ben, state=state)
         for event in ("keep", "reject", "compare"):
+            assert ben.send(event, "portraits", anna.portrait.name, state=state).status_code == 500
             for name in (anna.portrait.name, str(anna.portrait), f"../../{anna.portrait.name}", "", None, [], {}):
                 answer = ben.send(event, "portraits", {"name": name, "reason": "other"}, state=state)
                 assert answer.status_code == 500
