@@ -8,6 +8,7 @@ from urllib.parse import quote
 import pytest
 import visitor
 from page_session import PageSession, file_data, gallery, raw_get
+from PIL import Image
 
 from magicapture.server.workspace import Workspace, new_key
 
@@ -85,6 +86,14 @@ def test_a_photo_is_shown_to_whose_it_is_and_to_nobody_who_only_knows_its_path(
         for route in ("file=", "file/"):
             assert raw_get(address, f"/gradio_api/{route}{written}")[0] in (403, 404)
             assert ben.http.get(f"/gradio_api/{route}{written}").status_code in (403, 404)
+
+
+def test_a_crop_of_a_photo_is_shown_to_whose_it_is_alone(anna: Anna, ben: PageSession, address: str) -> None:
+    crop = anna.workspace.store_crop("me.jpg", Image.new("RGB", (8, 8), "teal"))
+    assert anna.page.http.get(f"/gradio_api/file={crop}").content == crop.read_bytes()
+    assert ben.http.get(f"/gradio_api/file={crop}").status_code == 404
+    assert raw_get(address, f"/gradio_api/file={crop}")[0] == 404
+    crop.unlink()
 
 
 def test_plans_and_measurements_of_faces_are_shown_to_nobody(anna: Anna) -> None:
