@@ -262,7 +262,7 @@ def main() -> None:
     found["unpicklable"] = failing(lambda: gpu.draw(whole, DRAWING))
     found["releases"] = Device.releases
     engine.draw = REAL_DRAW
-    engine.train = lambda *_: iter([pack(TrainEvent("tokens", 1, 5, {}, 0.0))])
+    engine.train = lambda *_: iter([pack(TrainEvent("tokens", 1, 5, {}))])
     found["fruitless"] = failing(lambda: train(plan(SHORT)))
     found["quota"] = refused(whole, "quota-exceeded", {"left": 12, "wait": 600})
     found["illegal"] = refused(whole, "illegal-duration", {"left": 0, "wait": -1})

@@ -54,7 +54,6 @@ class TrainEvent:
     step: int
     steps: int
     losses: dict[str, float]
-    seconds_left: float
     previews: tuple[Portrait, ...] = ()
     preview: Preview | None = None
 

@@ -7,6 +7,7 @@ from typing import Self
 
 from magicapture.drawing.portrait import Portrait
 from magicapture.method.progress import TrainEvent
+from magicapture.server.pace import Pace
 from magicapture.server.queue import Asker, Ticket
 from magicapture.server.records import JobRow, State
 from magicapture.server.wire import UnreadableError, pack, unpack
@@ -31,6 +32,7 @@ class Job:
     event: TrainEvent | None = None  # the last one, without its pictures
     curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)  # step and smoothed loss, by name
     ticket: Ticket | None = None
+    pace: Pace | None = None  # None before it runs, and of one that this process does not run
     address: str = ""  # that it was asked for from
     abandoned: bool = False
 
@@ -42,7 +44,7 @@ class Job:
             end = unpack((job.folder / END).read_bytes())
             job.curves, job.error = end["curves"], end["error"]
         if row.step:
-            job.event = TrainEvent("lora", row.step, row.steps, {}, 0.0)
+            job.event = TrainEvent("lora", row.step, row.steps, {})
         return job
 
     @property
@@ -65,6 +67,11 @@ class Job:
         """Whether it was broken off and can go on from where it was."""
         return self.state in ("interrupted", "failed") and (self.folder / PLAN).is_file()
 
+    @property
+    def seconds_left(self) -> float | None:
+        """How long it will take from now on, while it runs."""
+        return self.pace.seconds_left() if self.pace and self.active else None
+
     def previews(self) -> list[Path]:
         """List the quick portraits drawn so far, oldest first."""
         return sorted((self.folder / PREVIEWS).glob("*.png"))
@@ -78,6 +85,10 @@ class Job:
         for place, portrait in enumerate(event.previews):
             self._store(event.step, place, portrait)
         self.event = replace(event, previews=())
+        if self.pace:
+            self.pace.note(event.step)
+        if self.pace and self.ticket:
+            self.ticket.foretell(self.pace.seconds_left())
 
     def keep_end(self) -> None:
         """Write down what ``from_row`` finds beside the records; without room for it, the losses are lost."""

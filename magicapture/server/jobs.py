@@ -15,6 +15,7 @@ from magicapture.server.forecast import training_seconds
 from magicapture.server.gpu import QUEUE, ZERO_GPU, GpuError, train_slice
 from magicapture.server.job import ACTIVE, CHECKPOINT, END, PLAN, STOP, Job
 from magicapture.server.metrics import STAGE
+from magicapture.server.pace import Pace
 from magicapture.server.plans import TrainingPlan, UnreadableError
 from magicapture.server.queue import STILL_THERE, Asker, BusyError, Limits
 from magicapture.server.records import Records, State
@@ -184,6 +185,7 @@ class Jobs:
     def _train(self, job: Job, plan: TrainingPlan, place: int) -> Adapter | None:
         """Train slice by slice; gives the adapter, or None when the job was abandoned."""
         job.state = "running"
+        job.pace = Pace(plan.base, training_seconds(plan.base, plan.config), plan.config.steps)
         self._note(job)
         path, stop = job.folder / CHECKPOINT, job.folder / STOP
         checkpoint = plans.load(path) if path.is_file() else None

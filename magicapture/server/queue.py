@@ -50,7 +50,7 @@ class Limits:
 
 @dataclass(eq=False)
 class Ticket:
-    """A place in the queue. ``seconds`` is how long its owner means to stay, by a forecast made when it was taken.
+    """A place in the queue. ``seconds`` is how long its owner means to stay, by a forecast.
 
     ``place``: the number of the accelerator that is its own once its turn has come, from 0.
     """
@@ -85,6 +85,10 @@ class Ticket:
         """Foretell how long this one will keep the accelerator from now on."""
         spent = 0.0 if self._started is None else time.monotonic() - self._started
         return max(self.seconds - spent, 0.0)
+
+    def foretell(self, seconds: float) -> None:
+        """Correct the forecast: it will be about so many ``seconds`` from now on."""
+        self.seconds = seconds + (0.0 if self._started is None else time.monotonic() - self._started)
 
     def start(self, place: int) -> None:
         """Note when the turn came, and on which accelerator."""
