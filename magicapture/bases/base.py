@@ -11,7 +11,7 @@ from diffusers import DiffusionPipeline
 from PIL import Image
 from torch import Tensor, nn
 
-from magicapture.bases.schedule import Schedule
+from magicapture.bases.schedule import FlowSchedule, Schedule
 from magicapture.bases.words import TOKENS
 from magicapture.config import TrainConfig
 
@@ -61,6 +61,9 @@ class BaseSpec:
     negative_prompt: str = ""  # likewise
     vae: str | None = None  # Hub id of a better autoencoder; None: its own
     tiny_decoder: str | None = None  # Hub id of a distilled decoder for the identity loss; None: its own is small
+    drawn_with: str | None = None  # Hub id of what is distilled from it and draws in its place; None: itself
+    edits: bool = False  # whether it can draw from pictures without training, see ``Base.edit``
+    gated: bool = False  # whether the Hub asks for consent to its licence before it gives the weights
     embedded: bool = False  # its weights are part of this app: adapters name it, not the folder they lie in
 
     @property
@@ -126,7 +129,7 @@ class Base(Protocol):
         """What carries the LoRA."""
 
     @property
-    def schedule(self) -> Schedule:
+    def schedule(self) -> Schedule | FlowSchedule:
         """How it noises pictures, and what its denoiser predicts."""
 
     @property
@@ -182,6 +185,13 @@ class Base(Protocol):
         lora_scale: float = 1.0,
     ) -> list[Image.Image]:
         """Draw one picture from each of ``latents`` (B, C, h, w): what ``Schedule.add_noise`` gives at the end."""
+
+    def edit(self, pictures: list[Image.Image], prompt: str, latents: Tensor) -> list[Image.Image]:
+        """Draw what ``prompt`` says of ``pictures``, without training, once from each of ``latents`` as ``draw`` does.
+
+        Only where ``BaseSpec.edits`` says so.
+        """
+        raise NotImplementedError
 
     @staticmethod
     def save_weights(spec: BaseSpec, folder: Path, lora: dict[str, Tensor], rows: Rows) -> None:
