@@ -503,7 +503,7 @@ def test_a_distilled_one_is_refused_in_one_sentence(tmp_path: Path) -> None:
 
 def test_a_base_of_an_unknown_family_is_refused_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
-    with pytest.raises(BaseError, match="made for FluxPipeline"):
+    with pytest.raises(BaseError, match="it is a FluxPipeline"):
         load_base(str(tmp_path))
 
 

@@ -40,8 +40,8 @@ from magicapture.ui.session import AppContext
 
 PACKAGE = Path(__file__).parents[1] / "magicapture"
 SPEAKING = (
-    *("adapters.adapter", "adapters.info", "bases.registry", "bases.stable_diffusion"),
-    *("photos.quality", "photos.reading", "photos.references"),
+    *("adapters.adapter", "adapters.info", "bases.flux2", "bases.registry", "bases.unet"),
+    *("drawing.credentials", "photos.quality", "photos.reading", "photos.references"),
     *(f"server.{name}" for name in ("drawings", "gpu", "hub", "jobs", "queue")),
     *(f"server.workspace.{name}" for name in ("folder", "shelf", "uploads", "visitor")),
     *("ui.adapters", "ui.consent", "ui.installation", "ui.live", "ui.page", "ui.portraits", "ui.readiness"),
@@ -152,7 +152,7 @@ def test_every_component_of_the_page_is_translated_in_the_browser(
     assert len(texts) > 60
     japanese = hand_to_browser(page).translations["ja"]
     english = {text for text in texts if not JAPANESE.search(japanese.get(text, ""))}
-    assert english == {"my-portraits", "Stable Diffusion 1.5, 512 px"}
+    assert english == {"my-portraits"}
     assert InsightFaceEngine.licence in CATALOGUES["ja"]
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from magicapture.bases.schedule import FlowSchedule, Schedule
 from magicapture.bases.words import TOKENS
 from magicapture.config import TrainConfig
+from magicapture.messages import Message
 
 FIRST_SCALE = 2.0**12
 """What losses are multiplied by at first in float16, where small gradients vanish."""
@@ -49,6 +50,7 @@ class BaseSpec:
     source: str  # Hub id or folder of a diffusers pipeline
     title: str
     licence: str
+    download_gb: float | None  # what has to be fetched once; None: not known
     presets: Mapping[str, TrainConfig] = field(hash=False)
     guidance_scale: float  # for drawing, unless it is set
     lora_targets: str  # regular expression on the denoiser's layers
@@ -65,6 +67,14 @@ class BaseSpec:
     edits: bool = False  # whether it can draw from pictures without training, see ``Base.edit``
     gated: bool = False  # whether the Hub asks for consent to its licence before it gives the weights
     embedded: bool = False  # its weights are part of this app: adapters name it, not the folder they lie in
+
+    @property
+    def choice(self) -> Message:
+        """What it is called where one base is chosen out of several: with its licence and its size."""
+        facts = {"title": Message(self.title), "licence": self.licence}
+        if not self.download_gb:
+            return Message("{title} · {licence}", **facts)
+        return Message("{title} · {licence} · {n} GB to load once", **facts, n=self.download_gb)
 
     @property
     def public_source(self) -> str:

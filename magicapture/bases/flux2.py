@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 import torch.nn.functional as F
 from diffusers import Flux2KleinPipeline, Flux2Transformer2DModel
-from peft.tuners.lora import LoraLayer
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -30,14 +29,14 @@ from magicapture.bases.base import (
 )
 from magicapture.bases.flux2_files import ROWS_KEY, kohya_layers, usage
 from magicapture.bases.joint_attention import record_joint_attention, refocusing_blocks
-from magicapture.bases.lora import load_lora, lora_layers, lora_state
+from magicapture.bases.lora import lora_too
 from magicapture.bases.output_words import OutputWords
 from magicapture.bases.precision import fast_dtype
 from magicapture.bases.schedule import FlowSchedule
 from magicapture.bases.words import PERSON, STYLE, prompt_for
 from magicapture.messages import Message
 
-LORA_TARGETS = (
+FLUX2_TARGETS = (
     r"(transformer_blocks\.\d+\.attn\.(to_[qkv]|to_out\.0|add_[qkv]_proj|to_add_out)"
     r"|single_transformer_blocks\.\d+\.attn\.(to_qkv_mlp_proj|to_out))"
 )
@@ -61,6 +60,8 @@ class Flux2(Base):
     pipeline: Flux2KleinPipeline
     artist: Flux2KleinPipeline
     words: OutputWords
+
+    pipeline_class: ClassVar[type[Flux2KleinPipeline]] = Flux2KleinPipeline
 
     @classmethod
     def load(cls, spec: BaseSpec) -> Self:
@@ -148,7 +149,7 @@ class Flux2(Base):
         """See ``Base.decode``."""
         vae, (mean, std) = self.pipeline.vae, self._statistics()
         unpacked = F.pixel_shuffle(latents * std + mean, PACKED)
-        with self.autocast():
+        with self._mixed():
             return vae.decode(unpacked.to(vae.dtype)).sample.float()
 
     def vocabulary(self) -> Rows:
@@ -176,7 +177,7 @@ class Flux2(Base):
         """See ``Base.predict``; the maps are those of the picture's tokens in joint attention."""
         side, length = noisy.shape[-1], conditioning.embeddings.shape[1]
         blocks = refocusing_blocks(self.denoiser) if with_maps else []
-        with self.autocast(), record_joint_attention(blocks) as recorder:
+        with self._mixed(), record_joint_attention(blocks) as recorder:
             output = self.denoiser(
                 hidden_states=noisy.flatten(2).transpose(1, 2).to(self.dtype),
                 encoder_hidden_states=conditioning.embeddings,
@@ -238,23 +239,14 @@ class Flux2(Base):
     def _drawn(self, text: Conditioning, latents: Tensor, **settings: object) -> list[Image.Image]:
         """Draw with the pipeline that draws, and what is learned on it."""
         side = self.resolution
-        with self.autocast(), self._learned_by_the_artist():
+        with self._mixed(), lora_too(self.artist.transformer, self.denoiser, self.spec.lora_targets):
             return self.artist(
                 prompt_embeds=text.embeddings, latents=latents, height=side, width=side, **settings
             ).images
 
-    @contextmanager
-    def _learned_by_the_artist(self) -> Iterator[None]:
-        """Put the LoRA that is on the denoiser on the one that draws too, for the length of a ``with`` block."""
-        drawing = self.artist.transformer
-        if drawing is self.denoiser or not any(isinstance(layer, LoraLayer) for layer in self.denoiser.modules()):
-            yield
-            return
-        state = lora_state(self.denoiser)
-        rank = next(len(value) for key, value in state.items() if ".lora_A." in key)
-        with lora_layers(drawing, rank, self.spec.lora_targets):
-            load_lora(drawing, state)
-            yield
+    def _mixed(self) -> torch.autocast:
+        """Multiply in the precision of the frozen weights, whatever that of the LoRA is."""
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
     def _statistics(self) -> tuple[Tensor, Tensor]:
         """Give mean and spread (1, 128, 1, 1) of packed latents, in float32."""

@@ -5,7 +5,7 @@ import re
 import torch
 from torch import Tensor
 
-from magicapture.bases.base import LORA_FILE, ROWS_FILE, BaseSpec
+from magicapture.bases.base import KOHYA_FILE, LORA_FILE, ROWS_FILE, BaseSpec
 from magicapture.bases.output_words import STAND_INS
 
 ROWS_KEY = "qwen3_4b_out"
@@ -43,7 +43,8 @@ from diffusers import Flux2KleinPipeline
 pipe = Flux2KleinPipeline.from_pretrained("{source}", torch_dtype=torch.bfloat16).to("cuda")
 pipe.load_lora_weights("{lora}", weight_name="{lora_file}")
 
-# The two words come after the text encoder: it reads ordinary ones, whose rows are then exchanged for the learned.
+# The two words come after the text encoder, where no other tool has a place for them: ComfyUI loads the LoRA alone
+# ({kohya_file}). The encoder reads ordinary words, whose rows are exchanged for the learned.
 rows = load_file({rows})["{rows_key}"]
 words, prompt = {words}, "{prompt}"
 for word, plain in words.items():
@@ -72,6 +73,7 @@ def usage(spec: BaseSpec, source: str, prompt: str, repo_id: str | None, latent_
         source=spec.drawn_with or source,
         lora=repo_id or ".",
         lora_file=LORA_FILE,
+        kohya_file=KOHYA_FILE,
         rows=f'hf_hub_download("{repo_id}", "{ROWS_FILE}")' if repo_id else f'"{ROWS_FILE}"',
         rows_key=ROWS_KEY,
         words=STAND_INS,

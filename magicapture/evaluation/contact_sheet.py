@@ -68,11 +68,9 @@ def main() -> None:
         adapter = Adapter.load(folder)
         base = load_base(adapter.info.base)
         portraits = generate(base, engine, adapter, GenerateConfig(count=COLUMNS))
-        crops = [
-            [reference.image for reference in check_photos(sorted(photos.iterdir()), role, engine, SIDE).references]
-            for photos, role in ((person, "person"), (style, "style"))
-        ]
-        blocks.append(block(*crops, portraits))
+        of_person = check_photos(sorted(person.iterdir()), "person", engine, SIDE).references
+        of_style = check_photos(sorted(style.iterdir()), "style", engine, SIDE).references
+        blocks.append(block([r.image for r in of_person], [r.image for r in of_style], portraits))
         scores.append([{"likeness": p.likeness, "style": p.style} for p in portraits])
     args.out.parent.mkdir(parents=True, exist_ok=True)
     stack(blocks).save(args.out, optimize=True)

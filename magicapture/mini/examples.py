@@ -80,7 +80,8 @@ def _draw(base: Base, prompt: str, seed: int) -> Image.Image:
 @torch.no_grad()
 def draw_look(base: Base, engine: FaceEngine, prompt: str) -> list[Image.Image]:
     """Draw ``PHOTOS`` pictures in one look, of men and women, each with a face in it."""
-    pictures, seed = [], 0
+    pictures: list[Image.Image] = []
+    seed = 0
     while len(pictures) < PHOTOS:
         picture = _draw(base, prompt.format(who=("man", "woman")[seed % 2]), seed)
         if engine.detect(picture):

@@ -16,6 +16,8 @@ pillow_heif.register_heif_opener()
 
 FORMATS = ("JPEG", "PNG", "WEBP", "HEIF", "AVIF", "GIF", "BMP", "TIFF")
 """What is opened (MPO counts as JPEG); Pillow would hand others (EPS) to outside programs."""
+PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif", ".gif", ".bmp", ".tif", ".tiff"}
+"""What is taken from a folder; a file that is named outright is tried whatever it is called."""
 ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
 """Formats in which several frames are an animation. Phones keep several pictures in MPO and HEIF, the photo first."""
 MAX_PIXELS = 50_000_000
@@ -32,12 +34,15 @@ LIGHT = (238, 238, 238)
 """The plain background behind transparent pictures."""
 
 
+Severity = Literal["warning", "unusable"]
+
+
 @dataclass(frozen=True)
 class Problem:
     """What is wrong with a photo, for programs (``code``) and for visitors (``message`` and what to do, ``advice``)."""
 
     code: str
-    severity: Literal["warning", "unusable"]
+    severity: Severity
     message: str
     advice: str
 
@@ -153,7 +158,8 @@ def _through_profile(image: Image.Image, info: dict) -> Image.Image:
     if profile := info.get("icc_profile"):
         try:
             source = ImageCms.ImageCmsProfile(BytesIO(profile))
-            return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+            if seen := ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB"):
+                return seen
         except (ImageCms.PyCMSError, OSError):
             pass  # a damaged profile, or one for another colour model (grey): the plain formula will do
     return image.convert("RGB")

@@ -1,0 +1,76 @@
+"""Pipelines and their parts, from the Hub, its cache or a folder."""
+
+import json
+import logging
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, AutoencoderTiny, DiffusionPipeline, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+from magicapture.bases.base import BaseSpec
+
+MISSING = (OSError, ValueError, HfHubHTTPError, LocalEntryNotFoundError)
+"""What diffusers raises when weights are neither here nor to be downloaded."""
+
+INDEX_FILE = "model_index.json"
+
+logger = logging.getLogger(__name__)
+
+
+def pipeline_kind(source: str, *, fetch: bool = False) -> str | None:
+    """Give the diffusers class of the pipeline in a folder or on the Hub; None when nothing says it.
+
+    Of the Hub only what is on this machine is read, unless ``fetch`` allows to ask it.
+    The format: https://huggingface.co/docs/diffusers/using-diffusers/loading
+    """
+    try:
+        if Path(source).is_dir():
+            index = Path(source, INDEX_FILE)
+        else:
+            index = Path(hf_hub_download(source, INDEX_FILE, local_files_only=not fetch))
+        kind = json.loads(index.read_text())["_class_name"]
+    except (*MISSING, KeyError, TypeError):
+        return None
+    return kind if isinstance(kind, str) else None
+
+
+def load_pipeline(
+    pipeline_class: type[DiffusionPipeline], spec: BaseSpec, dtype: torch.dtype, **settings: object
+) -> DiffusionPipeline:
+    """Load the weights, in half precision where they are published in it: half the download."""
+    try:
+        pipeline = pipeline_class.from_pretrained(spec.source, variant="fp16", dtype=dtype, **settings)
+    except MISSING:
+        pipeline = pipeline_class.from_pretrained(spec.source, dtype=dtype, **settings)
+    if spec.vae is not None:
+        try:
+            pipeline.vae = AutoencoderKL.from_pretrained(spec.vae, dtype=dtype)
+        except MISSING:
+            logger.warning("%s could not be had: the base's own autoencoder stands in for it.", spec.vae)
+    return pipeline
+
+
+def load_tiny_decoder(spec: BaseSpec, dtype: torch.dtype, channels: int) -> AutoencoderTiny | None:
+    """Load the distilled decoder of latents with so many ``channels``.
+
+    None where there is none, which costs time in the identity loss and nothing else.
+    """
+    if spec.tiny_decoder is None:
+        return None
+    try:
+        decoder = AutoencoderTiny.from_pretrained(spec.tiny_decoder, dtype=dtype)
+    except MISSING:
+        logger.warning(
+            "%s could not be had: the identity loss uses the full decoder, which is slower.", spec.tiny_decoder
+        )
+        return None
+    return decoder if decoder.config.latent_channels == channels else None
+
+
+def prefer_plain_attention(unet: UNet2DConditionModel) -> None:
+    """Leave fused attention for small pictures: on a CPU its backward pass costs more than it saves there."""
+    if unet.config.sample_size <= 32:
+        unet.set_attn_processor(AttnProcessor())
