@@ -12,21 +12,23 @@ import tiny
 import tiny_flux2
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, Flux2KleinPipeline, Flux2Transformer2DModel
+from peft.utils import get_peft_model_state_dict
 from safetensors.torch import load_file
 from torch import Tensor
 
 from magicapture.adapters.adapter import Adapter, applied, require_fit
 from magicapture.adapters.info import AdapterError
 from magicapture.bases import FLUX2, BaseError, load_base, resolve_base
-from magicapture.bases.flux2 import Flux2
-from magicapture.bases.flux2_files import ROWS_KEY
+from magicapture.bases.flux2 import ROOMY_BYTES, Flux2
+from magicapture.bases.flux2_files import ROWS_KEY, kohya_layers
 from magicapture.bases.joint_attention import attention_to_words, record_joint_attention, refocusing_blocks
-from magicapture.bases.lora import lora_layers
+from magicapture.bases.lora import LORA_NAME, lora_layers
 from magicapture.bases.schedule import FlowSchedule
 from magicapture.bases.words import PERSON, STYLE, prompt_for
 from magicapture.config import GenerateConfig
 from magicapture.drawing.generation import draw, first_latents, generate
 from magicapture.evaluation.methods import METHODS, Task
+from magicapture.server.workspace.uploads import MAX_ADAPTER_BYTES
 
 SHORT = replace(
     FLUX2.presets["quick"],
@@ -522,3 +524,61 @@ def test_the_base_edits_two_references_without_training(base: Flux2) -> None:
     with METHODS["edited"].learn(Task(base, stand_in.StandInEngine(), person, other)) as draw_seeds:
         assert not np.array_equal(first, draw_seeds([0])[0]), "the look is seen"
     assert fingerprint(base) == before
+
+
+# The true size
+
+
+@pytest.fixture(scope="module")
+def klein() -> Flux2Transformer2DModel:
+    """Give the denoiser of FLUX.2 [klein] 4B without its weights."""
+    with torch.device("meta"):
+        shapes = Flux2Transformer2DModel(
+            num_layers=5,
+            num_single_layers=20,
+            num_attention_heads=24,
+            joint_attention_dim=7680,
+            guidance_embeds=False,
+        )
+    return shapes.to(torch.bfloat16).requires_grad_(False).eval()
+
+
+def saved_gb(klein: Flux2Transformer2DModel, batch: int) -> float:
+    """Count what a step with 512 px keeps for its backward pass, maps included, beside weights, in gigabytes."""
+    weights = {parameter.untyped_storage()._cdata for parameter in klein.parameters()}
+    kept: dict[int, object] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage._cdata] = storage
+        return tensor
+
+    with (
+        torch.device("meta"),
+        lora_layers(klein, FLUX2.presets["quick"].rank, FLUX2.lora_targets),
+        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        record_joint_attention(refocusing_blocks(klein)) as recorder,
+    ):
+        for parameter in klein.parameters():
+            parameter.data = parameter.data.to(torch.bfloat16)
+        text = torch.zeros(batch, 512, 7680, dtype=torch.bfloat16, requires_grad=True)
+        pictures = torch.zeros(batch, 1024, 128, dtype=torch.bfloat16)
+        places = torch.zeros(1024, 4), torch.zeros(512, 4)
+        klein(pictures, text, torch.zeros(batch), *places)
+        recorder.word_maps(torch.zeros(2, batch, dtype=torch.long), 512)
+    return sum(storage.nbytes() for number, storage in kept.items() if number not in weights) / 1e9
+
+
+def test_two_denoisers_of_the_true_size_and_a_step_fit_the_memory_that_the_readme_names(
+    klein: Flux2Transformer2DModel,
+) -> None:
+    weights = 2 * 2 * sum(parameter.numel() for parameter in klein.parameters()) / 1e9
+    assert weights == pytest.approx(15.5, abs=0.1)
+    assert weights + saved_gb(klein, batch=6) < ROOMY_BYTES / 1e9
+
+
+def test_the_loras_of_the_true_size_fit_a_file_that_can_be_uploaded(klein: Flux2Transformer2DModel) -> None:
+    with torch.device("meta"), lora_layers(klein, FLUX2.presets["quick"].rank, FLUX2.lora_targets):
+        ours = get_peft_model_state_dict(klein, adapter_name=LORA_NAME)
+        theirs = kohya_layers(ours)
+    assert 4 * sum(value.numel() for value in (*ours.values(), *theirs.values())) < 0.7 * MAX_ADAPTER_BYTES

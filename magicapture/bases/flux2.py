@@ -70,7 +70,7 @@ class Flux2(Base):
         if dtype == torch.float16:
             old = "The base model {source} cannot be used on this GPU, which lacks bfloat16. Choose another one."
             raise BaseError(Message(old, source=spec.source))
-        pipeline = Flux2KleinPipeline.from_pretrained(spec.source, dtype=dtype)
+        pipeline = cls.pipeline_class.from_pretrained(spec.source, dtype=dtype)
         if pipeline.config.is_distilled:
             distilled = (
                 "The base model {source} cannot be used: it is distilled to few steps, which training would undo. "
@@ -80,9 +80,8 @@ class Flux2(Base):
         drawing = None
         if spec.drawn_with is not None:
             drawing = Flux2Transformer2DModel.from_pretrained(spec.drawn_with, subfolder="transformer", dtype=dtype)
-        for module in (pipeline.transformer, drawing, pipeline.vae):
-            if module is not None:
-                module.to(device)
+        for module in filter(None, (pipeline.transformer, drawing, pipeline.vae)):
+            module.to(device)
         if device == "cuda" and torch.cuda.get_device_properties(0).total_memory < ROOMY_BYTES:
             pipeline.transformer.enable_gradient_checkpointing()
         return cls.of(spec, pipeline, drawing)
@@ -96,17 +95,7 @@ class Flux2(Base):
         artist.set_progress_bar_config(disable=True)
         for module in (pipeline.transformer, artist.transformer, pipeline.vae, pipeline.text_encoder):
             module.eval().requires_grad_(False)
-
-        def encode(prompts: list[str]) -> Tensor:
-            encoder, device = pipeline.text_encoder, pipeline.transformer.device
-            try:
-                encoder.to(device)
-                with torch.no_grad():
-                    return pipeline.encode_prompt(prompts, device=device)[0]
-            finally:
-                encoder.to("cpu")
-
-        return cls(spec, pipeline, artist, OutputWords(encode, pipeline.tokenizer, pipeline.tokenizer_max_length))
+        return cls(spec, pipeline, artist, OutputWords.of(pipeline))
 
     @property
     def denoiser(self) -> Flux2Transformer2DModel:

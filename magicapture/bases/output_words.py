@@ -10,9 +10,10 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import torch
+from diffusers import Flux2KleinPipeline
 from torch import Tensor, nn
 
 from magicapture.bases.base import Conditioning
@@ -74,6 +75,21 @@ class OutputWords:
     length: int
     rows: nn.Parameter | None = None
     _known: dict[tuple[str, bool], Encoded] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, pipeline: Flux2KleinPipeline) -> Self:
+        """Encode as ``pipeline`` does. Its text encoder is where its denoiser is only while it reads prompts."""
+
+        def encode(prompts: list[str]) -> Tensor:
+            encoder, device = pipeline.text_encoder, pipeline.transformer.device
+            try:
+                encoder.to(device)
+                with torch.no_grad():
+                    return pipeline.encode_prompt(prompts, device=device)[0]
+            finally:
+                encoder.to("cpu")
+
+        return cls(encode, pipeline.tokenizer, pipeline.tokenizer_max_length)
 
     @contextmanager
     def taught(self, rows: Tensor) -> Iterator[nn.Parameter]:
