@@ -17,13 +17,16 @@ from diffusers import Flux2KleinPipeline
 from torch import Tensor, nn
 
 from magicapture.bases.base import Conditioning
-from magicapture.bases.words import PERSON, STYLE, TOKENS
+from magicapture.bases.words import MEDIA, PERSON, STYLE, TEMPLATES, TOKENS, prompt_for
 
 STAND_INS = {PERSON: "person", STYLE: "portrait"}
 """What the encoder reads in place of the trigger words."""
 
 REMEMBERED = 64
-"""Prompts whose encoding is kept: about half a gigabyte. Training has twelve."""
+"""Prompts whose encoding is kept: about half a gigabyte."""
+
+AT_ONCE = 4
+"""Prompts that are read side by side."""
 
 COMMON = (
     "a photo of a person with short hair and glasses in a garden",
@@ -85,7 +88,8 @@ class OutputWords:
             try:
                 encoder.to(device)
                 with torch.no_grad():
-                    return pipeline.encode_prompt(prompts, device=device)[0]
+                    parts = [prompts[i : i + AT_ONCE] for i in range(0, len(prompts), AT_ONCE)]
+                    return torch.cat([pipeline.encode_prompt(part, device=device)[0] for part in parts])
             finally:
                 encoder.to("cpu")
 
@@ -114,7 +118,7 @@ class OutputWords:
 
     def vocabulary(self) -> Tensor:
         """Give the rows (V, D) of everyday words, in float32 on the CPU."""
-        outputs = self.encode(list(COMMON)).float().cpu()
+        outputs = [prompt.output.float().cpu() for prompt in self._remembered(list(COMMON))]
         spans = [self._covered(prompt, 0, len(prompt)) for prompt in COMMON]
         return torch.cat([output[span] for output, span in zip(outputs, spans, strict=True)])
 
@@ -123,15 +127,17 @@ class OutputWords:
         rows = []
         for place, word in enumerate(TOKENS):
             text, begins = spelled(prompts[word])
-            (output,) = self.encode([text]).float().cpu()
-            rows.append(output[self._places(text, begins)[place]][0])
+            (plain,) = self._remembered([text])
+            rows.append(plain.output.float().cpu()[self._places(text, begins)[place]][0])
         person, style = rows
         return torch.stack([person, style + noise * torch.randn(style.shape, generator=generator)])
 
     def _remembered(self, prompts: list[str]) -> list[Encoded]:
+        """Encode what has not been encoded before, and what training will ask for with it: it moves the encoder once."""
         taught = self.rows is not None
-        missing = [prompt for prompt in dict.fromkeys(prompts) if (prompt, taught) not in self._known]
-        if missing:
+        if not all((prompt, taught) in self._known for prompt in prompts):
+            soon = [prompt_for(task, medium) for task in TEMPLATES for medium in MEDIA] if taught else COMMON
+            missing = [p for p in dict.fromkeys([*prompts, *soon]) if (p, taught) not in self._known]
             texts = [spelled(prompt) if taught else (prompt, [[], []]) for prompt in missing]
             outputs = self.encode([text for text, _ in texts])
             for prompt, output, (text, begins) in zip(missing, outputs, texts, strict=True):
