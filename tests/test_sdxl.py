@@ -25,6 +25,7 @@ from magicapture.drawing.generation import dialled, draw, generate
 from magicapture.faces import FaceEngine
 from magicapture.method.training import Training
 from magicapture.photos.references import check_photos
+from magicapture.settings import settings
 from magicapture.ui.language import translate
 
 SHORT = TrainConfig(token_steps=2, lora_steps=3, previews=1, preview_images=1, preview_steps=2, rank=2, lora_lr=0.05)
@@ -288,6 +289,7 @@ def test_who_chooses_a_base_reads_licence_and_size_and_is_offered_a_large_one_on
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert list(offered_bases()) == ["mini", "sd15"]
     monkeypatch.setenv("MAGICAPTURE_BASE", "sdxl-1024")
+    settings.cache_clear()
     assert list(offered_bases()) == ["mini", "sd15", "sdxl-1024"]
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert offered_bases() == SPECS

@@ -247,8 +247,8 @@ def _result(job: Job) -> tuple:
     try:
         if job.adapter is None:
             return gr.Column(visible=False), "", gr.skip(), gr.skip()
-        info = job.workspace.load_adapter(job.adapter).info
-        archive = str(job.workspace.zip_adapter(job.adapter))
+        info = job.workspace.shelf.load(job.adapter).info
+        archive = str(job.workspace.shelf.zip(job.adapter))
     except AdapterError:  # deleted meanwhile
         return gr.Column(visible=False), "", gr.skip(), gr.skip()
     return gr.Column(visible=True), note(summary(info), "good"), gr.DownloadButton(value=archive), job.adapter
