@@ -133,7 +133,7 @@ class OutputWords:
         return torch.stack([person, style + noise * torch.randn(style.shape, generator=generator)])
 
     def _remembered(self, prompts: list[str]) -> list[Encoded]:
-        """Encode what has not been encoded before, and what training will ask for with it: it moves the encoder once."""
+        """Encode what has not been before, and with it what training will ask for: so the encoder moves once."""
         taught = self.rows is not None
         if not all((prompt, taught) in self._known for prompt in prompts):
             soon = [prompt_for(task, medium) for task in TEMPLATES for medium in MEDIA] if taught else COMMON
