@@ -145,7 +145,7 @@ def keep(context: AppContext, visitor: Workspace | None, path: Path) -> None:
 def reject(context: AppContext, visitor: Workspace | None, path: Path, reason: str) -> None:
     """Delete a portrait at once and note why."""
     try:
-        require_visitor(visitor).reject(path)
+        require_visitor(visitor).reject(path, reason)
     except WorkspaceError as error:
         raise user_error(str(error), "Not there") from error
     context.records.log("portrait_rejected", detail=reason)
