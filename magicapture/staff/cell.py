@@ -16,8 +16,9 @@ VERSION = 1
 
 State = Literal["done", "unusable", "failed"]
 """Portraits were drawn; the photos cannot be used, which trying again does not mend; the system failed three times."""
-Stage = Literal["check", "train", "draw"]
-STAGES: tuple[Stage, ...] = ("check", "train", "draw")
+Stage = Literal["load", "check", "train", "draw"]
+STAGES: tuple[Stage, ...] = ("load", "check", "train", "draw")
+"""Loading takes time in a worker's first cell alone."""
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 from argparse import _SubParsersAction
 
-from magicapture.staff import check
+from magicapture.staff import check, plan, run
 
-COMMANDS = (check,)
+COMMANDS = (check, plan, run)
 """Modules with ``add_command``, in the order in which a batch takes them."""
 
 
