@@ -43,7 +43,8 @@ SPEAKING = (
     *("adapters.adapter", "adapters.info", "bases.registry", "bases.unet"),
     *("drawing.credentials", "photos.quality", "photos.reading", "photos.references"),
     *(f"server.{name}" for name in ("drawings", "gpu", "hub", "jobs", "queue")),
-    *(f"server.workspace.{name}" for name in ("folder", "shelf", "uploads", "visitor")),
+    *(f"server.workspace.{name}" for name in ("folder", "invitation", "shelf", "uploads", "visitor")),
+    *("server.gate.review", "staff.review_workspace", "ui.review"),
     *("ui.adapters", "ui.consent", "ui.installation", "ui.live", "ui.page", "ui.portraits", "ui.readiness"),
     *("ui.references", "ui.session", "ui.train", "ui.gallery", "ui.html"),
 )

@@ -46,7 +46,9 @@ def run_export(args: argparse.Namespace) -> tuple[dict, int]:
     written = export(folder, args.out, everything=args.all, label=args.label)
     if not written:
         print("Nobody has kept a portrait yet: `staff review` asks them.")
-    return {"out": str(args.out), "people": len({name for name, _ in written}), "pictures": len(written)}, int(not written)
+    return {"out": str(args.out), "people": len({name for name, _ in written}), "pictures": len(written)}, int(
+        not written
+    )
 
 
 def export(folder: RunFolder, out: Path, *, everything: bool = False, label: bool = False) -> list[tuple[str, str]]:
@@ -106,7 +108,9 @@ def _check_names(people: list[str]) -> None:
     """Refuse ids that would leave the folder, open as a formula in a spreadsheet, or name one file for two people."""
     bad = [name for name in people if not PERSON_ID.fullmatch(name) or RESERVED.fullmatch(name)]
     if bad:
-        raise ExportError(f"These ids cannot name files: {', '.join(map(repr, bad))}. Give them others in the manifest.")
+        raise ExportError(
+            f"These ids cannot name files: {', '.join(map(repr, bad))}. Give them others in the manifest."
+        )
     folded: dict[str, str] = {}
     for name in people:
         if (other := folded.setdefault(name.casefold(), name)) != name:

@@ -27,7 +27,9 @@ def run_forget(args: argparse.Namespace) -> tuple[dict, int]:
     folder = RunFolder.existing(args.run_folder)
     number = folder.numbers().get(args.person)
     if number is None:
-        raise UnknownPersonError("Nobody in this run has that id: there is nothing of theirs, or it is deleted already.")
+        raise UnknownPersonError(
+            "Nobody in this run has that id: there is nothing of theirs, or it is deleted already."
+        )
     gone = forget(folder, number)
     print("Their photos, and the manifest that names them, are yours: they were read and not changed.")
     return gone, 0

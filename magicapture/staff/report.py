@@ -196,5 +196,3 @@ def _3(value: float) -> float:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else _3(value)
-
-

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from html import escape
 
 NO_DIFFERENCE = (
-    "A pilot of this size cannot show the absence of a difference: an interval that holds 0 says that the difference was "
-    "not measured, not that there is none."
+    "A pilot of this size cannot show the absence of a difference: an interval that holds 0 says that the difference "
+    "was not measured, not that there is none."
 )
 REASONS = {
     "not_like_me": "does not look like the person",
@@ -106,7 +106,9 @@ def _effort(figures: dict) -> Iterator[str]:
     if cost["per_kept_portrait"] is not None:
         rows.append(("cost per kept portrait", f"{cost['per_kept_portrait']:.2f} {money}"))
     elif cost["gpu_seconds_per_kept_portrait"] is not None:
-        rows.append(("seconds per kept portrait; --hardware turns them into money", cost["gpu_seconds_per_kept_portrait"]))
+        rows.append(
+            ("seconds per kept portrait; --hardware turns them into money", cost["gpu_seconds_per_kept_portrait"])
+        )
     yield from _table(("what", "how much"), *rows)
 
 
@@ -158,10 +160,8 @@ def likeness_plot(likeness: dict[str, list[float]]) -> str:
     most = max(1, *(max(row) for row in counts.values()))
     step = 2 * BAR + GAP
     width, foot = LEFT + step * (len(BINS) - 1) + 10, TOP + HEIGHT
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {foot + 46}" font-family="sans-serif" '
-        'font-size="11" fill="#444"><rect width="100%" height="100%" fill="#fff"/>'
-    ]
+    size = f'viewBox="0 0 {width} {foot + 46}" font-family="sans-serif" font-size="11" fill="#444"'
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" {size}><rect width="100%" height="100%" fill="#fff"/>']
     for place, (name, row) in enumerate(counts.items()):
         parts.append(f'<rect x="{LEFT + 90 * place}" y="8" width="11" height="11" fill="{COLOURS[name]}"/>')
         parts.append(f'<text x="{LEFT + 90 * place + 16}" y="18">{name}</text>')
@@ -172,7 +172,9 @@ def likeness_plot(likeness: dict[str, list[float]]) -> str:
                 f'<rect x="{x:g}" y="{foot - high:.1f}" width="{BAR}" height="{high:.1f}" fill="{COLOURS[name]}"/>'
             )
     parts.append(f'<path d="M{LEFT} {TOP}V{foot}H{width - 10}" fill="none" stroke="#888"/>')
-    parts += [f'<text x="{LEFT + step * i}" y="{foot + 16}" text-anchor="middle">{e:g}</text>' for i, e in enumerate(BINS)]
+    parts += [
+        f'<text x="{LEFT + step * i}" y="{foot + 16}" text-anchor="middle">{e:g}</text>' for i, e in enumerate(BINS)
+    ]
     parts.append(f'<text x="{LEFT - 6}" y="{TOP + 8}" text-anchor="end">{most}</text>')
     parts.append(f'<text x="{LEFT - 6}" y="{foot}" text-anchor="end">0</text>')
     parts.append(f'<text x="{(LEFT + width) / 2:g}" y="{foot + 36}" text-anchor="middle">likeness</text></svg>\n')

@@ -1,6 +1,6 @@
-"""The way in by a personal one-time link: a small page with a button, for a link that is merely fetched is not used up.
+"""The way in by a personal one-time link: a page with a button, for a link that is merely fetched is not used up.
 
-The link's token stands behind its #, so neither a GET nor its Referer carries it; the page's script puts it into a form,
+The token stands behind the link's #, so neither a GET nor a Referer carries it; the page's script puts it into a form,
 and what is posted opens the review, once.
 """
 

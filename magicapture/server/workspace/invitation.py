@@ -1,8 +1,8 @@
 """A visitor's folder that was prepared for somebody, and the one-time link that leads to it.
 
 A link holds a token of 256 random bits, and nothing of it is kept: the visitor's key is a hash of it, and the folder is
-named by a hash of the key, so that a link is known by its folder being there. The folder is swept, and with it the link,
-when the time of results is up.
+named by a hash of the key, so that a link is known by its folder being there. The folder is swept when the time of
+results is up, and the link leads nowhere then.
 """
 
 import base64
