@@ -41,8 +41,8 @@ def anna(address: str, root: Path) -> Anna:
     workspace = Workspace.of(key, root)
     workspace.ingest([visitor.uploaded(root)], "person")
     workspace.add_portrait(visitor.portrait(), label=False)
-    adapter = workspace.add_adapter(visitor.small_adapter(), "Anna in oil")
-    workspace.zip_adapter(adapter)
+    adapter = workspace.shelf.add(visitor.small_adapter(), "Anna in oil")
+    workspace.shelf.zip(adapter)
     page = PageSession(address)
     assert page.enter(key) == key
     return Anna(key, workspace, adapter, page)
@@ -90,7 +90,7 @@ def test_a_photo_is_shown_to_whose_it_is_and_to_nobody_who_only_knows_its_path(
 def test_plans_and_measurements_of_faces_are_shown_to_nobody(anna: Anna) -> None:
     folder = anna.workspace.folder
     for name in ("plan.pt", "checkpoint.pt", "plan.part"):
-        (anna.workspace.part("jobs", "1") / name).write_bytes(b"secret")
+        (anna.workspace.place.part("jobs", "1") / name).write_bytes(b"secret")
     files = [path for path in visitor.files(folder) if path.suffix in (".pt", ".part", ".safetensors", ".json")]
     assert len(files) > 5
     for path in files:
@@ -101,7 +101,7 @@ def test_plans_and_measurements_of_faces_are_shown_to_nobody(anna: Anna) -> None
 
 def test_a_portrait_and_a_zip_are_there_for_programs_that_know_the_path(anna: Anna, address: str) -> None:
     assert raw_get(address, f"/gradio_api/file={anna.portrait}") == (200, anna.portrait.read_bytes())
-    assert raw_get(address, f"/gradio_api/file={anna.workspace.zip_adapter(anna.adapter)}")[0] == 200
+    assert raw_get(address, f"/gradio_api/file={anna.workspace.shelf.zip(anna.adapter)}")[0] == 200
 
 
 def test_an_upload_is_shown_to_who_sent_it_and_goes_when_they_leave(
@@ -204,7 +204,7 @@ def test_visitors_may_send_the_same_photo_at_the_same_time(address: str, example
 
 
 def test_another_visitors_adapter_is_not_taken_as_ones_own_upload(anna: Anna, ben: PageSession) -> None:
-    package = anna.workspace.zip_adapter(anna.adapter)
+    package = anna.workspace.shelf.zip(anna.adapter)
     assert "is not there any more" in ben.send("upload", "upload_adapter", upload_adapter=file_data(package)).text
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from magicapture.bases.schedule import Schedule
 from magicapture.bases.words import TOKENS
 from magicapture.config import TrainConfig
+from magicapture.messages import Message
 
 FIRST_SCALE = 2.0**12
 """What losses are multiplied by at first in float16, where small gradients vanish."""
@@ -49,6 +50,7 @@ class BaseSpec:
     source: str  # Hub id or folder of a diffusers pipeline
     title: str
     licence: str
+    download_gb: float | None  # what has to be fetched once; None: not known
     presets: Mapping[str, TrainConfig] = field(hash=False)
     guidance_scale: float  # for drawing, unless it is set
     lora_targets: str  # regular expression on the denoiser's layers
@@ -61,6 +63,14 @@ class BaseSpec:
     vae: str | None = None  # Hub id of a better autoencoder; None: its own
     tiny_decoder: str | None = None  # Hub id of a distilled decoder for the identity loss; None: its own is small
     embedded: bool = False  # its weights are part of this app: adapters name it, not the folder they lie in
+
+    @property
+    def choice(self) -> Message:
+        """What it is called where one base is chosen out of several: with its licence and its size."""
+        facts = {"title": Message(self.title), "licence": self.licence}
+        if not self.download_gb:
+            return Message("{title} · {licence}", **facts)
+        return Message("{title} · {licence} · {n} GB to load once", **facts, n=self.download_gb)
 
     @property
     def public_source(self) -> str:

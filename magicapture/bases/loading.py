@@ -1,10 +1,13 @@
-"""The parts of a pipeline with a U-Net, from the Hub, its cache or a folder."""
+"""Pipelines and their parts, from the Hub, its cache or a folder."""
 
+import json
 import logging
+from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, DiffusionPipeline, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
+from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from magicapture.bases.base import BaseSpec
@@ -12,7 +15,26 @@ from magicapture.bases.base import BaseSpec
 MISSING = (OSError, ValueError, HfHubHTTPError, LocalEntryNotFoundError)
 """What diffusers raises when weights are neither here nor to be downloaded."""
 
+INDEX_FILE = "model_index.json"
+
 logger = logging.getLogger(__name__)
+
+
+def pipeline_kind(source: str, *, fetch: bool = False) -> str | None:
+    """Give the diffusers class of the pipeline in a folder or on the Hub; None when nothing says it.
+
+    Of the Hub only what is on this machine is read, unless ``fetch`` allows to ask it.
+    The format: https://huggingface.co/docs/diffusers/using-diffusers/loading
+    """
+    try:
+        if Path(source).is_dir():
+            index = Path(source, INDEX_FILE)
+        else:
+            index = Path(hf_hub_download(source, INDEX_FILE, local_files_only=not fetch))
+        kind = json.loads(index.read_text())["_class_name"]
+    except (*MISSING, KeyError, TypeError):
+        return None
+    return kind if isinstance(kind, str) else None
 
 
 def load_pipeline(

@@ -54,8 +54,3 @@ def forecast_seconds(spec: BaseSpec, recipe: Recipe, count: int) -> float:
     previews = train.previews * train.preview_images * train.preview_steps / GenerateConfig.steps
     portraits = previews + count * draw.best_of * draw.steps / GenerateConfig.steps
     return train.steps * spec.step_seconds * train.images_per_task / 2 + portraits * spec.portrait_seconds
-
-
-def left_to_do(cells: list[Cell], folder: RunFolder) -> list[Cell]:
-    """Give the cells that have no result yet."""
-    return [cell for cell in cells if folder.result(cell.key) is None]

@@ -19,12 +19,12 @@ class ReviewWorkspace(Workspace):
     @classmethod
     def if_invited(cls, workspace: Workspace) -> Workspace:
         """Give ``workspace`` as one of a review if it was prepared for one, else as it is."""
-        return cls(workspace.folder) if Invitation.of(workspace) else workspace
+        return cls(workspace.place) if Invitation.of(workspace.place) else workspace
 
     @property
     def invitation(self) -> Invitation:
         """For whom this was prepared. Raises ``WorkspaceError`` when that is over."""
-        found = Invitation.of(self)
+        found = Invitation.of(self.place)
         if found is None:
             raise WorkspaceError("This review is over: what was not kept is deleted here.")
         return found
@@ -49,7 +49,7 @@ class ReviewWorkspace(Workspace):
 
     def delete_everything(self) -> None:
         """Withdraw: delete all of the person, here and in the run."""
-        invitation = Invitation.of(self)
+        invitation = Invitation.of(self.place)
         if invitation is not None:
             self._require(invitation.run)
             forget(RunFolder(invitation.run), invitation.person)

@@ -13,10 +13,11 @@ from tqdm import tqdm
 from magicapture.staff.batch import Meter, compute_cells, spent_before
 from magicapture.staff.cell import CellResult
 from magicapture.staff.check import add_manifest
+from magicapture.staff.compute import compute
 from magicapture.staff.cost import Prices, load_prices
 from magicapture.staff.engines import EngineError, open_engine
 from magicapture.staff.manifest import read_manifest
-from magicapture.staff.recipe import add_recipe, cells_of, forecast_seconds, left_to_do, recipe_of
+from magicapture.staff.recipe import add_recipe, cells_of, forecast_seconds, recipe_of
 from magicapture.staff.review import add_links, open_review
 from magicapture.staff.run_folder import RunFolder
 
@@ -49,7 +50,7 @@ def run_run(args: argparse.Namespace) -> tuple[dict, int]:
     recipe, spec = recipe_of(args)
     folder = RunFolder(args.out)
     cells = cells_of(manifest, folder, recipe)
-    missing = left_to_do(cells, folder)
+    missing = folder.missing(cells)
     print(f"{len(cells)} cells on {spec.title}, {len(cells) - len(missing)} of them done before.", file=sys.stderr)
     longest = max((forecast_seconds(spec, recipe, cell.count) for cell in missing), default=0.0)
     meter = Meter(price, args.max_cost, longest, spent_before(folder))
@@ -57,7 +58,7 @@ def run_run(args: argparse.Namespace) -> tuple[dict, int]:
     folder.log("run_started", cells=len(cells), missing=len(missing), skipped=len(manifest.skipped), engine=args.engine)
     states: Counter[str] = Counter()
     if missing:
-        with closing(open_engine(args.engine)) as engine:
+        with closing(open_engine(args.engine, compute)) as engine:
             states = show_progress(compute_cells(missing, engine, folder, meter), len(missing), meter)
     left = len(missing) - states.total()
     review = open_review(folder, args.links, args.address) if args.review else {}

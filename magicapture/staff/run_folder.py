@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
 
-from magicapture.staff.cell import CellResult
+from magicapture.staff.cell import Cell, CellResult
 from magicapture.staff.manifest import Row
 
 MANIFEST, NUMBERS, LOG, CELLS, RESULT = "manifest.jsonl", "numbers.json", "log.jsonl", "cells", "result.json"
@@ -96,6 +96,10 @@ class RunFolder:
     def results(self) -> Iterator[CellResult]:
         """Give the results of the last run's cells that are finished, in the order of the rows."""
         return filter(None, (self.result(entry.key) for entry in self.entries()))
+
+    def missing(self, cells: Iterable[Cell]) -> list[Cell]:
+        """Give those of ``cells`` that have no result yet."""
+        return [cell for cell in cells if self.result(cell.key) is None]
 
     def store(self, result: CellResult, files: dict[str, bytes]) -> bool:
         """Keep a result with its ``files`` by their path in the cell's folder; tells whether it is the first one.

@@ -134,7 +134,7 @@ def _build_controls() -> Studio:
 def describe(visitor: Workspace | None, adapter_id: str) -> str:
     """Say which adapter is in use."""
     try:
-        info = visitor.load_adapter(adapter_id).info
+        info = visitor.shelf.load(adapter_id).info
     except (AdapterError, AttributeError):
         return note(NO_ADAPTER, "warn")
     used = "In use: {title} ({preset}, {n} steps, base {base})."

@@ -9,7 +9,7 @@ from types import MethodType
 import gradio as gr
 
 from magicapture.adapters.adapter import AdapterError
-from magicapture.bases import SPECS, BaseError, load_base, resolve_base
+from magicapture.bases import BaseError, load_base, offered_bases, resolve_base
 from magicapture.config import TERMS, TrainConfig
 from magicapture.photos.references import CheckedSet
 from magicapture.server.gate.answer import address_of
@@ -101,10 +101,9 @@ def build(base: str) -> Trainer:
 
 def _build_advanced(base: str) -> tuple[gr.Dropdown, gr.Number, gr.Number, gr.CheckboxGroup]:
     with gr.Accordion("Advanced", open=False, elem_id="advanced"):
-        names = {spec.name: spec.title for spec in SPECS.values()}
-        names.setdefault(base, base)
+        bases = {**offered_bases(), base: resolve_base(base)}
         return (
-            gr.Dropdown([(title, name) for name, title in names.items()], value=base, label="Base model"),
+            gr.Dropdown([(spec.choice, name) for name, spec in bases.items()], value=base, label="Base model"),
             gr.Number(0, label="Seed", info="The same seed gives the same adapter.", precision=0, minimum=0),
             gr.Number(
                 0, label="Steps", info="0: as many as the preset has.", precision=0, minimum=0, maximum=MAX_STEPS,
@@ -248,8 +247,8 @@ def _result(job: Job) -> tuple:
     try:
         if job.adapter is None:
             return gr.Column(visible=False), "", gr.skip(), gr.skip()
-        info = job.workspace.load_adapter(job.adapter).info
-        archive = str(job.workspace.zip_adapter(job.adapter))
+        info = job.workspace.shelf.load(job.adapter).info
+        archive = str(job.workspace.shelf.zip(job.adapter))
     except AdapterError:  # deleted meanwhile
         return gr.Column(visible=False), "", gr.skip(), gr.skip()
     return gr.Column(visible=True), note(summary(info), "good"), gr.DownloadButton(value=archive), job.adapter
