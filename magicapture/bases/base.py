@@ -1,16 +1,17 @@
 """What the method asks of a base model, whatever its family."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import torch
 from diffusers import DiffusionPipeline
 from PIL import Image
 from torch import Tensor, nn
 
+from magicapture.bases.precision import WorkingCopies
 from magicapture.bases.schedule import Schedule
 from magicapture.bases.words import TOKENS
 from magicapture.config import TrainConfig
@@ -62,6 +63,7 @@ class BaseSpec:
     negative_prompt: str = ""  # likewise
     vae: str | None = None  # Hub id of a better autoencoder; None: its own
     tiny_decoder: str | None = None  # Hub id of a distilled decoder for the identity loss; None: its own is small
+    parts: Callable[[], dict[str, Any]] | None = None  # gives its parts without weights: see ``architectures``
     embedded: bool = False  # its weights are part of this app: adapters name it, not the folder they lie in
 
     @property
@@ -128,6 +130,13 @@ class Base(Protocol):
         """Load ``spec``, frozen, onto the GPU if there is one.
 
         Raises ``BaseError`` for a base that cannot be trained here, and what diffusers raises for missing weights.
+        """
+
+    @classmethod
+    def skeleton(cls, spec: BaseSpec) -> Self:
+        """Give ``spec`` in its true size on the device "meta", without weights: what it costs can be counted.
+
+        Raises ``BaseError`` when its size is not known here (``spec.parts``).
         """
 
     @property
@@ -219,9 +228,13 @@ class Base(Protocol):
         """In what precision its frozen weights are kept."""
         return self.denoiser.dtype
 
-    def autocast(self) -> torch.autocast:
-        """Multiply in the precision of the frozen weights, while the LoRA and the tokens stay in float32."""
-        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+    def put(self, values: Tensor) -> Tensor:
+        """Move ``values`` to where the denoiser lives, without waiting for what is being computed there."""
+        return values.to(self.device, non_blocking=True)
+
+    def working_copies(self, parameters: Iterable[nn.Parameter]) -> WorkingCopies:
+        """Let float32 ``parameters`` take part in a step in the precision of the frozen weights."""
+        return WorkingCopies(parameters, self.dtype)
 
     def grad_scaler(self) -> torch.amp.GradScaler:
         """Give what keeps gradients in the range of float16 (https://docs.pytorch.org/docs/stable/amp.html).

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from magicapture.bases.architectures import sd15_parts, sdxl_parts
 from magicapture.bases.base import Base, BaseError, BaseSpec, BaseUnavailableError
 from magicapture.bases.loading import MISSING, pipeline_kind
 from magicapture.bases.sdxl import XL_ATTENTION_TARGETS, StableDiffusionXL
@@ -97,6 +98,7 @@ SD15 = BaseSpec(
     negative_prompt="blurry, deformed, extra fingers, watermark, text",
     vae="stabilityai/sd-vae-ft-mse",
     tiny_decoder="madebyollin/taesd",
+    parts=sd15_parts,
 )
 
 XL_QUICK = replace(SD15_QUICK, token_lr=1e-3, lora_lr=3e-4)
@@ -125,6 +127,7 @@ SDXL = BaseSpec(
     negative_prompt=SD15.negative_prompt,
     vae="madebyollin/sdxl-vae-fp16-fix",
     tiny_decoder="madebyollin/taesdxl",
+    parts=sdxl_parts,
 )
 
 SDXL_1024 = replace(

@@ -80,5 +80,5 @@ class Schedule:
 
     def _scales(self, timesteps: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
         """Give √ᾱ_t and √(1 − ᾱ_t), each (B, 1, 1, 1), where ``like`` lies and in its precision."""
-        alpha = self.alphas_cumprod.to(timesteps.device)[timesteps].to(like)[:, None, None, None]
+        alpha = self.alphas_cumprod.to(timesteps.device)[timesteps].to(like, non_blocking=True)[:, None, None, None]
         return alpha.sqrt(), (1 - alpha).sqrt()
