@@ -107,3 +107,19 @@ def require_same_layers(denoiser: nn.Module, state: dict[str, Tensor]) -> None:
     expected = get_peft_model_state_dict(denoiser, adapter_name=LORA_NAME)
     if {k: v.shape for k, v in expected.items()} != {k: v.shape for k, v in state.items()}:
         raise ValueError("The LoRA does not fit the layers of this denoiser.")
+
+
+@contextmanager
+def lora_too(other: nn.Module, denoiser: nn.Module, targets: str) -> Iterator[None]:
+    """Put the LoRA that is on ``denoiser`` on ``other`` as well, for the length of a ``with`` block.
+
+    ``other`` has the same layers. Without a LoRA, or where the two are one, this does nothing.
+    """
+    if other is denoiser or not any(isinstance(module, LoraLayer) for module in denoiser.modules()):
+        yield
+        return
+    state = lora_state(denoiser)
+    rank = next(len(value) for key, value in state.items() if ".lora_A." in key)
+    with lora_layers(other, rank, targets):
+        load_lora(other, state)
+        yield

@@ -29,6 +29,7 @@ def generate(base: Base, engine: FaceEngine, adapter: Adapter, config: GenerateC
 
     A seed gives the same picture whatever it is drawn beside. Raises ``AdapterError`` when the adapter does not fit.
     """
+    config = config.settled(base.spec.sampling_steps)
     portraits = chosen(draw_candidates(base, adapter, config), adapter.targets, engine, config)
     if config.upscale == 1:
         return portraits
@@ -77,7 +78,7 @@ def draw(
             positive.expand(count),
             negative.expand(count),
             latents,
-            steps=config.steps,
+            steps=config.steps or spec.sampling_steps,
             guidance_scale=guidance,
             lora_scale=lora_scale,
         )
@@ -102,9 +103,10 @@ def first_latents(base: Base, seeds: list[int], latent_mean: Tensor | None) -> T
 @torch.no_grad()
 def draw_untouched(base: Base, prompt: str, count: int) -> list[Image.Image]:
     """Draw ``count`` pictures of ``prompt``, seeds from 0, with ``base`` as it is and the usual number of steps."""
-    positive, negative = (base.condition([text]).expand(count) for text in (prompt, base.spec.negative_prompt))
+    spec = base.spec
+    positive, negative = (base.condition([text]).expand(count) for text in (prompt, spec.negative_prompt))
     latents = first_latents(base, list(range(count)), None)
-    return base.draw(positive, negative, latents, steps=GenerateConfig.steps, guidance_scale=base.spec.guidance_scale)
+    return base.draw(positive, negative, latents, steps=spec.sampling_steps, guidance_scale=spec.guidance_scale)
 
 
 def dialled(base: Base, dial: float, extras: str, guidance_scale: float) -> Conditioning:

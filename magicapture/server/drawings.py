@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from magicapture.adapters.adapter import Adapter, AdapterError
+from magicapture.bases import resolve_base
 from magicapture.config import GenerateConfig
 from magicapture.drawing.credentials import CredentialsError
 from magicapture.drawing.generation import chosen
@@ -108,6 +109,7 @@ class Drawings:
 
     def _draw(self, drawing: Drawing, adapter: Adapter, config: GenerateConfig) -> list[Portrait]:
         """Wait for the turn and draw; the accelerator is held no longer than it is needed."""
+        config = config.settled(resolve_base(adapter.info.base).sampling_steps)
         with QUEUE.join(drawing_seconds(adapter.info.base, config), drawing.asker) as drawing.ticket:
             while not drawing.ticket.wait(timeout=0.5) and not drawing.stopped.is_set():
                 pass

@@ -16,19 +16,20 @@ ENLARGING_SECONDS = 1
 
 def training_seconds(base: str, config: TrainConfig, done: int = 0) -> float:
     """Foretell how long a training will take from its step ``done`` on, in seconds."""
-    step, portrait = _seconds_of(base)
+    (step, portrait), usual = _seconds_of(base), resolve_base(base).sampling_steps
     share = config.images_per_task / 2 / (3 if config.one_task else 1)  # of the batch that ``step`` is for
     left = config.steps - done
     late = min(left, config.lora_steps)
     early = (left - late) * (1 if config.one_task else 2 / 3)  # of three tasks, phase 1 has two
-    sampling = config.preview_images * config.preview_steps / GenerateConfig.steps
+    sampling = config.preview_images * config.preview_steps / usual
     previews = config.previews * late / config.lora_steps * sampling
     return START_SECONDS + (early + late) * share * step + previews * portrait
 
 
 def drawing_seconds(base: str, config: GenerateConfig) -> float:
     """Foretell how long portraits will take, enlarged if that is asked for, in seconds."""
-    pace = config.steps / GenerateConfig.steps
+    usual = resolve_base(base).sampling_steps
+    pace = (config.steps or usual) / usual
     drawing = START_SECONDS + config.count * config.best_of * pace * _seconds_of(base)[1]
     return drawing + (enlarging_seconds(config.count) if config.upscale > 1 else 0)
 
