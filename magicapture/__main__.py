@@ -236,7 +236,7 @@ def build_parser() -> argparse.ArgumentParser:
     generate_.add_argument("--negative-prompt", default="")
     generate_.add_argument("--seed", type=int, default=0)
     generate_.add_argument("--dial", type=float, default=0.5, help="0 = more like the style, 1 = more like the person")
-    generate_.add_argument("--steps", type=int, default=GenerateConfig.steps)
+    generate_.add_argument("--steps", type=int, help="of the sampler; as many as suit the base if left out")
     generate_.add_argument("--upscale", type=int, choices=(1, 2, 4), default=1)
     generate_.set_defaults(run=run_generate)
 

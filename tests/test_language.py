@@ -40,7 +40,7 @@ from magicapture.ui.session import AppContext
 
 PACKAGE = Path(__file__).parents[1] / "magicapture"
 SPEAKING = (
-    *("adapters.adapter", "adapters.info", "bases.registry", "bases.unet"),
+    *("adapters.adapter", "adapters.info", "bases.flux2", "bases.registry", "bases.unet"),
     *("drawing.credentials", "photos.quality", "photos.reading", "photos.references"),
     *(f"server.{name}" for name in ("drawings", "gpu", "hub", "jobs", "queue")),
     *(f"server.workspace.{name}" for name in ("folder", "invitation", "shelf", "uploads", "visitor")),

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from magicapture.bases.precision import WorkingCopies
-from magicapture.bases.schedule import Schedule
+from magicapture.bases.schedule import FlowSchedule, Schedule
 from magicapture.bases.words import TOKENS
 from magicapture.config import TrainConfig
 from magicapture.messages import Message
@@ -57,12 +57,16 @@ class BaseSpec:
     lora_targets: str  # regular expression on the denoiser's layers
     text_projections: tuple[str, ...]  # endings of the weights with which the denoiser reads the prompt
     step_seconds: float  # of a training step with two pictures per task, on the device that it is meant for
-    portrait_seconds: float  # of a portrait with the usual number of sampling steps, likewise
+    portrait_seconds: float  # of a portrait with ``sampling_steps``, likewise
     resolution: int | None = None  # side of its pictures in pixels; None: as its denoiser's configuration says
+    sampling_steps: int = 20  # of its sampler, unless it is set
     lora_scale: float = 1.0  # weight of the LoRA for drawing, unless it is set
     negative_prompt: str = ""  # likewise
     vae: str | None = None  # Hub id of a better autoencoder; None: its own
     tiny_decoder: str | None = None  # Hub id of a distilled decoder for the identity loss; None: its own is small
+    drawn_with: str | None = None  # Hub id of what is distilled from it and draws in its place; None: itself
+    edits: bool = False  # whether it can draw from pictures without training, see ``Base.edit``
+    gated: bool = False  # whether the Hub asks for consent to its licence before it gives the weights
     parts: Callable[[], dict[str, Any]] | None = None  # gives its parts without weights: see ``architectures``
     embedded: bool = False  # its weights are part of this app: adapters name it, not the folder they lie in
 
@@ -144,7 +148,7 @@ class Base(Protocol):
         """What carries the LoRA."""
 
     @property
-    def schedule(self) -> Schedule:
+    def schedule(self) -> Schedule | FlowSchedule:
         """How it noises pictures, and what its denoiser predicts."""
 
     @property
@@ -200,6 +204,13 @@ class Base(Protocol):
         lora_scale: float = 1.0,
     ) -> list[Image.Image]:
         """Draw one picture from each of ``latents`` (B, C, h, w): what ``Schedule.add_noise`` gives at the end."""
+
+    def edit(self, pictures: list[Image.Image], prompt: str, latents: Tensor) -> list[Image.Image]:
+        """Draw what ``prompt`` says of ``pictures``, without training, once from each of ``latents`` as ``draw`` does.
+
+        Only where ``BaseSpec.edits`` says so.
+        """
+        raise NotImplementedError
 
     @staticmethod
     def save_weights(spec: BaseSpec, folder: Path, lora: dict[str, Tensor], rows: Rows) -> None:

@@ -115,3 +115,19 @@ def require_fitting_layers(denoiser: nn.Module, rank: int, targets: str, state: 
         shapes = type(denoiser).from_config(denoiser.config)
     with lora_layers(shapes, rank, targets):
         require_same_layers(shapes, state)
+
+
+@contextmanager
+def lora_too(other: nn.Module, denoiser: nn.Module, targets: str) -> Iterator[None]:
+    """Put the LoRA that is on ``denoiser`` on ``other`` as well, for the length of a ``with`` block.
+
+    ``other`` has the same layers. Without a LoRA, or where the two are one, this does nothing.
+    """
+    if other is denoiser or not any(isinstance(module, LoraLayer) for module in denoiser.modules()):
+        yield
+        return
+    state = lora_state(denoiser)
+    rank = next(len(value) for key, value in state.items() if ".lora_A." in key)
+    with lora_layers(other, rank, targets):
+        load_lora(other, state)
+        yield

@@ -50,7 +50,7 @@ def cells_of(manifest: Manifest, folder: RunFolder, recipe: Recipe) -> list[Cell
 
 def forecast_seconds(spec: BaseSpec, recipe: Recipe, count: int) -> float:
     """Foretell how long a cell with ``count`` portraits takes on one GPU, in seconds, its base loaded already."""
-    train, draw = recipe.train, recipe.draw
-    previews = train.previews * train.preview_images * train.preview_steps / GenerateConfig.steps
-    portraits = previews + count * draw.best_of * draw.steps / GenerateConfig.steps
+    train, draw, usual = recipe.train, recipe.draw, spec.sampling_steps
+    previews = train.previews * train.preview_images * train.preview_steps / usual
+    portraits = previews + count * draw.best_of * (draw.steps or usual) / usual
     return train.steps * spec.step_seconds * train.images_per_task / 2 + portraits * spec.portrait_seconds
