@@ -8,6 +8,7 @@ from urllib.parse import quote
 import pytest
 import visitor
 from page_session import PageSession, file_data, gallery, raw_get
+from PIL import Image
 
 from magicapture.server.workspace import Workspace, new_key
 
@@ -85,6 +86,14 @@ def test_a_photo_is_shown_to_whose_it_is_and_to_nobody_who_only_knows_its_path(
         for route in ("file=", "file/"):
             assert raw_get(address, f"/gradio_api/{route}{written}")[0] in (403, 404)
             assert ben.http.get(f"/gradio_api/{route}{written}").status_code in (403, 404)
+
+
+def test_a_crop_of_a_photo_is_shown_to_whose_it_is_alone(anna: Anna, ben: PageSession, address: str) -> None:
+    crop = anna.workspace.store_crop("me.jpg", Image.new("RGB", (8, 8), "teal"))
+    assert anna.page.http.get(f"/gradio_api/file={crop}").content == crop.read_bytes()
+    assert ben.http.get(f"/gradio_api/file={crop}").status_code == 404
+    assert raw_get(address, f"/gradio_api/file={crop}")[0] == 404
+    crop.unlink()
 
 
 def test_plans_and_measurements_of_faces_are_shown_to_nobody(anna: Anna) -> None:
@@ -167,16 +176,16 @@ def test_another_visitors_file_is_not_taken_as_ones_own_photo(
     anna: Anna, ben: PageSession, role: str, what: str
 ) -> None:
     element = f"{role}_photos"
-    answer = ben.send("upload", element, **{element: gallery(getattr(anna, what))})
+    answer = ben.send("change", element, **{element: gallery(getattr(anna, what))})
     assert "is not there any more" in answer.text
-    assert "magi-card" not in answer.text
+    assert "magi-tile" not in answer.text
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "app.py", "{root}/records.sqlite", "{root}/served/../records.sqlite"])
 def test_a_file_of_the_server_is_not_taken_as_a_photo(ben: PageSession, root: Path, path: str) -> None:
     file = path.format(root=root)
     for answer in (
-        ben.send("upload", "person_photos", person_photos=gallery(file)),
+        ben.send("change", "person_photos", person_photos=gallery(file)),
         ben.send("upload", "upload_adapter", upload_adapter=file_data(file)),
         ben.call("check_photos", [file_data(file)], "person"),
     ):
@@ -186,7 +195,7 @@ def test_a_file_of_the_server_is_not_taken_as_a_photo(ben: PageSession, root: Pa
 @pytest.mark.parametrize("url", ["http://127.0.0.1:7860/face.jpg", "https://example.org/face.jpg"])
 def test_the_server_fetches_no_photo_for_anyone(ben: PageSession, url: str) -> None:
     for answer in (
-        ben.send("upload", "person_photos", person_photos=gallery(url)),
+        ben.send("change", "person_photos", person_photos=gallery(url)),
         ben.send("upload", "upload_adapter", upload_adapter=file_data(url.replace("jpg", "zip"))),
     ):
         assert "Nothing is fetched from elsewhere" in answer.text
@@ -200,7 +209,7 @@ def test_visitors_may_send_the_same_photo_at_the_same_time(address: str, example
     for page, upload in zip((first, second), uploads, strict=True):
         page.enter()
         page.send("input", "consent", consent=True)
-        assert "magi-card" in page.send("upload", "person_photos", person_photos=gallery(upload)).text
+        assert "magi-tile" in page.send("change", "person_photos", person_photos=gallery(upload)).text
 
 
 def test_another_visitors_adapter_is_not_taken_as_ones_own_upload(anna: Anna, ben: PageSession) -> None:
@@ -239,9 +248,15 @@ def test_states_that_the_server_keeps_cannot_be_forged(anna: Anna, ben: PageSess
     forged = {"folder": str(anna.workspace.folder), "_type": "Workspace"}
     for state in (forged, str(anna.workspace.folder), [str(anna.portrait)]):
         assert "Anna in oil" not in shelf(ben, state=state)
-        chosen = ben.send("select", "portraits", {"index": 0, "value": None}, state=state)
-        assert anna.portrait.name not in chosen.text
-        for element in ("keep", "reject", "stop_training"):
+        for event in ("keep", "reject", "compare"):
+            assert ben.send(event, "portraits", anna.portrait.name, state=state).status_code == 500
+            for name in (anna.portrait.name, str(anna.portrait), f"../../{anna.portrait.name}", "", None, [], {}):
+                answer = ben.send(event, "portraits", {"name": name, "reason": "other"}, state=state)
+                assert answer.status_code == 500
+                assert "there any more" in answer.text
+        for name in (anna.photo.name, str(anna.photo), None):
+            assert ben.send("remove", "person_verdicts", {"name": name}, state=state).is_success
+        for element in ("keep_these", "stop_training"):
             ben.send("click", element, state=state)
 
 

@@ -5,12 +5,13 @@ import gradio as gr
 from magicapture.config import TrainConfig
 from magicapture.messages import Message, joined
 from magicapture.photos.references import CheckedSet
-from magicapture.server.gpu import ZERO_GPU, training_seconds
+from magicapture.server.forecast import quota_seconds, training_seconds
+from magicapture.server.gpu import ZERO_GPU
+from magicapture.server.pace import corrected
 from magicapture.ui.html import duration, note
 
 ANONYMOUS_QUOTA, FREE_QUOTA, PRO_QUOTA = 120, 300, 2400
-"""A visitor's GPU seconds on ZeroGPU per day; half a card counts at one and a half times what a function declares."""
-QUOTA_FACTOR = 1.5
+"""A visitor's GPU seconds on ZeroGPU per day."""
 
 
 def readiness(
@@ -23,19 +24,24 @@ def readiness(
     """Say what is missing, or how long it will take; ``profile``: the visitor's, where they have signed in."""
     if missing := what_is_missing(person, style):
         return note(missing, "warn")
+    seconds = training_seconds(base, config)
+    long = Message("{n} steps, about {time}.", n=config.steps, time=duration(corrected(base, seconds)))
+    quota = _quota_share(seconds, profile) if ZERO_GPU else ""
+    return note(joined(" ", counted(person, style), long, quota), "good")
+
+
+def counted(person: CheckedSet, style: CheckedSet) -> Message:
+    """Say how many photos training will take."""
     count = len(person.references)
     ready = "Ready: {n} photos of the person, {m} of the style."
     if count == 1:
         ready = "Ready: {n} photo of the person, {m} of the style."
-    seconds = training_seconds(base, config)
-    ready = Message(ready, n=count, m=len(style.references))
-    long = Message("{n} steps, about {time}.", n=config.steps, time=duration(seconds))
-    return note(joined(" ", ready, long, _quota_share(seconds, profile) if ZERO_GPU else ""), "good")
+    return Message(ready, n=count, m=len(style.references))
 
 
 def _quota_share(seconds: float, profile: gr.OAuthProfile | None) -> str:
     """Say how much of the visitor's daily GPU time that is."""
-    counted = seconds * QUOTA_FACTOR
+    counted = quota_seconds(seconds)
     if profile is not None:
         quota = PRO_QUOTA if profile.get("isPro") else FREE_QUOTA
         return Message("Of your GPU quota for today that is {n}.", n=f"{counted / quota:.0%}")

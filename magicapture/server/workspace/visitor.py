@@ -8,18 +8,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self, get_args
 
+from PIL import Image
+
 from magicapture.drawing.credentials import CredentialsError, make_outgoing
 from magicapture.drawing.portrait import Portrait, read_facts
 from magicapture.messages import Message, joined
 from magicapture.photos.reading import PhotoError
 from magicapture.photos.references import MAX_PHOTOS, Role
+from magicapture.server.records import Reason
 from magicapture.server.workspace.folder import VisitorFolder, WorkspaceError, remove
 from magicapture.server.workspace.shelf import AdapterShelf
 from magicapture.server.workspace.uploads import MAX_PHOTO_BYTES, bare_photo, unused_path, write_zip
 
 PLACES = ("new", "kept")
 """The folders of portraits, by whether they are kept."""
+CROPS = "crops"
+"""The folder beside those of the roles for crops of the person's photos."""
 MOST_PORTRAITS = 300
+PORTRAIT_GONE = "This portrait is not there any more: it was deleted, or its time was up."
 
 
 class TooLittleLikenessError(WorkspaceError):
@@ -98,7 +104,16 @@ class Workspace:
                 self.place.discard_upload(path)
         for dropped in set(self.photos(role)) - set(photos):
             remove(dropped)
+        if role == "person":
+            remove(self.folder / "photos" / CROPS)
         return photos
+
+    def store_crop(self, name: str, crop: Image.Image) -> Path:
+        """Store what training sees of the person's photo ``name``, to be shown; it goes with the photos."""
+        path = self.place.part("photos", CROPS) / f"{Path(name).name}.png"
+        with self.place.building(path) as file:
+            crop.save(file)
+        return path
 
     def forget_photos(self) -> None:
         """Delete the photos of both roles."""
@@ -134,6 +149,13 @@ class Workspace:
                     found.append(KeptPortrait(path, read_facts(path), kept))
         return sorted(found, key=lambda portrait: (_likeness(portrait.facts), portrait.path.name), reverse=True)
 
+    def portrait_called(self, name: str) -> Path:
+        """Find a portrait by the name of its file. Raises ``WorkspaceError`` if this visitor has none of that name."""
+        for path in (path for place in PLACES for path in self.place.entries("portraits", place)):
+            if path.name == name:
+                return path
+        raise WorkspaceError(PORTRAIT_GONE)
+
     def keep(self, path: Path, min_likeness: float | None) -> Path:
         """Move a portrait to those that are kept; gives its new path.
 
@@ -152,8 +174,11 @@ class Workspace:
             raise TooLittleLikenessError(joined(" ", found, "Draw more, or turn the dial towards the person."))
         return path.replace(self.place.part("portraits", "kept") / path.name)
 
-    def reject(self, path: Path) -> None:
-        """Delete a portrait, and a zip that may hold it. Raises ``WorkspaceError`` if it is not this visitor's."""
+    def reject(self, path: Path, reason: Reason = "other") -> None:
+        """Delete a portrait, and a zip that may hold it. Raises ``WorkspaceError`` if it is not this visitor's.
+
+        The ``reason`` is for those who asked for the portraits: see ``staff.review_workspace``.
+        """
         path = self._own_portrait(path)
         remove(path)
         remove(self.folder / "portraits" / "drawn" / path.name)
@@ -185,7 +210,7 @@ class Workspace:
     def _own_portrait(self, path: Path) -> Path:
         path = Path(path).resolve()
         if path.parent not in [self.folder / "portraits" / place for place in PLACES] or not path.is_file():
-            raise WorkspaceError("This portrait is not there any more: it was deleted, or its time was up.")
+            raise WorkspaceError(PORTRAIT_GONE)
         return path
 
     def _check_photos(self, paths: list[Path]) -> None:
