@@ -48,8 +48,9 @@ TEXT_PROJECTIONS = ("context_embedder.weight", "add_k_proj.weight", "add_v_proj.
 PACKED = 2
 """Latents of 2 × 2 places are one token: 32 channels become 128."""
 
-ROOMY_BYTES = 64e9
-"""With less memory than this a GPU keeps no activations for the backward pass: it computes a block's once more."""
+ROOMY_BYTES = 100e9
+"""With less memory than this a GPU keeps no activations for the backward pass, 74 GB of them with six pictures, but
+computes a block's once more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +97,11 @@ class Flux2(Base):
         for module in (pipeline.transformer, artist.transformer, pipeline.vae, pipeline.text_encoder):
             module.eval().requires_grad_(False)
         return cls(spec, pipeline, artist, OutputWords.of(pipeline))
+
+    @classmethod
+    def skeleton(cls, spec: BaseSpec) -> Self:
+        """See ``Base.skeleton``; always refused: the values of its tokens say where the words stand."""
+        raise BaseError(f"What {spec.name} costs cannot be counted without its weights: bench it as it is.")
 
     @property
     def denoiser(self) -> Flux2Transformer2DModel:
