@@ -24,13 +24,14 @@ from magicapture.server.drawings import Drawings
 from magicapture.server.gate import guard_events, guard_uploads, layers
 from magicapture.server.gate.queue import THREADS, bound_queue
 from magicapture.server.gate.sign_in import checks_password
+from magicapture.server.gpu import prepare
 from magicapture.server.jobs import TRAININGS, Jobs
 from magicapture.server.metrics import serve_metrics
 from magicapture.server.queue import Limits
 from magicapture.server.records import Records
 from magicapture.server.workspace import keep_sweeping
 from magicapture.ui.examples import EXAMPLES
-from magicapture.ui.language import hand_to_browser
+from magicapture.ui.language import hand_to_browser, translate
 from magicapture.ui.page import build_page
 from magicapture.ui.session import AppContext
 from magicapture.ui.theme import CSS, THEME
@@ -46,6 +47,7 @@ def main() -> None:
     jobs = Jobs(records, replace(TRAININGS, per_visitor=per_visitor, per_address=per_address))
     drawings = Drawings(records, Limits(per_visitor=3, per_address=settings().drawings_per_address, in_all=48))
     keep_sweeping(settings(), records)
+    prepare()
     context = AppContext(load_base(), load_engine(), settings(), records, jobs, drawings)
     jobs.recover()
     if settings().metrics_port:
@@ -62,7 +64,7 @@ def main() -> None:
         allowed_paths=[str(EXAMPLES)],
         auth=checks_password(settings().users) if settings().users else None,
         max_file_size=MAX_FILE_SIZE,
-        app_kwargs={"middleware": layers(settings())},
+        app_kwargs={"middleware": layers(settings(), translate)},
         enable_monitoring=False,  # it would show everyone's requests
         mcp_server=not settings().users,  # its tools would be open to those who are not signed in
         footer_links=[],

@@ -40,13 +40,14 @@ from magicapture.ui.session import AppContext
 
 PACKAGE = Path(__file__).parents[1] / "magicapture"
 SPEAKING = (
-    *("adapters.adapter", "adapters.info", "bases.registry", "bases.unet"),
+    *("adapters.adapter", "adapters.info", "bases.flux2", "bases.registry", "bases.unet"),
     *("drawing.credentials", "photos.quality", "photos.reading", "photos.references"),
-    *(f"server.{name}" for name in ("drawings", "gpu", "hub", "jobs", "queue")),
-    *(f"server.workspace.{name}" for name in ("folder", "shelf", "uploads", "visitor")),
+    *(f"server.{name}" for name in ("drawings", "engine", "gpu", "hub", "jobs", "queue")),
+    *(f"server.workspace.{name}" for name in ("folder", "invitation", "shelf", "uploads", "visitor")),
     *(f"ui.{name}" for name in ("adapters", "consent", "gallery", "html", "hub", "installation", "live", "page")),
     *(f"ui.{name}" for name in ("photo_grid", "portrait_grid", "portraits", "readiness", "references", "session")),
-    *(f"ui.{name}" for name in ("judging", "steps", "train", "training_view")),
+    *(f"ui.{name}" for name in ("judging", "review", "steps", "train", "training_view")),
+    *("server.gate.review", "staff.review_workspace"),
 )
 """The modules whose sentences visitors read."""
 MADE_OF_SENTENCES = {"{name}: {reason}"}

@@ -11,7 +11,8 @@ from magicapture.bases import Conditioning
 
 PACKAGE = Path(__file__).parents[1] / "magicapture"
 FAMILIES_OWN = re.compile(
-    r"attn2|clip_l|alphas_cumprod|[\"']mini[\"']|\bunet\b|text_encoder\b|\btokenizer\b|UNet2D|StableDiffusion"
+    r"attn2|clip_l|alphas_cumprod|[\"']mini[\"']|\bunet\b|text_encoder\b|\btokenizer\b|UNet2D|StableDiffusion|Flux2|"
+    r"transformer_blocks|joint_attention|[\"']flux2"
 )
 OUTSIDE = sorted(
     path
@@ -26,6 +27,18 @@ def test_nothing_but_the_bases_knows_how_a_base_is_made(path: Path) -> None:
         f"{number}: {line}" for number, line in enumerate(path.read_text().splitlines(), 1) if FAMILIES_OWN.search(line)
     ]
     assert found == []
+
+
+def test_the_server_knows_of_gradio_where_requests_come_in_and_where_spaces_raises_its_errors() -> None:
+    server = PACKAGE / "server"
+    asking = [
+        path.name
+        for path in server.glob("*.py")
+        if re.search(r"^\s*(import|from) gradio", path.read_text(), re.MULTILINE)
+    ]
+    assert asking == ["gpu.py"]
+    assert set(re.findall(r"\bgr\.\w+", (server / "gpu.py").read_text())) == {"gr.Error"}
+    assert not re.search(r"raise gr\.", (server / "gpu.py").read_text())
 
 
 def test_the_dial_moves_all_that_a_picture_is_conditioned_on() -> None:

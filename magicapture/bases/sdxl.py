@@ -55,7 +55,7 @@ class StableDiffusionXL(UNetBase):
     def added_conditions(self, conditioning: Conditioning) -> dict[str, Tensor]:
         """See ``UNetBase.added_conditions``: the pooled prompt, and sizes before and after cropping (SDXL, §2.2)."""
         pooled, side = conditioning.extras["pooled"], self.resolution
-        sizes = pooled.new_tensor([side, side, 0, 0, side, side])
+        sizes = self.put(torch.tensor([side, side, 0, 0, side, side])).to(pooled.dtype)
         return {"text_embeds": pooled, "time_ids": sizes.expand(len(pooled), -1)}
 
     def prompt_arguments(self, positive: Conditioning, negative: Conditioning) -> dict[str, Tensor]:

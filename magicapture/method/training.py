@@ -1,61 +1,33 @@
 """The two-phase training of an adapter, readable from top to bottom; one event per step."""
 
 import copy
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import torch
 from torch import Tensor
 
 from magicapture.adapters.adapter import Adapter
-from magicapture.adapters.info import AdapterInfo, PreviewScore
-from magicapture.bases import Base, Rows
-from magicapture.bases.lora import load_lora, lora_layers, lora_ratio, lora_state
+from magicapture.adapters.info import AdapterInfo
+from magicapture.bases import Base
+from magicapture.bases.lora import enable_lora, load_lora, lora_layers, lora_ratio, lora_state
 from magicapture.config import GenerateConfig, TrainConfig
-from magicapture.drawing.generation import draw_scored
-from magicapture.drawing.portrait import Portrait
+from magicapture.drawing.generation import draw
 from magicapture.faces import FaceEngine
 from magicapture.method.losses import pull_norms
 from magicapture.method.material import Material
 from magicapture.method.objective import Objective, Phase
 from magicapture.method.optimizer import optimizer_step
+from magicapture.method.progress import Preview, Progress, TrainEvent, Weights
 from magicapture.photos.references import Reference, mean_embedding
 from magicapture.scoring import Targets
 
-STYLE_WEIGHT = 1 / 3
-"""Of style beside likeness where the best state is chosen: more than among portraits, lest one without the look win."""
-
-
-@dataclass(frozen=True, eq=False)
-class TrainEvent:
-    """What one step did. ``step`` counts from 1 over both phases; ``losses`` by name, unweighted."""
-
-    phase: Phase
-    step: int
-    steps: int
-    losses: dict[str, float]
-    previews: tuple[Portrait, ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class Weights:
-    """What is learned, on the CPU: PEFT's state dict of the LoRA, and the trigger words' rows."""
-
-    lora: dict[str, Tensor]
-    rows: Rows
-
-
-@dataclass
-class Progress:
-    """All that changes while training, beside the weights under training: part of a checkpoint."""
-
-    step: int = 0
-    best_score: float = float("-inf")
-    best_step: int = 0
-    best: Weights | None = None  # of the best preview so far
-    history: list[PreviewScore] = field(default_factory=list)  # one row per round of previews
+GLOBAL_GENERATOR = threading.Lock()
+"""Torch's own generator is shared by all threads; each GPU of a machine may have one that trains."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,9 +61,10 @@ class Training:
         if not person or not style:
             raise ValueError("Training needs at least one usable photo of the person and one of the style.")
         self.base, self.engine, self.config = base, engine, config
-        self.targets = Targets.of(person, style)
-        recogniser = engine.recogniser().to(base.device) if config.uses("identity") else None
-        identity = torch.from_numpy(mean_embedding(person)).float()
+        self.person, self.style = person, style
+        # A copy: there is one recogniser per process, but perhaps a base on each of several GPUs.
+        recogniser = copy.deepcopy(engine.recogniser()).to(base.device) if config.uses("identity") else None
+        identity = base.put(torch.from_numpy(mean_embedding(person)).float())
         self.objective = Objective(base, config, Material.of(base, person, style), identity, recogniser)
         self.generator = torch.Generator().manual_seed(config.seed)
         self.progress = Progress()
@@ -100,17 +73,21 @@ class Training:
         """Put fresh LoRA layers and tokens on the base."""
         base, config = self.base, self.config
         start = base.initial_rows(config.token_noise, self.generator)
-        self._usual_norms = {encoder: known.norm(dim=1).median() for encoder, known in base.vocabulary().items()}
-        with ExitStack() as stack, torch.random.fork_rng():
-            torch.manual_seed(config.seed)  # PEFT draws the LoRA's start from the global generator
-            self.rows = stack.enter_context(base.concept_tokens(start))
-            self.lora = stack.enter_context(lora_layers(base.denoiser, config.rank, base.spec.lora_targets))
+        self._usual_norms = {
+            encoder: known.norm(dim=1).median().to(base.device) for encoder, known in base.vocabulary().items()
+        }
+        with ExitStack() as stack:
+            with GLOBAL_GENERATOR, torch.random.fork_rng(devices=[]):
+                torch.manual_seed(config.seed)  # PEFT draws the LoRA's start from the global generator
+                self.rows = stack.enter_context(base.concept_tokens(start))
+                self.lora = stack.enter_context(lora_layers(base.denoiser, config.rank, base.spec.lora_targets))
             groups = [
                 {"params": list(self.rows.values()), "weight_decay": 0.0},
                 {"params": self.lora, "weight_decay": config.weight_decay},
             ]
             self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99), fused=True)
             self.scaler = base.grad_scaler()
+            self.copies = base.working_copies([*self.rows.values(), *self.lora])
             self._stack = stack.pop_all()
         return self
 
@@ -118,20 +95,32 @@ class Training:
         """Restore the base."""
         self._stack.close()
 
+    @cached_property
+    def targets(self) -> Targets:
+        """What previews and portraits are compared with."""
+        return Targets.of(self.person, self.style)
+
     def __iter__(self) -> Iterator[TrainEvent]:
-        """Train step by step until the end, from wherever ``progress`` stands."""
+        """Train step by step until the end, from wherever ``progress`` stands, and score the previews."""
+        for event in self.unscored():
+            yield self.progress.judge(event, self.targets, self.engine)
+
+    def unscored(self) -> Iterator[TrainEvent]:
+        """Do the same without scoring: whoever does that elsewhere keeps the best state, too (see ``Progress``)."""
         while self.progress.step < self.config.steps:
             phase, done = self.place(self.progress.step)
             self._set_learning_rates(phase, done)
             style_weight = self.config.style_emphasis if done < 0.5 else 1.0
-            terms = self.objective.terms(self.progress.step, phase, style_weight, self.generator)
-            optimizer_step(self.objective.total(terms), self.optimizer, self.scaler, self.config.max_grad_norm)
+            with self.copies:
+                terms = self.objective.terms(self.progress.step, phase, style_weight, self.generator)
+                self.scaler.scale(self.objective.total(terms)).backward()
+            optimizer_step(self.optimizer, self.scaler, self.config.max_grad_norm)
             self._pull_norms()
             self.progress.step += 1
-            losses = {name: term.item() for name, term in terms.items()}
-            previews = self._preview() if self._preview_is_due() else ()
+            losses = dict(zip(terms, torch.stack(list(terms.values())).tolist(), strict=True))
+            preview = self._preview() if self._preview_is_due() else None
             step, steps = self.progress.step, self.config.steps
-            yield TrainEvent(phase, step, steps, losses, previews)
+            yield TrainEvent(phase, step, steps, losses, preview=preview)
 
     def place(self, step: int) -> tuple[Phase, float]:
         """Tell in which phase the step after ``step`` finished ones lies, and what share of that phase is done, 0–1."""
@@ -142,7 +131,11 @@ class Training:
 
     def adapter(self) -> Adapter:
         """Give the best state that a preview has seen, or the present one when there was none."""
-        weights = self.progress.best or self._weights()
+        return self.progress.crown(self.unscored_adapter(), self.targets)
+
+    def unscored_adapter(self) -> Adapter:
+        """Give the present state, without scores and without what portraits are scored against."""
+        weights = self._weights()
         info = AdapterInfo.of(
             self.base.spec,
             preset=self.config.preset,
@@ -150,12 +143,11 @@ class Training:
             seed=self.config.seed,
             off=tuple(sorted(self.config.off)),
             steps=self.progress.step,
-            best_step=self.progress.best_step or self.progress.step,
+            best_step=self.progress.step,
             engine=self.engine.name,
             latent_mean=tuple(self.objective.material.style.latent_mean.tolist()),
-            scores=tuple(self.progress.history),
         )
-        return Adapter(weights.lora, weights.rows, info, self.targets)
+        return Adapter(weights.lora, weights.rows, info)
 
     def checkpoint(self) -> Checkpoint:
         """Give the state after the last step."""
@@ -181,21 +173,21 @@ class Training:
         self.progress = copy.deepcopy(checkpoint.progress)
 
     def _set_learning_rates(self, phase: Phase, done: float) -> None:
-        """Let both rates fall linearly to a tenth within each phase; phase 1 leaves the LoRA alone."""
+        """Let both rates fall linearly to a tenth within each phase; phase 1 computes without the LoRA."""
         config, decay = self.config, 1 - 0.9 * done
         warm = min(1.0, (done * config.lora_steps + 1) / config.warmup_steps) if config.warmup_steps else 1.0
         tokens, lora = self.optimizer.param_groups
         tokens["lr"] = decay * (config.token_lr if phase == "tokens" else config.token_lr_phase2)
         lora["lr"] = decay * warm * config.lora_lr
-        for parameter in self.lora:
-            parameter.requires_grad_(phase == "lora")
+        if self.lora[0].requires_grad != (phase == "lora"):
+            enable_lora(self.base.denoiser, phase == "lora")
 
     @torch.no_grad()
     def _pull_norms(self) -> None:
         """Keep the learned words about as long as those that the base knows."""
         share = min(1.0, self.config.norm_pull * self.optimizer.param_groups[0]["lr"])
         for encoder, rows in self.rows.items():
-            pull_norms(rows, self._usual_norms[encoder].to(rows), share)
+            pull_norms(rows, self._usual_norms[encoder], share)
 
     def _preview_is_due(self) -> bool:
         """Space the previews evenly over phase 2; the last one falls on the last step."""
@@ -205,27 +197,12 @@ class Training:
         interval = self.config.lora_steps / self.config.previews
         return int(done / interval) > int((done - 1) / interval)
 
-    def _preview(self) -> tuple[Portrait, ...]:
-        """Draw and score a few quick portraits, and keep this state when they are the best so far."""
-        settings = GenerateConfig(count=self.config.preview_images, steps=self.config.preview_steps)
-        seeds, mean = list(range(settings.count)), self.objective.material.style.latent_mean
-        portraits = draw_scored(self.base, self.engine, self.targets, seeds, settings, mean)
-        likeness = sum(p.likeness for p in portraits) / len(portraits)
-        style = sum(p.style for p in portraits) / len(portraits)
-        progress = self.progress
+    def _preview(self) -> Preview:
+        """Draw a few quick portraits and keep the state that drew them."""
+        config = GenerateConfig(count=self.config.preview_images, steps=self.config.preview_steps)
+        images = list(draw(self.base, config.seeds, config, self.objective.material.style.latent_mean))
         norm = float(torch.cat([rows.detach().norm(dim=1) for rows in self.rows.values()]).max())
-        progress.history.append(
-            {
-                "step": progress.step,
-                "likeness": likeness,
-                "style": style,
-                "lora_ratio": lora_ratio(self.base.denoiser),
-                "row_norm": norm,
-            }
-        )
-        if (best := likeness + STYLE_WEIGHT * min(style, 1.0)) > progress.best_score:
-            progress.best_score, progress.best_step, progress.best = best, progress.step, self._weights()
-        return tuple(portraits)
+        return Preview(images, config, self._weights(), lora_ratio(self.base.denoiser), norm)
 
     def _weights(self) -> Weights:
         """Copy LoRA and token rows to the CPU."""

@@ -129,11 +129,12 @@ def keep_all(context: AppContext, visitor: Workspace | None) -> str:
 def reject(context: AppContext, visitor: Workspace | None, event: gr.EventData) -> None:
     """Delete the portrait that the event names, at once, and note why."""
     visitor, reason = require_visitor(visitor), told(event, "reason")
+    reason = reason if reason in REASONS.values() else "other"
     try:
-        visitor.reject(visitor.portrait_called(told(event, "name")))
+        visitor.reject(visitor.portrait_called(told(event, "name")), reason)
     except WorkspaceError as error:
         raise user_error(str(error), "Not there") from error
-    context.records.log("portrait_rejected", detail=reason if reason in REASONS.values() else "other")
+    context.records.log("portrait_rejected", detail=reason)
 
 
 def compare(

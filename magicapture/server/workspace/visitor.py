@@ -15,6 +15,7 @@ from magicapture.drawing.portrait import Portrait, read_facts
 from magicapture.messages import Message, joined
 from magicapture.photos.reading import PhotoError
 from magicapture.photos.references import MAX_PHOTOS, Role
+from magicapture.server.records import Reason
 from magicapture.server.workspace.folder import VisitorFolder, WorkspaceError, remove
 from magicapture.server.workspace.shelf import AdapterShelf
 from magicapture.server.workspace.uploads import MAX_PHOTO_BYTES, bare_photo, unused_path, write_zip
@@ -173,8 +174,11 @@ class Workspace:
             raise TooLittleLikenessError(joined(" ", found, "Draw more, or turn the dial towards the person."))
         return path.replace(self.place.part("portraits", "kept") / path.name)
 
-    def reject(self, path: Path) -> None:
-        """Delete a portrait, and a zip that may hold it. Raises ``WorkspaceError`` if it is not this visitor's."""
+    def reject(self, path: Path, reason: Reason = "other") -> None:
+        """Delete a portrait, and a zip that may hold it. Raises ``WorkspaceError`` if it is not this visitor's.
+
+        The ``reason`` is for those who asked for the portraits: see ``staff.review_workspace``.
+        """
         path = self._own_portrait(path)
         remove(path)
         remove(self.folder / "portraits" / "drawn" / path.name)
