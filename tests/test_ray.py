@@ -152,7 +152,7 @@ def test_a_cluster_that_is_not_there_is_told_in_a_sentence() -> None:
     started = time.monotonic()
     with pytest.raises(ClusterError, match=r"The Ray cluster 127\.0\.0\.1:9 cannot be had"):
         RayEngine(reach_out, Setup(), "127.0.0.1:9")
-    assert time.monotonic() - started < 60
+    assert time.monotonic() - started < 20
 
 
 @pytest.mark.slow

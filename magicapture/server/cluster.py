@@ -1,6 +1,7 @@
 """A Ray cluster, one of this machine or one to join: for batches of people and for the page alike."""
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest.mock import patch
@@ -12,6 +13,9 @@ from magicapture.offline import is_here
 
 OBJECT_STORE_BYTES = 256 * 2**20
 """Of a cluster that is started here: photos and results of what runs, no more."""
+ANSWER_S = 10
+"""How long a cluster may take to answer; Ray itself would try for minutes, and then end the process."""
+CANNOT_BE_HAD = "The Ray cluster {address} cannot be had: {reason}"
 STAYS_HERE = (
     "MAGICAPTURE_PRIVATE=1: photos would leave this machine through Ray's own sockets, which private mode cannot hold "
     "back. Use the engine local, or ray without an address: its cluster listens to this machine alone."
@@ -29,6 +33,7 @@ def connect(address: str, *, private: bool, **options: object) -> None:
     """
     if private and address and not is_here(address.rpartition(":")[0] or address):
         raise ClusterError(STAYS_HERE)
+    _require_answer(address)
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     try:
         if address:
@@ -37,10 +42,20 @@ def connect(address: str, *, private: bool, **options: object) -> None:
             with _within_this_machine():
                 ray.init(**{**quiet, "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES, **options})
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ClusterError(f"The Ray cluster {address or 'of this machine'} cannot be had: {error}") from error
+        raise ClusterError(CANNOT_BE_HAD.format(address=address or "of this machine", reason=error)) from error
     if private and not all(is_here(node["NodeManagerAddress"]) for node in ray.nodes() if node["Alive"]):
         ray.shutdown()
         raise ClusterError(STAYS_HERE)
+
+
+def _require_answer(address: str) -> None:
+    """Raise ``ClusterError`` if nobody listens at ``address``, a host and a port; other addresses Ray looks up."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit():
+        try:
+            socket.create_connection((host, int(port)), ANSWER_S).close()
+        except (OSError, OverflowError) as error:
+            raise ClusterError(CANNOT_BE_HAD.format(address=address, reason=error)) from error
 
 
 def places(cpus: int) -> int:
