@@ -29,6 +29,7 @@ from magicapture.bases.base import (
 )
 from magicapture.bases.flux2_files import ROWS_KEY, kohya_layers, usage
 from magicapture.bases.joint_attention import record_joint_attention, refocusing_blocks
+from magicapture.bases.loading import skeleton_parts
 from magicapture.bases.lora import lora_too
 from magicapture.bases.output_words import OutputWords
 from magicapture.bases.precision import fast_dtype
@@ -100,8 +101,8 @@ class Flux2(Base):
 
     @classmethod
     def skeleton(cls, spec: BaseSpec) -> Self:
-        """See ``Base.skeleton``; always refused: the values of its tokens say where the words stand."""
-        raise BaseError(f"What {spec.name} costs cannot be counted without its weights: bench it as it is.")
+        """See ``Base.skeleton``; the parts are ``pipeline`` and ``drawing`` of ``of``."""
+        return cls.of(spec, **skeleton_parts(spec))
 
     @property
     def denoiser(self) -> Flux2Transformer2DModel:
