@@ -19,7 +19,7 @@ from magicapture.drawing.generation import generate
 from magicapture.evaluation.bench import bench, peak_memory_gb
 from magicapture.evaluation.forecast import forecast
 from magicapture.faces import load_engine
-from magicapture.method.training import Training
+from magicapture.method.training import Checkpoint, Training
 from magicapture.photos.reading import PICTURE_SUFFIXES, PhotoError, read_photo
 from magicapture.photos.references import CheckedSet, Role, check_photos
 from magicapture.scoring import Targets, likeness_in_words, score
@@ -98,7 +98,7 @@ def run_train(args: argparse.Namespace) -> tuple[dict, int]:
     args.out.mkdir(parents=True, exist_ok=True)
     with Training(base, engine, person, style, config) as training:
         if args.resume and checkpoint.exists():
-            training.restore(plans.load(checkpoint))
+            training.restore(plans.load(checkpoint, Checkpoint))
         show_progress(training, checkpoint)
         adapter = training.adapter()
     adapter.save(args.out)

@@ -505,7 +505,7 @@ def test_a_file_that_was_exchanged_runs_no_code(
 def test_a_plan_and_a_checkpoint_come_back_as_they_were(tmp_path: Path, trainer: Trainer) -> None:
     plan = replace(PLAN, config=replace(TrainConfig(), off=frozenset({"identity"})))
     plans.save(plan, tmp_path / "plan.pt")
-    found = plans.load(tmp_path / "plan.pt")
+    found = plans.load(tmp_path / "plan.pt", TrainingPlan)
     assert (found.base, found.config, found.title) == ("mini", plan.config, "My look")
     assert found.slice_seconds == float("inf")
     assert found.person[0].image.tobytes() == plan.person[0].image.tobytes()
@@ -521,7 +521,7 @@ def test_a_plan_and_a_checkpoint_come_back_as_they_were(tmp_path: Path, trainer:
         TrainConfig(), Weights({"w": torch.ones(1)}, {}), {"state": {0: {"step": 1}}}, {}, torch.zeros(1), progress
     )
     plans.save(checkpoint, tmp_path / "c.pt")
-    again = plans.load(tmp_path / "c.pt")
+    again = plans.load(tmp_path / "c.pt", Checkpoint)
     assert again.optimizer == {"state": {0: {"step": 1}}}
     assert again.progress.history == progress.history
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".part"] == []

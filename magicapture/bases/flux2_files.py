@@ -23,7 +23,8 @@ def kohya_layers(lora: dict[str, Tensor]) -> dict[str, Tensor]:
     Query, key and value of a stream are one layer there: their LoRAs lie side by side in one of three times the rank.
     """
     layers: dict[str, Tensor] = {}
-    blocks = {re.match(r"(single_)?transformer_blocks\.\d+\.attn\.", key)[0] for key in lora}
+    found = (re.match(r"(single_)?transformer_blocks\.\d+\.attn\.", key) for key in lora)
+    blocks = {match[0] for match in found if match}
     for block in sorted(blocks):
         kind = "single" if block.startswith("single") else "double"
         prefix = f"lora_unet_{kind}_blocks_{block.split('.')[1]}_"

@@ -172,7 +172,8 @@ def framed_prompt(tokenizer: Any, text: str) -> str:
 
 def spelled(prompt: str) -> tuple[str, list[list[int]]]:
     """Write the stand-ins in place of the trigger words, and tell at which characters each of the two begins."""
-    text, begins = "", [[], []]
+    text = ""
+    begins: list[list[int]] = [[], []]
     for part in re.split(f"({'|'.join(TOKENS)})", prompt):
         if part in STAND_INS:
             begins[TOKENS.index(part)].append(len(text))

@@ -49,7 +49,8 @@ class WorkingCopies:
         self._put(self._masters)
         pairs = [(room, grad) for room, grad in zip(self._gradients, found, strict=True) if grad is not None]
         if pairs:
-            torch._foreach_copy_(*map(list, zip(*pairs, strict=True)))
+            rooms, grads = zip(*pairs, strict=True)
+            torch._foreach_copy_(list(rooms), list(grads))
         for parameter, room, grad in zip(self._parameters, self._gradients, found, strict=True):
             parameter.grad = None if grad is None else room
 

@@ -1,6 +1,7 @@
 """What one step is to make smaller: reconstruction under masks, misplaced attention, a stranger's face."""
 
 from dataclasses import dataclass
+from functools import reduce
 from typing import Literal
 
 import torch
@@ -58,7 +59,7 @@ class Objective:
         weights = base.put(torch.tensor([1.0 if task == "source" else style_weight for task in samples.tasks]))
         error = masked_mse(prediction.output, schedule.target(samples.latents, noise, timesteps), samples.loss_masks)
         terms = {"reconstruction": (error * weights).mean()}
-        if refocus:
+        if prediction.maps is not None:
             masks = torch.stack([samples.attention_masks, 1 - samples.attention_masks])  # [V1] inside, [V2] outside
             terms["attention"] = refocusing_loss(
                 prediction.maps, text.positions >= 0, masks, heads_together=config.heads_together
@@ -71,7 +72,7 @@ class Objective:
         """Add up ``terms`` with their weights λ (MagiCapture, eq. 6)."""
         config = self.config
         weights = {"attention": config.attention_weight, "identity": config.identity_weight * config.identity_every}
-        return sum(weights.get(name, 1.0) * term for name, term in terms.items())
+        return reduce(torch.add, (weights.get(name, 1.0) * term for name, term in terms.items()))
 
     def _identity(self, noisy: Tensor, output: Tensor, timesteps: Tensor, samples: Samples) -> Tensor:
         """Compare the faces that the prediction implies with the person, on samples of ``config.identity_tasks``.
@@ -89,7 +90,7 @@ class Objective:
         there = self.base.put(chosen)
         x0 = schedule.predict_x0(noisy[there], output[there], timesteps[chosen])
         scale, landmarks = self.base.resolution // x0.shape[-1], samples.landmarks[chosen]
-        rows, columns = face_window(landmarks, *x0.shape[-2:], scale)
+        rows, columns = face_window(landmarks, x0.shape[-2], x0.shape[-1], scale)
         decoded = self.base.decode(x0[:, :, rows, columns])
         origin = landmarks.new_tensor([columns.start, rows.start]) * scale
         embeddings = self.recogniser(align(*shrunk_faces(decoded, landmarks - origin, RECOGNISER_EYES)))

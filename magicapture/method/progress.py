@@ -78,7 +78,7 @@ class Progress:
         if drawn is None:
             return event
         portraits = scored(drawn.images, targets, engine, drawn.config)
-        likeness, style = fmean(p.likeness for p in portraits), fmean(p.style for p in portraits)
+        likeness, style = fmean(p.likeness or 0.0 for p in portraits), fmean(p.style or 0.0 for p in portraits)
         self.history.append(
             {
                 "step": event.step,

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
+from typing import Any, Literal
 
 from httpx2 import HTTPError
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
@@ -90,7 +90,9 @@ def push(folder: Path, name: str, pictures: list[Path], oauth_token: str | None 
             "README.md": model_card(info, repo_id, [(path, prompt) for path, (_, prompt) in gallery.items()]).encode(),
             **{path: picture for path, (picture, _) in gallery.items()},
         }
-        operations = [CommitOperationAdd(path, data) for path, data in content.items()]
+        operations: list[CommitOperationAdd | CommitOperationDelete] = [
+            CommitOperationAdd(path, data) for path, data in content.items()
+        ]
         operations += [CommitOperationDelete(path) for path in there - content.keys() if path.startswith(IMAGES)]
         api.create_commit(repo_id, operations, commit_message="Add a MagiCapture adapter")
     return f"{api.endpoint}/{repo_id}"
@@ -204,7 +206,7 @@ def _left_by_a_push(api: HfApi, repo_id: str, weights: Path, private: bool) -> s
         info = api.model_info(repo_id, files_metadata=True)
     except RepositoryNotFoundError:  # a signed-in visitor lends the app only the repositories that it made itself
         return None
-    there = {file.rfilename: file for file in info.siblings}
+    there = {file.rfilename: file for file in info.siblings or ()}
     lfs = there[LORA_FILE].lfs if LORA_FILE in there else None
     with weights.open("rb") as file:
         same = lfs is not None and lfs.sha256 == hashlib.file_digest(file, "sha256").hexdigest()
@@ -214,15 +216,15 @@ def _left_by_a_push(api: HfApi, repo_id: str, weights: Path, private: bool) -> s
 def _download(api: HfApi, repo_id: str, folder: Path) -> None:
     """Fetch the adapter's files, and no other, once their sizes are known to be within bounds."""
     info = api.model_info(repo_id, files_metadata=True)
-    sizes = {file.rfilename: file.size for file in info.siblings}
+    sizes = {file.rfilename: file.size for file in info.siblings or ()}
     missing = [name for name in FILES if sizes.get(name) is None]
     if missing:
         reason = Message("it holds no adapter of this app, for it lacks {files}", files=", ".join(missing))
         raise _error(NOT_LOADED, reason, "Choose a repository that was pushed from here.", repository=repo_id)
-    size = sum(sizes[name] for name in FILES)
+    size = sum(sizes[name] or 0 for name in FILES)
     if size > MAX_BYTES:
-        reason = "its files have {n} MB, and an adapter may have at most {m} MB"
-        reason = Message(reason, n=size // 10**6, m=MAX_BYTES // 10**6)
+        large = "its files have {n} MB, and an adapter may have at most {m} MB"
+        reason = Message(large, n=size // 10**6, m=MAX_BYTES // 10**6)
         raise _error(NOT_LOADED, reason, "Choose a smaller one.", repository=repo_id)
     for name in FILES:
         api.hf_hub_download(repo_id, name, revision=info.sha, local_dir=folder)
@@ -237,13 +239,13 @@ def _require_known_base(adapter: Adapter) -> None:
         raise AdapterError(Message("It was trained on a base that is not known here: {base}.", base=named))
 
 
-def _error(failed: str, reason: str, advice: str = "", **values: object) -> HubError:
+def _error(failed: str, reason: str, advice: str = "", **values: Any) -> HubError:
     """Give the error that says what ``failed``, a sentence with a place for the ``reason``, and what to do."""
     return HubError(joined(" ", Message(failed, reason=own(reason), **values), advice))
 
 
 @contextmanager
-def _user_errors(failed: str, answers: Mapping[int, tuple[str, str]], **values: object) -> Iterator[None]:
+def _user_errors(failed: str, answers: Mapping[int, tuple[str, str]], **values: Any) -> Iterator[None]:
     """Turn what huggingface_hub raises into a ``HubError`` that begins with ``failed``."""
     try:
         yield
@@ -256,7 +258,7 @@ def _reason(error: BaseException, answers: Mapping[int, tuple[str, str]]) -> tup
 
     An upload's failure hides the Hub's answer behind its own.
     """
-    cause = error
+    cause: BaseException | None = error
     while cause is not None and not isinstance(cause, HfHubHTTPError):
         cause = cause.__cause__
     if cause is not None:

@@ -85,20 +85,20 @@ class Jobs:
         if job.active:
             (job.folder / STOP).touch()
 
-    def resume(self, job: Job, address: str = "") -> Job:
+    def resume(self, job: Job | None, address: str = "") -> Job:
         """Go on with a job that was broken off, as asked for from ``address``.
 
         Raises ``JobError`` when nothing of it is left, ``BusyError`` when there are as many jobs as is allowed.
         """
         with self._lock:
-            if job.id in self._jobs:
+            if job is not None and job.id in self._jobs:
                 raise BusyError(STILL_THERE)
-            if not job.resumable:
+            if job is None or not job.resumable:
                 raise JobError(NOTHING_LEFT)
             again = Job(job.id, job.workspace, curves=job.curves, event=job.event, address=address or job.address)
             self.limits.check(again.asker, [other.asker for other in self._active()])
             try:
-                plan = plans.load(job.folder / PLAN)
+                plan = plans.load(job.folder / PLAN, TrainingPlan)
             except UnreadableError as error:
                 raise JobError(NOTHING_LEFT) from error
             for name in (STOP, END):
@@ -188,7 +188,7 @@ class Jobs:
         job.pace = Pace(plan.base, training_seconds(plan.base, plan.config), plan.config.steps)
         self._note(job)
         path, stop = job.folder / CHECKPOINT, job.folder / STOP
-        checkpoint = plans.load(path) if path.is_file() else None
+        checkpoint = plans.load(path, Checkpoint) if path.is_file() else None
         while True:
             for item in train_slice(plan, checkpoint, stop, place):
                 if job.abandoned:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
@@ -26,6 +27,9 @@ class TrainingPlan:
     slice_seconds: float = float("inf")
 
 
+Stored = TypeVar("Stored", TrainingPlan, Checkpoint)
+
+
 def save(value: TrainingPlan | Checkpoint, path: Path) -> None:
     """Write ``value``; the file appears only when it is complete. Raises ``WorkspaceError`` if the disk is full."""
     part = path.with_suffix(".part")
@@ -37,13 +41,13 @@ def save(value: TrainingPlan | Checkpoint, path: Path) -> None:
             part.unlink(missing_ok=True)
 
 
-def load(path: Path) -> TrainingPlan | Checkpoint:
-    """Read what ``save`` wrote. Raises ``UnreadableError`` for anything else."""
+def load(path: Path, kind: type[Stored]) -> Stored:
+    """Read what ``save`` wrote. Raises ``UnreadableError`` for anything but a ``kind``."""
     try:
         with path.open("rb") as file:
             value = wire.read(file)
     except (OSError, UnreadableError) as error:
         raise UnreadableError(f"{path.name} is damaged, or was not written by this version.") from error
-    if not isinstance(value, TrainingPlan | Checkpoint):
+    if not isinstance(value, kind):
         raise UnreadableError(f"{path.name} holds something else.")
     return value

@@ -8,7 +8,7 @@ import io
 from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
 from pickle import UnpicklingError
-from typing import IO, TypeVar
+from typing import IO, Any, TypeVar
 
 import numpy as np
 import torch
@@ -56,12 +56,12 @@ def pack(value: object) -> bytes:
     return buffer.getvalue()
 
 
-def unpack(data: bytes) -> object:
+def unpack(data: bytes) -> Any:
     """Give what ``pack`` was given. Raises ``UnreadableError`` for anything else."""
     return read(io.BytesIO(data))
 
 
-def read(file: IO[bytes]) -> object:
+def read(file: IO[bytes]) -> Any:
     """Do the same for an open file."""
     try:
         return _whole(torch.load(file, weights_only=True))
@@ -101,7 +101,7 @@ def _said(values: Iterable[tuple[str, object]]) -> dict[str, object]:
     return {name: plain(item if isinstance(item, Message | int | float) else str(item)) for name, item in values}
 
 
-def _whole(value: object) -> object:
+def _whole(value: object) -> Any:
     """Turn what ``plain`` gave into what it was given."""
     match value:
         case {"__kind__": "image", "pixels": pixels}:

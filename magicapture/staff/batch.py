@@ -70,7 +70,8 @@ def compute_cells(cells: Iterable[Cell], engine: Engine, folder: RunFolder, mete
     given as failed and not kept, so that the next run tries it again. Ends early when ``meter`` allows no more. Raises
     ``FatalError`` for what would fail for everyone.
     """
-    waiting, tries = deque({cell.key: cell for cell in cells}.values()), Counter()
+    waiting = deque({cell.key: cell for cell in cells}.values())
+    tries: Counter[str] = Counter()
     running: dict[Future[Outcome], tuple[Cell, float]] = {}
     while waiting or running:
         places = engine.places

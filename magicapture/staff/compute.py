@@ -30,10 +30,8 @@ def compute(cell: Cell, photos: Pictures, looks: Pictures) -> Outcome:
     with _timed(seconds, "load"):
         base, engine = _loaded(cell.recipe)
     with _timed(seconds, "check"):
-        person, look = (
-            _checked(pictures, role, engine, base.resolution)
-            for role, pictures in (("person", photos), ("style", looks))
-        )
+        person = _checked(photos, "person", engine, base.resolution)
+        look = _checked(looks, "style", engine, base.resolution)
     result = CellResult(
         cell.key, cell.person, cell.style, "unusable", seconds, problems=(*_problems(person), *_problems(look))
     )

@@ -57,16 +57,16 @@ class Prices:
         hardware = {name: Hardware(**facts) for name, facts in values["hardware"].items()}
         own, people, work = Own(**values["own"]), values["people"], values["work"]
         prices = cls(
-            *(str(values[name]) for name in ("date", "source", "currency")),
-            hardware,
-            own,
-            values["cloud"]["admin_hours"],
-            *(people[name] for name in ("review_minutes", "wage_per_hour")),
-            *(work[name] for name in ("retries", "load_seconds", "margin")),
+            **{name: str(values[name]) for name in ("date", "source", "currency")},
+            hardware=hardware,
+            own=own,
+            cloud_admin_hours=values["cloud"]["admin_hours"],
+            **{name: people[name] for name in ("review_minutes", "wage_per_hour")},
+            **{name: work[name] for name in ("retries", "load_seconds", "margin")},
         )
-        parts = [vars(part) for part in (prices, own, *hardware.values())]
+        parts: list[dict] = [vars(part) for part in (prices, own, *hardware.values())]
         figures = [value for part in parts for name, value in part.items() if name not in TEXTS]
-        speeds = [part.speed for part in (own, *hardware.values())]
+        speeds = [own.speed, *(part.speed for part in hardware.values())]
         if not all(type(value) in (int, float) and value >= 0 for value in figures) or min(own.years, *speeds) == 0:
             raise TypeError("figures are numbers from 0 on, speeds and years more than 0")
         return prices

@@ -32,7 +32,9 @@ def decided(folder: RunFolder) -> Iterator[Decided]:
     last = {(line["key"], line["file"]): line for line in folder.log_lines() if line["what"] in (KEPT, REJECTED)}
     for entry in folder.entries():
         result = folder.result(entry.key)
-        for portrait in result.portraits if result else ():
+        if result is None:
+            continue
+        for portrait in result.portraits:
             line = last.get((entry.key, portrait.file))
             if line is None:
                 yield Decided(entry, result, portrait)

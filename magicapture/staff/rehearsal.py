@@ -58,7 +58,9 @@ def rehearse(people: int, seconds: float, engine_name: str, places: int, folder:
     """Compute ``people`` stand-in cells of ``seconds`` each in ``places`` processes; gives what there is to tell."""
     run = RunFolder(folder / "run")
     cells = [Cell.of(row, place, RECIPE) for place, row in enumerate(make_people(people, folder), start=1)]
-    work, states, memory = StandIn(seconds, people // 2, folder / "struck"), Counter(), []
+    work = StandIn(seconds, people // 2, folder / "struck")
+    states: Counter[str] = Counter()
+    memory: list[float] = []
     with closing(open_engine(engine_name, work, places)) as engine:
         places, prices, driver = engine.places, load_prices(), psutil.Process()
         for result in compute_cells(cells[:places], engine, run, Meter()):  # so that every worker has started

@@ -73,7 +73,7 @@ def figures_of(folder: RunFolder, prices: Prices, hardware: str | None = None, s
         "unusable": _unusable(folder),
         "portraits": _portraits(portraits),
         "likeness": {
-            name: sorted(round(one.portrait.likeness, 3) for one in portraits if _is(one, name))
+            name: sorted(_3(one.portrait.likeness or 0.0) for one in portraits if _is(one, name))
             for name in ("kept", "rejected")
         },
         "review": {"people": len(minutes), "minutes": _spread(minutes)},
@@ -166,8 +166,7 @@ def _groups(people: list[Person]) -> dict[str, object]:
         "reference": reference,
         "hidden": len(hidden),
         "shown": {
-            name: {"kept": _share(*kept[name]), "difference": _difference(kept[name], kept[reference])}
-            for name in shown
+            name: {"kept": _share(*kept[name]), "difference": _difference(kept[name], kept[shown[0]])} for name in shown
         },
     }
 
@@ -182,7 +181,7 @@ def _votes(shares: dict[str, float]) -> dict[str, object]:
     return {question: _share(round(share * pairs), pairs) for question, share in shares.items() if question != "pairs"}
 
 
-def _spread(values: list[float]) -> dict[str, float] | None:
+def _spread(values: list[float]) -> dict[str, float | list[float]] | None:
     """Give median and quartiles; None of nothing."""
     if not values:
         return None

@@ -46,16 +46,16 @@ class Shelf:
     def show(self, visitor: Workspace | None, chosen: str | None) -> dict[Component, object]:
         """Give the list anew, and what is known of the chosen one, or of the newest, by the parts that show it."""
         stored = {adapter.id: adapter for adapter in visitor.shelf.stored()} if visitor else {}
-        adapter = stored.get(chosen) or next(iter(stored.values()), None)
+        adapter = stored.get(chosen or "") or next(iter(stored.values()), None)
         facts = _facts(adapter) if adapter else ""
         can = bool(facts)
         chosen = adapter.id if adapter else None
-        archive = str(visitor.shelf.zip(adapter.id)) if can else None
+        archive = str(visitor.shelf.zip(adapter.id)) if visitor and adapter and can else None
         return {
             self.chosen: chosen,
             self.menu: gr.Dropdown([(_line(item), item.id) for item in stored.values()], value=chosen),
             self.facts: note(facts, "good") if can else note(DAMAGED, "bad") if adapter else note(NOTHING),
-            self.title: gr.Textbox(adapter.title if can else "", interactive=can),
+            self.title: gr.Textbox(adapter.title if adapter and can else "", interactive=can),
             self.use: gr.Button(interactive=can),
             self.rename: gr.Button(interactive=can),
             self.download: gr.DownloadButton(value=archive, interactive=can),

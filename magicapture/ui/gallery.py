@@ -83,8 +83,8 @@ def connect(gallery: Gallery, context: AppContext, session: Session, arrivals: l
 
 def _rules(context: AppContext) -> Message:
     least = context.settings.min_likeness
-    rule = "Here only portraits with a likeness of at least {n} can be kept."
-    rule = "" if least is None else Message(rule, n=f"{least:.2f}")
+    above = "Here only portraits with a likeness of at least {n} can be kept."
+    rule = "" if least is None else Message(above, n=f"{least:.2f}")
     kept = Message("What is neither is deleted after {time}.", time=hours(context.settings.result_hours))
     keys = "On a picture, the key K keeps it, R rejects it, and C compares it."
     return joined(" ", rule, kept, keys)
@@ -93,10 +93,10 @@ def _rules(context: AppContext) -> Message:
 def show(visitor: Workspace | None) -> tuple:
     """Give the gallery anew, with nothing compared, and the zip of what is kept."""
     portraits = visitor.portraits() if visitor else []
-    kept = any(portrait.kept for portrait in portraits)
-    archive = gr.DownloadButton(value=str(visitor.zip_kept()) if kept else None, interactive=kept)
+    archive = str(visitor.zip_kept()) if visitor and any(portrait.kept for portrait in portraits) else None
+    download = gr.DownloadButton(value=archive, interactive=archive is not None)
     listed = [str(portrait.path) for portrait in portraits]
-    return portrait_grid(portraits), listed, archive, "", gr.ImageSlider(None, visible=False)
+    return portrait_grid(portraits), listed, download, "", gr.ImageSlider(None, visible=False)
 
 
 def keep(context: AppContext, visitor: Workspace | None, event: gr.EventData) -> None:
@@ -151,7 +151,7 @@ def compare(
     found = nearest(path, references, context.engine)
     if found:
         reference, likeness = found
-        beside = visitor.store_crop(reference.name, reference.image)
+        beside: Path | None = visitor.store_crop(reference.name, reference.image)
         said = "Left the photo that is nearest to it, {name} (likeness {n}), right the portrait."
         said = Message(said, name=reference.name, n=f"{likeness:.2f}")
     else:

@@ -14,8 +14,8 @@ from magicapture.server import hub
 from magicapture.server.gate.queue import BOUNDED
 from magicapture.server.hub import HubError
 from magicapture.server.workspace import Workspace, WorkspaceError
+from magicapture.settings import settings
 from magicapture.ui.html import note, section
-from magicapture.ui.installation import offers_sign_in
 from magicapture.ui.language import say, user_error
 from magicapture.ui.live import caption
 from magicapture.ui.session import AppContext, Session, require_visitor
@@ -37,7 +37,7 @@ def build(
     queued = {"api_visibility": "private", "show_progress_on": said}
     queued |= {"concurrency_id": f"{BOUNDED}hub", "concurrency_limit": 4}
     gr.HTML(section("Hugging Face Hub", CARE))
-    if offers_sign_in():  # elsewhere the button would keep the app from starting
+    if context.settings.sign_in:  # elsewhere the button would keep the app from starting
         gr.LoginButton("Sign in with Hugging Face")
     with gr.Accordion("Load from the Hub", open=False, elem_id="load-hub"):
         repository = gr.Textbox(label="Repository", placeholder="account/name", elem_id="hub-repository")
@@ -70,7 +70,7 @@ def describe_push(visitor: Workspace | None, token: gr.OAuthToken | None = None)
     account = hub.account(token and token.token)
     if account is None:
         nobody = "Nobody is signed in to the Hub here: download the zip instead."
-        if offers_sign_in():
+        if settings().sign_in:
             nobody = "Nobody is signed in to the Hub here: sign in above, or download the zip instead."
         said = note(nobody, "warn")
     else:
@@ -99,7 +99,7 @@ def push(
 ) -> str:
     """Push the chosen adapter; says where it is now. Raises ``gr.Error``; nothing here is lost by it."""
     visitor = require_visitor(visitor)
-    stored = {adapter.id: adapter for adapter in visitor.shelf.stored()}.get(chosen)
+    stored = {adapter.id: adapter for adapter in visitor.shelf.stored()}.get(chosen or "")
     if stored is None:
         raise user_error(NOTHING, "Not yet")
     own = {str(portrait.path): portrait.path for portrait in visitor.portraits() if portrait.kept}

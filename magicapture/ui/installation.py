@@ -1,6 +1,5 @@
 """What this installation is and what it lacks: one line, so that nobody has to guess why something is not offered."""
 
-import os
 from pathlib import Path
 
 import torch
@@ -26,12 +25,12 @@ def _place(base: Base, settings: Settings) -> str:
     gpu = "with a GPU" if _has_gpu(base) else "without a GPU"
     if settings.private:
         return f"Runs in private mode {gpu}: no connection leaves this server, and adapters come and go as zip files."
-    place = "Space" if os.environ.get("SPACE_ID") else "local machine"
+    place = "Space" if settings.space else "local machine"
     return Message(f"Runs on a {{place}} {gpu}.", place=Message(place))
 
 
 def _lacks(base: Base, settings: Settings) -> list[str]:
-    lacks = []
+    lacks: list[str] = []
     if not _has_gpu(base) and any(path.exists() for path in DRIVER_FILES):
         lacks.append(_why_unused())
     elif base.spec is not MINI and not _has_gpu(base):
@@ -43,8 +42,8 @@ def _lacks(base: Base, settings: Settings) -> list[str]:
             "Portraits are small and soft here: {base} could not be loaded, so the embedded demo model draws, 128 px."
         )
         lacks.append(Message(missing, base=Message(resolve_base().title)))
-    if not settings.private and not (offers_sign_in() or (settings.lends_host_token and get_token())):
-        how = "hf_oauth in the Space's settings" if os.environ.get("SPACE_ID") else "a token (hf auth login)"
+    if not settings.private and not (settings.sign_in or (settings.lends_host_token and get_token())):
+        how = "hf_oauth in the Space's settings" if settings.space else "a token (hf auth login)"
         missing = (
             "You can download your adapters as a zip, but not push them to the Hub: no account is set up for that "
             "here ({setting})."
@@ -59,11 +58,6 @@ def _why_unused() -> Message:
         return Message("The GPU here is not used: this torch is built for CPUs. Install one that is built for CUDA.")
     old = "The GPU here is not used: its driver is too old for CUDA {version}. Update the NVIDIA driver."
     return Message(old, version=torch.version.cuda)
-
-
-def offers_sign_in() -> bool:
-    """Tell whether visitors can sign in with Hugging Face: a Space with ``hf_oauth`` has what that needs."""
-    return bool(os.environ.get("OAUTH_CLIENT_ID"))
 
 
 def _has_gpu(base: Base) -> bool:

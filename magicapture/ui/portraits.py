@@ -143,8 +143,8 @@ def _build_controls(resolution: int) -> Studio:
 def describe(visitor: Workspace | None, adapter_id: str) -> str:
     """Say which adapter is in use."""
     try:
-        info = visitor.shelf.load(adapter_id).info
-    except (AdapterError, AttributeError):
+        info = require_visitor(visitor).shelf.load(adapter_id).info
+    except (AdapterError, gr.Error):
         return note(NO_ADAPTER, "warn")
     used = "In use: {title} ({preset}, {n} steps, base {base})."
     facts = {"preset": preset_name(info.preset), "n": info.steps, "base": info.base}

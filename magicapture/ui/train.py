@@ -5,6 +5,7 @@ from datetime import datetime
 from functools import partial
 from math import inf
 from types import MethodType
+from typing import Any
 
 import gradio as gr
 from gradio.components import Component
@@ -57,7 +58,7 @@ class Trainer:
         """The parts that say how to train."""
         return {self.preset, self.base, self.seed, self.steps, self.off}
 
-    def choice(self, values: dict[Component, object]) -> "Choice":
+    def choice(self, values: dict[Component, Any]) -> "Choice":
         """Read the settings out of the ``values`` of the parts."""
         off = frozenset(term for term in TERMS if term in values[self.off])
         return Choice(
@@ -204,6 +205,7 @@ def start(
     """
     if missing := what_is_missing(person, style):
         raise user_error(missing, "Not yet")
+    assert person and style
     settings = context.settings
     limit = (settings.slice_seconds if profile is None else settings.slice_seconds_signed_in) if ZERO_GPU else inf
     title = f"{say(preset_name(choice.preset)).capitalize()}, {datetime.now().astimezone():%Y-%m-%d %H:%M}"

@@ -87,7 +87,8 @@ class Review:
         app, token = request.scope["app"], secrets.token_urlsafe(32)
         visitor = VisitorFolder.of(key, self.settings.root)
         app.tokens[token] = f"{REVIEWER}{visitor.name[:16]}"
-        left = (Invitation.of(visitor).expires - datetime.now(UTC)).total_seconds()
+        invitation = Invitation.of(visitor)
+        left = (invitation.expires - datetime.now(UTC)).total_seconds() if invitation else 0.0
         asyncio.get_running_loop().call_later(left, app.tokens.pop, token, None)
         answer.set_cookie(f"access-token-unsecure-{app.cookie_id}", token, httponly=True, samesite="lax")
 

@@ -6,6 +6,7 @@ import signal
 import threading
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 
 from magicapture.staff.cell import Cell
 from magicapture.staff.work import Outcome, Pictures, Setup, Work, guarded
@@ -17,7 +18,7 @@ class LocalEngine:
     def __init__(self, work: Work, setup: Setup, cpu_places: int = 1) -> None:
         """Prepare the processes; they start with their first cells. ``cpu_places``: where there is no GPU."""
         self._work, self._setup = work, setup
-        self._gpus = _visible_gpus() or [None] * cpu_places
+        self._gpus: list[str | None] = [*_visible_gpus()] or [None] * cpu_places
         self._executors = [_executor(gpu) for gpu in self._gpus]
         self._running: dict[int, Future[Outcome]] = {}
 
@@ -29,12 +30,12 @@ class LocalEngine:
     def submit(self, cell: Cell, photos: Pictures, looks: Pictures) -> Future[Outcome]:
         """Give ``cell`` to a process that is free; where the last one died, to a new one."""
         free = next(i for i in range(self.places) if i not in self._running or self._running[i].done())
-        task = (guarded, self._work, self._setup, cell, photos, looks)
+        task = partial(guarded, self._work, self._setup, cell, photos, looks)
         try:
-            self._running[free] = self._executors[free].submit(*task)
+            self._running[free] = self._executors[free].submit(task)
         except BrokenProcessPool:
             self._executors[free] = _executor(self._gpus[free])
-            self._running[free] = self._executors[free].submit(*task)
+            self._running[free] = self._executors[free].submit(task)
         return self._running[free]
 
     def close(self) -> None:
