@@ -230,12 +230,12 @@ class Base(Protocol):
     @property
     def device(self) -> torch.device:
         """Where the denoiser lives."""
-        return self.denoiser.device
+        return next(self.denoiser.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
         """In what precision its frozen weights are kept."""
-        return self.denoiser.dtype
+        return next(self.denoiser.parameters()).dtype
 
     def put(self, values: Tensor) -> Tensor:
         """Move ``values`` to where the denoiser lives, without waiting for what is being computed there."""

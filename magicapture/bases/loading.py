@@ -81,7 +81,7 @@ def prefer_plain_attention(unet: UNet2DConditionModel) -> None:
 def skeleton_parts(spec: BaseSpec) -> dict[str, Any]:
     """Give the parts of ``spec``, whose ``parts`` are known, by name: its models frozen in bfloat16 on "meta"."""
     with torch.device("meta"):
-        parts = spec.parts()
+        parts = spec.parts() if spec.parts else {}
     for part in parts.values():
         if isinstance(part, nn.Module):
             part.to(torch.bfloat16).eval().requires_grad_(False)

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
+from diffusers import ModelMixin
 from peft import LoraConfig
 from peft.tuners.lora import LoraLayer
 from peft.tuners.lora.layer import LoraVariant
@@ -28,7 +29,7 @@ class LeanLora(LoraVariant):
 
 
 @contextmanager
-def lora_layers(denoiser: nn.Module, rank: int, targets: str) -> Iterator[list[nn.Parameter]]:
+def lora_layers(denoiser: ModelMixin, rank: int, targets: str) -> Iterator[list[nn.Parameter]]:
     """Put fresh LoRA layers of ``rank`` on the layers that ``targets`` matches, for the length of a ``with`` block.
 
     Gives their parameters, in float32 whatever the precision of ``denoiser``: small steps would be lost in bfloat16.

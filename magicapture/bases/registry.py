@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -214,7 +215,13 @@ def resolve_base(name: str = "auto", *, fetch: bool = False) -> BaseSpec:
         if name in (spec.name, spec.source):
             return spec
     like = ALIKE.get(pipeline_kind(name, fetch=fetch), SD15)
-    known = {"name": name, "source": name, "title": Path(name).name, "licence": "other", "download_gb": None}
+    known: dict[str, Any] = {
+        "name": name,
+        "source": name,
+        "title": Path(name).name,
+        "licence": "other",
+        "download_gb": None,
+    }
     return replace(like, **known, vae=None, tiny_decoder=None if Path(name).is_dir() else like.tiny_decoder)
 
 

@@ -77,7 +77,7 @@ def sizes_learned(base: Base, engine: FaceEngine, references: list[Reference]) -
     few = base.spec.presets["quick"].with_steps(FEW_STEPS)
     config = replace(few, previews=1, preview_images=1, preview_steps=1)
     with Training(base, engine, references, references, config) as training:
-        drawn = [event.preview for event in training.unscored()][-1]
+        drawn = [event.preview for event in training.unscored() if event.preview][-1]
     usual = max(float(rows.norm(dim=1).median()) for rows in base.vocabulary().values())
     return {"lora_ratio": drawn.lora_ratio, "row_norm": drawn.row_norm, "usual_row_norm": usual}
 

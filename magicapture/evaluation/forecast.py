@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 from torch import nn
@@ -10,11 +11,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from magicapture.bases import Base, BaseError, BaseSpec
 from magicapture.bases.lora import lora_layers
-from magicapture.config import GenerateConfig
+from magicapture.config import GenerateConfig, Term
 from magicapture.drawing.generation import draw
 from magicapture.evaluation.bench import dreambooth_lora_step, noise_reference
 from magicapture.evaluation.meter import Meter, metered
-from magicapture.faces import load_engine
+from magicapture.faces import FaceEngine, load_engine
 from magicapture.method.objective import Phase
 from magicapture.method.training import Training
 
@@ -113,13 +114,13 @@ def step_costs(spec: BaseSpec, phase: Phase, steps: int) -> list[Cost]:
 
     The batch is ``quick``'s; identity finds a sample to judge whenever it is due, and every second step it is.
     """
-    off = frozenset({"tokens"}) if phase == "lora" else frozenset()
+    off: frozenset[Term] = frozenset({"tokens"}) if phase == "lora" else frozenset()
     config = replace(spec.presets["quick"], previews=0, off=off, identity_every=2)
     config = replace(config, identity_from=0.0, identity_limit=1.0)
     with metered() as (meter, flops):
         base = skeleton(spec)
         references = [noise_reference(base.resolution, seed) for seed in range(4)]
-        with Training(base, MetaEngine(), references, references, config) as training:
+        with Training(base, cast("FaceEngine", MetaEngine()), references, references, config) as training:
             events = iter(training)
             next(events), next(events)  # the optimizer makes room for its state
             return [counted(meter, flops, lambda: next(events)) for _ in range(steps)]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -219,7 +219,7 @@ def train(
         return training.adapter()
 
 
-def _to_cpu(value: object) -> object:
+def _to_cpu(value: Any) -> Any:
     """Copy every tensor in nested dictionaries and lists to the CPU."""
     if isinstance(value, Tensor):
         return value.detach().cpu().clone()

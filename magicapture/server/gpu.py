@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import gradio as gr  # spaces raises its errors, and no other module here knows of it
 import spaces
@@ -139,7 +140,7 @@ def enlarge(portraits: list[Portrait], factor: int, place: int = 0) -> list[Port
     return [enlarged(portrait, *result) for portrait, result in zip(portraits, larger, strict=True)]
 
 
-def _declared(*arguments: object) -> int:
+def _declared(*arguments: Any) -> int:
     """Give the seconds to ask ZeroGPU for: it calls this with the arguments of the functions below."""
     return arguments[-1]
 
@@ -162,7 +163,7 @@ def _enlarging(request: bytes, seconds: int) -> bytes:
     return engine.enlarge(request)
 
 
-def _received(data: bytes) -> object:
+def _received(data: bytes) -> Any:
     """Give what came back. Raises ``GpuError`` if that is a failure."""
     match unpack(data):
         case Failure(sentence=sentence):

@@ -57,12 +57,17 @@ class Prices:
         hardware = {name: Hardware(**facts) for name, facts in values["hardware"].items()}
         own, people, work = Own(**values["own"]), values["people"], values["work"]
         prices = cls(
-            **{name: str(values[name]) for name in ("date", "source", "currency")},
+            date=str(values["date"]),
+            source=str(values["source"]),
+            currency=str(values["currency"]),
             hardware=hardware,
             own=own,
             cloud_admin_hours=values["cloud"]["admin_hours"],
-            **{name: people[name] for name in ("review_minutes", "wage_per_hour")},
-            **{name: work[name] for name in ("retries", "load_seconds", "margin")},
+            review_minutes=people["review_minutes"],
+            wage_per_hour=people["wage_per_hour"],
+            retries=work["retries"],
+            load_seconds=work["load_seconds"],
+            margin=work["margin"],
         )
         parts: list[dict] = [vars(part) for part in (prices, own, *hardware.values())]
         figures = [value for part in parts for name, value in part.items() if name not in TEXTS]

@@ -99,9 +99,9 @@ class Api:
             visitor = workspace_of(key, request)
             give_consent(self.context.records, visitor)
             try:
-                sets = [self._usable(visitor, of_person, "person"), self._usable(visitor, of_style, "style")]
+                people, looks = self._usable(visitor, of_person, "person"), self._usable(visitor, of_style, "style")
                 choice = train.Choice(self.context.base.spec.name, preset, seed, steps)
-                job = train.start(self.context, visitor, *sets, choice, request, profile)
+                job = train.start(self.context, visitor, people, looks, choice, request, profile)
             except BaseException:
                 visitor.forget_photos()
                 raise
@@ -208,7 +208,7 @@ class Api:
             people = self._usable(visitor, of_person, "person").references
             looks = self._usable(visitor, of_style, "style").references if of_style else []
             targets = scoring.Targets.of(people, looks or people)
-            rows = []
+            rows: list[dict] = []
             for path in visitor.ingest(pictures, "style"):  # their bounds are those of photos
                 scores = scoring.score(read_photo(path)[0], targets, engine)
                 rows.append({"name": path.name, "likeness": scores.likeness, "style": scores.style if looks else None})
@@ -240,11 +240,11 @@ class Api:
         return checked
 
     def _job(self, job_id: str) -> Job:
-        job = self.context.jobs.get(job_id)
-        require(job, NO_JOB)
+        if (job := self.context.jobs.get(job_id)) is None:
+            raise ValueError(NO_JOB)
         return job
 
     def _status(self, job: Job) -> dict:
-        at = job.event or self.context.records.job(job.id)
-        require(at, NO_JOB)
+        if (at := job.event or self.context.records.job(job.id)) is None:
+            raise ValueError(NO_JOB)
         return api_responses.of_job(job, at.step, at.steps)

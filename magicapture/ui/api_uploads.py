@@ -38,12 +38,11 @@ def received(settings: Settings, *groups: list[dict | str]) -> Iterator[list[lis
         raise WorkspaceError(Message("Pass a list of at most {n} files.", n=MAX_PHOTOS))
     with ExitStack() as stack:
         found = [[_upload(settings.served, file) for file in group] for group in groups]
-        paths = list(chain.from_iterable(found))
-        for path in filter(None, paths):
+        for path in filter(None, chain.from_iterable(found)):
             stack.callback(_discard, path)
-        if not all(paths):
+        if None in chain.from_iterable(found):
             raise WorkspaceError(REFUSAL)
-        yield [[_linked(path, stack) for path in group] for group in found]
+        yield [[_linked(path, stack) for path in group if path] for group in found]
 
 
 @contextmanager
@@ -61,6 +60,7 @@ def _upload(served: Path, file: dict | str) -> Path | None:
     with suppress(OSError, ValueError, LookupError):  # too long a name, a null character, no base64, no path
         path = Path(_named(served, file)).resolve()
         return path if path.parent.parent == served and path.is_file() else None
+    return None
 
 
 def _named(served: Path, file: dict | str) -> str:

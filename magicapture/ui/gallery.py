@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from types import MethodType
 
 import gradio as gr
@@ -9,6 +10,7 @@ import gradio as gr
 from magicapture.messages import Message, joined
 from magicapture.photos.references import CheckedSet
 from magicapture.scoring import nearest
+from magicapture.server.records import Reason
 from magicapture.server.workspace import TooLittleLikenessError, Workspace, WorkspaceError
 from magicapture.ui.html import hours, section
 from magicapture.ui.language import user_error
@@ -129,7 +131,7 @@ def keep_all(context: AppContext, visitor: Workspace | None) -> str:
 def reject(context: AppContext, visitor: Workspace | None, event: gr.EventData) -> None:
     """Delete the portrait that the event names, at once, and note why."""
     visitor, reason = require_visitor(visitor), told(event, "reason")
-    reason = reason if reason in REASONS.values() else "other"
+    reason: Reason = reason if reason in REASONS.values() else "other"
     try:
         visitor.reject(visitor.portrait_called(told(event, "name")), reason)
     except WorkspaceError as error:

@@ -1,5 +1,8 @@
 """What the page shows of a training while it runs."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from magicapture.adapters.info import AdapterInfo
 from magicapture.drawing.portrait import read_facts
 from magicapture.messages import Html, Message, joined, own
@@ -109,7 +112,7 @@ def filmstrip(job: Job | None) -> str:
     return "".join(say(Html(strip, label=label, frames=Html("".join(frames)))) for label, frames in labelled)
 
 
-def caption(facts: dict) -> Message:
+def caption(facts: Mapping[str, Any]) -> Message:
     """Put scores into words and numbers: "some of you 0.52 · style 0.81"."""
     likeness, style = facts["likeness"], facts["style"]
     words = likeness_in_words(likeness)

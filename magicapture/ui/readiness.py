@@ -30,13 +30,13 @@ def readiness(
     return note(joined(" ", counted(person, style), long, quota), "good")
 
 
-def counted(person: CheckedSet, style: CheckedSet) -> Message:
+def counted(person: CheckedSet | None, style: CheckedSet | None) -> Message:
     """Say how many photos training will take."""
-    count = len(person.references)
+    count = len(person.references) if person else 0
     ready = "Ready: {n} photos of the person, {m} of the style."
     if count == 1:
         ready = "Ready: {n} photo of the person, {m} of the style."
-    return Message(ready, n=count, m=len(style.references))
+    return Message(ready, n=count, m=len(style.references) if style else 0)
 
 
 def _quota_share(seconds: float, profile: gr.OAuthProfile | None) -> str:

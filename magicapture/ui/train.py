@@ -205,7 +205,8 @@ def start(
     """
     if missing := what_is_missing(person, style):
         raise user_error(missing, "Not yet")
-    assert person and style
+    assert person is not None
+    assert style is not None
     settings = context.settings
     limit = (settings.slice_seconds if profile is None else settings.slice_seconds_signed_in) if ZERO_GPU else inf
     title = f"{say(preset_name(choice.preset)).capitalize()}, {datetime.now().astimezone():%Y-%m-%d %H:%M}"

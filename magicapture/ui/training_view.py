@@ -53,8 +53,8 @@ class TrainingView:
         if seen == shown[self.seen]:
             return shown
         shown[self.losses] = loss_plot(job)
-        another = seen is None or seen[:2] != (job_id, job.state)
-        if another or seen[3] != pictures:
+        another = not seen or seen[:2] != (job_id, job.state)
+        if not seen or another or seen[3] != pictures:
             shown[self.film] = filmstrip(job)
         return shown | (self._buttons(job) | self._result(job) if another else {})
 
