@@ -47,7 +47,7 @@ class BaseSpec:
     """What is known of a base model before it is loaded."""
 
     name: str
-    family: "type[Base]"
+    family: type[Any]  # the class that implements ``Base``
     source: str  # Hub id or folder of a diffusers pipeline
     title: str
     licence: str

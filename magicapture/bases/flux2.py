@@ -117,6 +117,7 @@ class Flux2(Base):
     @property
     def resolution(self) -> int:
         """See ``Base.resolution``: its configuration names none."""
+        assert self.spec.resolution is not None
         return self.spec.resolution
 
     @property

@@ -66,8 +66,9 @@ def record_joint_attention(blocks: list[nn.Module]) -> Iterator[JointRecorder]:
         for block in blocks:
             record: dict[str, Any] = {}
             recorder.blocks.append(record)
-            handles.append(block.attn.register_forward_pre_hook(partial(_keep_rotary, record), with_kwargs=True))
-            norms = {name: getattr(block.attn, name, None) for name in ("norm_q", "norm_k", "norm_added_k")}
+            attention = block.get_submodule("attn")
+            handles.append(attention.register_forward_pre_hook(partial(_keep_rotary, record), with_kwargs=True))
+            norms = {name: getattr(attention, name, None) for name in ("norm_q", "norm_k", "norm_added_k")}
             handles += [
                 norm.register_forward_hook(partial(_keep_output, record, name)) for name, norm in norms.items() if norm
             ]

@@ -138,7 +138,8 @@ class OutputWords:
         if not all((prompt, taught) in self._known for prompt in prompts):
             soon = [prompt_for(task, medium) for task in TEMPLATES for medium in MEDIA] if taught else COMMON
             missing = [p for p in dict.fromkeys([*prompts, *soon]) if (p, taught) not in self._known]
-            texts = [spelled(prompt) if taught else (prompt, [[], []]) for prompt in missing]
+            plain: list[list[int]] = [[], []]
+            texts = [spelled(prompt) if taught else (prompt, plain) for prompt in missing]
             outputs = self.encode([text for text, _ in texts])
             for prompt, output, (text, begins) in zip(missing, outputs, texts, strict=True):
                 self._known[prompt, taught] = Encoded(output, self._places(text, begins).to(output.device))

@@ -215,14 +215,9 @@ def resolve_base(name: str = "auto", *, fetch: bool = False) -> BaseSpec:
         if name in (spec.name, spec.source):
             return spec
     like = ALIKE.get(pipeline_kind(name, fetch=fetch), SD15)
-    known: dict[str, Any] = {
-        "name": name,
-        "source": name,
-        "title": Path(name).name,
-        "licence": "other",
-        "download_gb": None,
-    }
-    return replace(like, **known, vae=None, tiny_decoder=None if Path(name).is_dir() else like.tiny_decoder)
+    known: dict[str, Any] = {"name": name, "source": name, "title": Path(name).name, "licence": "other"}
+    tiny_decoder = None if Path(name).is_dir() else like.tiny_decoder
+    return replace(like, **known, download_gb=None, vae=None, tiny_decoder=tiny_decoder)
 
 
 def offered_bases() -> dict[str, BaseSpec]:

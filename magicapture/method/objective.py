@@ -93,6 +93,7 @@ class Objective:
         rows, columns = face_window(landmarks, x0.shape[-2], x0.shape[-1], scale)
         decoded = self.base.decode(x0[:, :, rows, columns])
         origin = landmarks.new_tensor([columns.start, rows.start]) * scale
+        assert self.recogniser is not None
         embeddings = self.recogniser(align(*shrunk_faces(decoded, landmarks - origin, RECOGNISER_EYES)))
         return identity_loss(embeddings, self.person, self.base.put(schedule.trust(timesteps[chosen])))
 

@@ -68,7 +68,8 @@ def new_unet_stage(config: MiniConfig, portraits: Portraits, run: Path) -> tuple
     tokenizer = CLIPTokenizer.from_pretrained(run / "tokenizer")
     side = config.vae.size >> (len(config.vae.channels) - 1)
     model = TextToVelocity(settings, side, config.vae.latent_channels, len(tokenizer), tokenizer.model_max_length)
-    model.to(DEVICE).to(memory_format=torch.channels_last)
+    model.to(DEVICE)
+    model.unet.to(memory_format=torch.channels_last)
     return Stage.new("unet", model, settings.lr, settings.ema), tokenizer
 
 

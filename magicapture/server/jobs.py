@@ -5,6 +5,7 @@ import threading
 from contextlib import suppress
 from contextvars import copy_context
 from datetime import UTC, datetime
+from typing import cast
 
 from magicapture.adapters.adapter import Adapter
 from magicapture.messages import Message
@@ -18,7 +19,7 @@ from magicapture.server.metrics import STAGE
 from magicapture.server.pace import Pace
 from magicapture.server.plans import TrainingPlan, UnreadableError
 from magicapture.server.queue import STILL_THERE, Asker, BusyError, Limits
-from magicapture.server.records import Records, State
+from magicapture.server.records import Records, State, What
 from magicapture.server.workspace import Workspace, WorkspaceError
 
 TRAININGS = Limits(per_visitor=1, per_address=3, in_all=24)
@@ -146,7 +147,7 @@ class Jobs:
         try:
             job.keep_end()
             self._note(job, state=state, ended_at=datetime.now(UTC))
-            self.records.log(f"job_{state}")
+            self.records.log(cast("What", f"job_{state}"))
         finally:
             with self._lock:
                 del self._jobs[job.id], self._threads[job.id]

@@ -100,7 +100,7 @@ class JobRow(_Table):
     id: Mapped[str] = mapped_column(primary_key=True, default=lambda: token_hex(16))
     visitor: Mapped[str] = mapped_column(index=True)
     consent_id: Mapped[int] = mapped_column(ForeignKey(Consent.id))
-    state: Mapped[str] = mapped_column(_one_of(State), default="waiting", index=True)
+    state: Mapped[State] = mapped_column(_one_of(State), default="waiting", index=True)
     base: Mapped[str]
     preset: Mapped[str]
     step: Mapped[int] = mapped_column(default=0)

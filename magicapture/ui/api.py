@@ -39,8 +39,8 @@ def connect(context: AppContext) -> None:
     for endpoint in (api.check_photos, api.train, api.score):
         gr.api(endpoint, concurrency_id=f"{BOUNDED}check", concurrency_limit=2)
     gr.api(api.generate, concurrency_id=f"{BOUNDED}draw", concurrency_limit=portraits.DRAWINGS_AT_ONCE)
-    for endpoint in (api.job_status, api.stop_job, api.stop_drawing, api.delete_everything):
-        gr.api(endpoint, concurrency_limit=None)
+    for at_once in (api.job_status, api.stop_job, api.stop_drawing, api.delete_everything):
+        gr.api(at_once, concurrency_limit=None)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from types import MethodType
+from typing import get_args
 
 import gradio as gr
 
@@ -15,7 +15,7 @@ from magicapture.server.workspace import TooLittleLikenessError, Workspace, Work
 from magicapture.ui.html import hours, section
 from magicapture.ui.language import user_error
 from magicapture.ui.photo_grid import build_grid, told
-from magicapture.ui.portrait_grid import REASONS, portrait_grid
+from magicapture.ui.portrait_grid import portrait_grid
 from magicapture.ui.session import AppContext, Session, require_visitor
 from magicapture.ui.steps import NO_PORTRAIT, Step, build_step
 
@@ -130,8 +130,9 @@ def keep_all(context: AppContext, visitor: Workspace | None) -> str:
 
 def reject(context: AppContext, visitor: Workspace | None, event: gr.EventData) -> None:
     """Delete the portrait that the event names, at once, and note why."""
-    visitor, reason = require_visitor(visitor), told(event, "reason")
-    reason: Reason = reason if reason in REASONS.values() else "other"
+    visitor, given = require_visitor(visitor), told(event, "reason")
+    other: Reason = "other"
+    reason = next((reason for reason in get_args(Reason) if reason == given), other)
     try:
         visitor.reject(visitor.portrait_called(told(event, "name")), reason)
     except WorkspaceError as error:
@@ -151,13 +152,13 @@ def compare(
     there = {photo.name for photo in visitor.photos("person")}
     references = [reference for reference in person.references if reference.name in there] if person else []
     found = nearest(path, references, context.engine)
-    if found:
-        reference, likeness = found
-        beside: Path | None = visitor.store_crop(reference.name, reference.image)
-        said = "Left the photo that is nearest to it, {name} (likeness {n}), right the portrait."
-        said = Message(said, name=reference.name, n=f"{likeness:.2f}")
-    else:
+    if found is None:
         beside = visitor.as_drawn(path)
         said = joined(" ", NO_FACE if references else PHOTOS_GONE, BESIDE_ITSELF if beside else NOTHING_BESIDE)
+    else:
+        reference, likeness = found
+        beside = visitor.store_crop(reference.name, reference.image)
+        nearest_photo = "Left the photo that is nearest to it, {name} (likeness {n}), right the portrait."
+        said = Message(nearest_photo, name=reference.name, n=f"{likeness:.2f}")
     pair = (str(beside), str(path)) if beside else None
     return section("", said), gr.ImageSlider(pair, visible=beside is not None)

@@ -69,7 +69,7 @@ class TrainingView:
         """Give what came out, and take its adapter into use; nothing if it is gone again."""
         try:
             info = job.workspace.shelf.load(job.adapter).info if job.adapter else None
-            archive = str(job.workspace.shelf.zip(job.adapter)) if info else None
+            archive = str(job.workspace.shelf.zip(job.adapter)) if job.adapter else None
         except AdapterError:  # deleted meanwhile
             info = None
         if info is None:
