@@ -19,12 +19,10 @@ from magicapture.drawing.generation import generate
 from magicapture.evaluation.bench import bench, peak_memory_gb
 from magicapture.faces import load_engine
 from magicapture.method.training import Training
+from magicapture.photos.reading import photos_in
 from magicapture.photos.references import CheckedSet, Role, check_photos
 from magicapture.scoring import Targets, likeness_in_words, score
 from magicapture.server import plans
-
-PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif", ".gif", ".bmp", ".tif", ".tiff"}
-"""What is taken from a folder; a file that is named outright is tried whatever it is called."""
 
 CHECKPOINT_FILE = "checkpoint.pt"
 CHECKPOINT_EVERY = 50
@@ -51,8 +49,7 @@ def pictures_in(paths: list[Path]) -> list[Path]:
     """Replace each folder by the pictures in it, by name. Raises ``UsageError`` when nothing is left."""
     found = []
     for path in paths:
-        inside = sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES) if path.is_dir() else [path]
-        found.extend(inside)
+        found.extend(photos_in(path) if path.is_dir() else [path])
     missing = [path.name for path in found if not path.is_file()]
     if missing or not found:
         raise UsageError(

@@ -16,6 +16,7 @@ from magicapture.config import GenerateConfig
 from magicapture.drawing.generation import generate
 from magicapture.drawing.portrait import Portrait
 from magicapture.faces import load_engine
+from magicapture.photos.reading import photos_in
 from magicapture.photos.references import check_photos
 
 SIDE, MARGIN, CAPTION = 128, 6, 20
@@ -69,7 +70,7 @@ def main() -> None:
         base = load_base(adapter.info.base)
         portraits = generate(base, engine, adapter, GenerateConfig(count=COLUMNS))
         crops = [
-            [reference.image for reference in check_photos(sorted(photos.iterdir()), role, engine, SIDE).references]
+            [reference.image for reference in check_photos(photos_in(photos), role, engine, SIDE).references]
             for photos, role in ((person, "person"), (style, "style"))
         ]
         blocks.append(block(*crops, portraits))

@@ -16,6 +16,8 @@ pillow_heif.register_heif_opener()
 
 FORMATS = ("JPEG", "PNG", "WEBP", "HEIF", "AVIF", "GIF", "BMP", "TIFF")
 """What is opened (MPO counts as JPEG); Pillow would hand others (EPS) to outside programs."""
+SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif", ".avif", ".gif", ".bmp", ".tif", ".tiff"))
+"""How photos in a folder are told from other files; one that is named outright is tried whatever it is called."""
 ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
 """Formats in which several frames are an animation. Phones keep several pictures in MPO and HEIF, the photo first."""
 MAX_PIXELS = 50_000_000
@@ -49,6 +51,11 @@ class PhotoError(Exception):
         """Wrap ``problem``; as text the error is its message and advice."""
         super().__init__(joined(" ", problem.message, problem.advice))
         self.problem = problem
+
+
+def photos_in(folder: Path) -> list[Path]:
+    """List the photos in a folder by name, told by their suffixes alone."""
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
 
 
 def read_photo(path: Path) -> tuple[Image.Image, list[str]]:

@@ -4,17 +4,16 @@ import os
 import re
 from pathlib import Path
 
+from magicapture.photos.reading import photos_in
 from magicapture.photos.references import Role
 
 EXAMPLES = Path(os.environ.get("MAGICAPTURE_EXAMPLES") or Path(__file__).parents[2] / "examples").resolve()
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
 def examples(role: Role) -> dict[str, list[Path]]:
     """Give the example sets of a role: ``examples/person-anna/*.png`` comes under the name "Anna"."""
     found = {}
     for folder in sorted(EXAMPLES.glob(f"{role}-*/")):
-        pictures = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-        if pictures:
+        if pictures := photos_in(folder):
             found[re.sub(r"[-_]+", " ", folder.name.removeprefix(f"{role}-")).capitalize()] = pictures
     return found
