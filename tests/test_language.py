@@ -45,7 +45,7 @@ SPEAKING = (
     *(f"server.{name}" for name in ("drawings", "gpu", "hub", "jobs", "queue")),
     *(f"server.workspace.{name}" for name in ("folder", "shelf", "uploads", "visitor")),
     *("ui.adapters", "ui.consent", "ui.installation", "ui.live", "ui.page", "ui.portraits", "ui.readiness"),
-    *("ui.references", "ui.session", "ui.train", "ui.gallery", "ui.html"),
+    *("ui.references", "ui.session", "ui.train", "ui.gallery", "ui.html", "ui.examples", "ui.welcome"),
 )
 """The modules whose sentences visitors read."""
 MADE_OF_SENTENCES = {"{name}: {reason}"}

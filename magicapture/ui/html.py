@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections.abc import Iterable
 from typing import Literal
 
 from PIL import Image
@@ -15,6 +16,12 @@ THUMBNAIL = 168
 """Side in pixels of a card's picture: twice what it takes on the page."""
 
 BADGES = {"usable": "usable", "warning": "usable, but", "unusable": "not usable"}
+
+
+def pieces(parts: Iterable[Html]) -> Html:
+    """Give pieces of HTML one after the other."""
+    named = {f"piece{place}": part for place, part in enumerate(parts)}
+    return Html("".join(f"{{{name}}}" for name in named), **named)
 
 
 def section(title: str, text: str) -> str:

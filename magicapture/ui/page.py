@@ -5,7 +5,7 @@ from pathlib import Path
 import gradio as gr
 
 from magicapture.messages import Html, Message, joined
-from magicapture.ui import adapters, api, portraits, references, train
+from magicapture.ui import adapters, api, portraits, references, train, welcome
 from magicapture.ui.html import hours
 from magicapture.ui.installation import installation
 from magicapture.ui.session import AppContext, enter, new_session
@@ -29,6 +29,7 @@ def build_page(context: AppContext) -> gr.Blocks:
         page.load(None, js=SCRIPT, api_visibility="private")
         with gr.Tabs(overflow_behavior="wrap") as tabs:
             with gr.Tab("References", id="references"):
+                first = welcome.build(context)
                 photos = references.build(context)
             with gr.Tab("Train", id="train"):
                 trainer = train.build(context.base.spec.name)
@@ -37,6 +38,7 @@ def build_page(context: AppContext) -> gr.Blocks:
             with gr.Tab("My adapters", id="adapters") as shelf:
                 adapters.build(context, session, tabs, [entered, shelf.select], gallery)
         gr.HTML(foot(context))
+        welcome.connect(first, session, photos.agreed, tabs)
         references.connect(photos, context, session, trainer.base, entered)
         train.connect(trainer, context, session, tabs, entered)
         api.connect(context)

@@ -3,17 +3,17 @@
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MethodType
 
 import gradio as gr
 
 from magicapture.bases import BaseError, load_base
 from magicapture.faces import load_engine
-from magicapture.messages import Message
 from magicapture.photos.references import CheckedSet, Role, check_photos
 from magicapture.server.gate.queue import BOUNDED
 from magicapture.server.workspace import Workspace, WorkspaceError
 from magicapture.ui import consent
-from magicapture.ui.examples import examples
+from magicapture.ui.examples import Offer, build_examples
 from magicapture.ui.html import cards, note, section
 from magicapture.ui.language import user_error
 from magicapture.ui.session import AppContext, Session, require_visitor
@@ -32,6 +32,8 @@ ROLES: dict[Role, tuple[str, str, str]] = {
 }
 """Heading, explanation, and what to do while there is nothing."""
 
+GONE = "This example is not there any more: reload the page."
+
 Photos = list[tuple[str, str | None]]
 
 
@@ -47,12 +49,12 @@ class RolePart:
 
 @dataclass(frozen=True, eq=False)
 class References:
-    """The tab: the consent, its two halves, and the buttons that load examples, each with its pictures by role."""
+    """The tab: the consent, its two halves, and the examples on offer."""
 
     agreed: gr.Checkbox
     below: gr.Column
     parts: list[RolePart]
-    buttons: list[tuple[gr.Button, dict[Role, list[Path]]]]
+    examples: list[Offer]
 
 
 def build(context: AppContext) -> References:
@@ -61,13 +63,13 @@ def build(context: AppContext) -> References:
     # Until the visitor is recognised it cannot be ticked: the answer of an earlier visit would undo it.
     agreed = gr.Checkbox(label=consent.QUESTION, value=False, interactive=False, elem_id="consent")
     with gr.Column(visible=False) as below:
-        buttons = _build_examples()
+        offers = build_examples()
         parts = []
         with gr.Row(equal_height=False):
             for role in ROLES:
                 with gr.Column(min_width=300):
                     parts.append(_build_role(role))
-    return References(agreed, below, parts, buttons)
+    return References(agreed, below, parts, offers)
 
 
 def _build_role(role: Role) -> RolePart:
@@ -91,22 +93,6 @@ def _build_role(role: Role) -> RolePart:
     return RolePart(role, photos, verdicts, gr.State({}))
 
 
-def _build_examples() -> list[tuple[gr.Button, dict[Role, list[Path]]]]:
-    """Offer one button for everything at once, and one per set where a role has several; none where there are none."""
-    sets = {role: examples(role) for role in ROLES}
-    if not all(sets.values()):
-        return []
-    with gr.Row(elem_classes="magi-examples"):
-        gr.HTML(section("", "No photos at hand? These people do not exist: the embedded model drew them."))
-        first = {role: next(iter(found.values())) for role, found in sets.items()}
-        buttons = [(gr.Button("Load the examples", size="sm", elem_id="load-examples", min_width=120), first)]
-        for role, found in sets.items():
-            for name, pictures in found.items() if len(found) > 1 else ():
-                title = Message(f"{role.capitalize()}: {{name}}", name=Message(name))
-                buttons.append((gr.Button(title, size="sm", min_width=120), {role: pictures}))
-    return buttons
-
-
 def connect(
     tab: References, context: AppContext, session: Session, base: gr.Dropdown, entered: gr.events.Dependency
 ) -> None:
@@ -123,10 +109,11 @@ def connect(
     for part in tab.parts:
         changes = [part.photos.upload, part.photos.change, part.photos.delete, base.change]
         gr.on(changes, **_checking(part, context, session, base))
-    for button, pictures in tab.buttons:
-        parts = [part for part in tab.parts if part.role in pictures]
-        take, galleries = partial(take_examples, context, pictures), [part.photos for part in parts]
-        loaded = button.click(take, session.visitor, galleries, queue=False, **hidden)
+    for offer in tab.examples:
+        parts = [part for part in tab.parts if part.role in offer.roles]
+        # MethodType, not partial: Gradio looks for the event's data in the annotations.
+        take, galleries = MethodType(take_examples, (context, offer)), [part.photos for part in parts]
+        loaded = offer.click(take, session.visitor, galleries, queue=False, **hidden)
         for part in parts:
             loaded.then(**_checking(part, context, session, base))
 
@@ -171,11 +158,19 @@ def return_to(context: AppContext, visitor: Workspace, base: str) -> tuple:
     return *shown, gr.Column(visible=agreed), gr.Checkbox(agreed, interactive=True)
 
 
-def take_examples(context: AppContext, pictures: dict[Role, list[Path]], visitor: Workspace | None) -> list:
-    """Give the visitor copies of example pictures; gives a gallery per role. Raises ``gr.Error`` without consent."""
-    visitor = require_visitor(visitor)
+def take_examples(
+    here: tuple[AppContext, Offer], visitor: Workspace | None, event: gr.EventData
+) -> list[list[str]] | list[str]:
+    """Give the visitor copies of the pictures that were clicked; gives a gallery per role of the offer.
+
+    Raises ``gr.Error`` without consent, and for what is not on offer.
+    """
+    (context, offer), visitor = here, require_visitor(visitor)
     if not consent.is_given(context.records, visitor):
         raise user_error(consent.MISSING, "Not yet")
+    pictures = offer.chosen(event)
+    if not pictures:
+        raise user_error(GONE, "Not there")
     galleries = [[str(path) for path in visitor.ingest(paths, role)] for role, paths in pictures.items()]
     return galleries if len(galleries) > 1 else galleries[0]
 
