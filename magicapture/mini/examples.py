@@ -27,7 +27,7 @@ from magicapture.mini.looks import LOOKS
 
 PHOTOS = 5
 STEPS, GUIDANCE = 20, 3.0
-STRENGTH = 0.4
+STRENGTH = 0.34
 """Share of the noise schedule that every variation goes back: enough to heal what was laid over, too little for another
 face."""
 TRIES = 4
@@ -91,9 +91,9 @@ STYLES = {
     "engraving": ("engraving", 1),
     "oil-painting": ("oil painting", 2),
     "pencil": ("drawing", 4),
-    "poster": ("ukiyo-e", 2),
+    "poster": ("duotone", 3),
     "sepia": ("sepia photograph", 5),
-    "watercolour": ("watercolor", 5),
+    "watercolour": ("watercolor", 2),
 }
 """The procedural look of each set, and the seed of what varies within that look: a set has one paper and one ink."""
 
