@@ -18,12 +18,14 @@ os.environ["GRADIO_TEMP_DIR"] = str(settings().served)  # so that what visitors 
 import spaces  # noqa: F401  ZeroGPU needs it imported before torch
 
 from magicapture.bases import load_base
+from magicapture.drawing.credentials import credentials
 from magicapture.faces import load_engine
 from magicapture.server.drawings import Drawings
 from magicapture.server.gate import guard_events, guard_uploads, layers
 from magicapture.server.gate.queue import THREADS, bound_queue
 from magicapture.server.gate.sign_in import checks_password
 from magicapture.server.jobs import TRAININGS, Jobs
+from magicapture.server.metrics import serve_metrics
 from magicapture.server.queue import Limits
 from magicapture.server.records import Records
 from magicapture.server.workspace import keep_sweeping
@@ -38,6 +40,7 @@ MAX_FILE_SIZE = "300mb"  # of an uploaded adapter; photos have a bound of their 
 
 def main() -> None:
     """Serve the page; ``GRADIO_SERVER_NAME`` and ``GRADIO_SERVER_PORT`` say where."""
+    credentials()  # so that a certificate that will not do is known before anyone draws
     records = Records(settings().database_url)
     per_visitor, per_address = settings().jobs_per_visitor, settings().jobs_per_address
     jobs = Jobs(records, replace(TRAININGS, per_visitor=per_visitor, per_address=per_address))
@@ -45,6 +48,8 @@ def main() -> None:
     keep_sweeping(settings(), records)
     context = AppContext(load_base(), load_engine(), settings(), records, jobs, drawings)
     jobs.recover()
+    if settings().metrics_port:
+        serve_metrics(settings().metrics_port, records)
     guard_uploads()
     guard_events()
     page = build_page(context)

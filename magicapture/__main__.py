@@ -1,4 +1,4 @@
-"""Command line: ``python -m magicapture check | train | generate | score | evaluate | study | bench``.
+"""Command line: ``python -m magicapture check | train | generate | score | evaluate | study | bench | staff``.
 
 Progress goes to standard error; the last line of standard output is one JSON object.
 """
@@ -9,20 +9,21 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from PIL import Image
 from tqdm import tqdm
 
 from magicapture.adapters.adapter import Adapter, AdapterError
 from magicapture.bases import MINI, Base, BaseError, load_base
 from magicapture.config import TERMS, GenerateConfig
+from magicapture.drawing.credentials import credentials
 from magicapture.drawing.generation import generate
 from magicapture.evaluation.bench import bench, peak_memory_gb
 from magicapture.faces import load_engine
 from magicapture.method.training import Training
-from magicapture.photos.reading import photos_in
+from magicapture.photos.reading import PhotoError, photos_in, read_photo
 from magicapture.photos.references import CheckedSet, Role, check_photos
 from magicapture.scoring import Targets, likeness_in_words, score
 from magicapture.server import plans
+from magicapture.staff import command as staff
 
 CHECKPOINT_FILE = "checkpoint.pt"
 CHECKPOINT_EVERY = 50
@@ -131,6 +132,7 @@ def show_progress(training: Training, checkpoint: Path) -> None:
 
 def run_generate(args: argparse.Namespace) -> tuple[dict, int]:
     """Draw portraits with an adapter and save them as PNG."""
+    credentials()  # so that a certificate that will not do is known before the drawing
     adapter = Adapter.load(args.adapter)
     base = load_base(adapter.info.base if args.base is None else args.base)
     config = GenerateConfig(
@@ -159,10 +161,14 @@ def run_score(args: argparse.Namespace) -> tuple[dict, int]:
     person = checked(args.person, "person", 256).references
     style = checked(args.style, "style", 256).references if args.style else []
     targets = Targets.of(person, style or person)
-    rows = []
+    rows: list[dict] = []
     for path in pictures_in(args.images):
-        scores = score(Image.open(path).convert("RGB"), targets, engine)
-        rows.append({"file": path.name, "likeness": scores.likeness, "style": scores.style if style else None})
+        try:
+            picture, _ = read_photo(path)
+        except PhotoError as error:
+            raise UsageError(f"{path.name}: {error}") from error
+        scores = score(picture, targets, engine)
+        rows.append({"file": path.name, "likeness": scores.likeness} | ({"style": scores.style} if style else {}))
         print(f"{path.name}: {likeness_in_words(scores.likeness)}", file=sys.stderr)
     names = ("likeness", "style") if style else ("likeness",)
     return {"images": rows, "mean": {name: sum(row[name] for row in rows) / len(rows) for name in names}}, 0
@@ -248,6 +254,8 @@ def build_parser() -> argparse.ArgumentParser:
     bench_ = commands.add_parser("bench", help="what a step and a portrait cost")
     bench_.add_argument("--base", default=MINI.name)
     bench_.set_defaults(run=run_bench)
+
+    staff.add_command(commands)
     return parser
 
 

@@ -1,5 +1,6 @@
 """Sentences for visitors that remember what they are made of, so that the page can say them in another language."""
 
+from collections.abc import Mapping
 from html import escape
 from typing import Self
 
@@ -28,7 +29,7 @@ class Message(str):  # noqa: SLOT000  its parts need a place
         return self
 
     @classmethod
-    def filled(cls, template: str, values: dict[str, object]) -> str:
+    def filled(cls, template: str, values: Mapping[str, object]) -> str:
         """Put ``values`` into ``template``, which is ``key`` or a translation of it."""
         return template.format(**values) if values else template
 
@@ -37,7 +38,7 @@ class Html(Message):
     """A message whose key is HTML; values are escaped when they are put into it, unless they are HTML themselves."""
 
     @classmethod
-    def filled(cls, template: str, values: dict[str, object]) -> str:
+    def filled(cls, template: str, values: Mapping[str, object]) -> str:
         """Put ``values`` into ``template``, escaped."""
         safe = {name: value if isinstance(value, Html) else escape(str(value)) for name, value in values.items()}
         return super().filled(template, safe)

@@ -63,12 +63,11 @@ class Scores:
     """How near a picture came.
 
     ``likeness``: cosine to the person, in [-1, 1], 0 when no face is found; ``style``: share of the way from the
-    person's photos (0) to the style's own pictures (1), outside the face; below 0 and above 1 are possible. Both are
-    None when there is nothing to compare with.
+    person's photos (0) to the style's own pictures (1), outside the face; below 0 and above 1 are possible.
     """
 
-    likeness: float | None
-    style: float | None
+    likeness: float
+    style: float
 
 
 def score(image: Image.Image, targets: Targets, engine: FaceEngine) -> Scores:

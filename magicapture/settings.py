@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
@@ -20,8 +20,13 @@ class Settings:
     database_url: str  # DATABASE_URL: where consents, jobs and the log are kept; SQLite in ``root`` if unset
     server_name: str  # GRADIO_SERVER_NAME: the address that the page is served at
     hosts: frozenset[str]  # MAGICAPTURE_HOSTS: names that the page is served under, besides addresses
+    base: str  # MAGICAPTURE_BASE: the base model; empty: the best that this machine can use
+    face_engine: str  # MAGICAPTURE_FACE_ENGINE
+    face_pack: str  # MAGICAPTURE_FACE_PACK: insightface's pack, or a folder with one
+    upscaler: str  # MAGICAPTURE_UPSCALER: a file with its weights; empty: those of the package
     space: str  # SPACE_ID: the Space that this is; empty elsewhere
     space_host: str  # SPACE_HOST: the name that it is served under
+    sign_in: bool  # OAUTH_CLIENT_ID, which a Space with ``hf_oauth`` has: visitors can sign in with Hugging Face
     host_token: bool  # MAGICAPTURE_HOST_TOKEN=1: visitors may act on the Hub with the token of whoever runs this
     disk_gb: float  # MAGICAPTURE_DISK_GB: what ``root`` may hold in all
     private: bool  # MAGICAPTURE_PRIVATE=1: no outgoing connection, licence-clean faces only, sign-in
@@ -34,6 +39,10 @@ class Settings:
     min_likeness: float | None  # MAGICAPTURE_MIN_LIKENESS: portraits below it cannot be kept
     slice_seconds: float  # MAGICAPTURE_SLICE_SECONDS: longest declared GPU time at once, on ZeroGPU, signed out
     slice_seconds_signed_in: float  # MAGICAPTURE_SLICE_SECONDS_SIGNED_IN: the same for visitors with an account
+    c2pa_cert: str  # MAGICAPTURE_C2PA_CERT: the chain of certificates that portraits are signed with; none if empty
+    c2pa_key: str = field(repr=False)  # MAGICAPTURE_C2PA_KEY: the key to it
+    c2pa_time_stamps: str  # MAGICAPTURE_C2PA_TIME_STAMPS: the address of a server that confirms when; none if empty
+    metrics_port: int  # MAGICAPTURE_METRICS_PORT: where loopback serves /metrics; 0: nowhere
 
     @classmethod
     def from_environment(cls) -> Self:
@@ -43,13 +52,22 @@ class Settings:
         users = dict(_user(word) for word in _text("USERS", "").split())
         if private and not users:
             raise ValueError('MAGICAPTURE_PRIVATE=1 needs MAGICAPTURE_USERS: "name:password", separated by spaces.')
+        if private and _text("C2PA_TIME_STAMPS", ""):
+            raise ValueError("MAGICAPTURE_PRIVATE=1 asks no time-stamp server: unset MAGICAPTURE_C2PA_TIME_STAMPS.")
+        if bool(_text("C2PA_CERT", "")) != bool(_text("C2PA_KEY", "")):
+            raise ValueError("MAGICAPTURE_C2PA_CERT and MAGICAPTURE_C2PA_KEY are set together, or neither is.")
         return cls(
             root=root,
             database_url=os.environ.get("DATABASE_URL") or f"sqlite:///{root / 'records.sqlite'}",
             server_name=os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1",
             hosts=frozenset(_text("HOSTS", "").lower().split()),
+            base=_text("BASE", ""),
+            face_engine=_text("FACE_ENGINE", "auto"),
+            face_pack=_text("FACE_PACK", "buffalo_l"),
+            upscaler=_text("UPSCALER", ""),
             space=os.environ.get("SPACE_ID") or "",
             space_host=os.environ.get("SPACE_HOST") or "",
+            sign_in=bool(os.environ.get("OAUTH_CLIENT_ID")),
             host_token=_text("HOST_TOKEN", "0") == "1",
             disk_gb=_number("DISK_GB", 20),
             private=private,
@@ -59,9 +77,13 @@ class Settings:
             jobs_per_visitor=int(_number("JOBS_PER_VISITOR", 1)),
             jobs_per_address=int(_number("JOBS_PER_ADDRESS", 3)),
             drawings_per_address=int(_number("DRAWINGS_PER_ADDRESS", 24)),
-            min_likeness=_number("MIN_LIKENESS", None),
+            min_likeness=_number_or_none("MIN_LIKENESS"),
             slice_seconds=_number("SLICE_SECONDS", 80),
             slice_seconds_signed_in=_number("SLICE_SECONDS_SIGNED_IN", 200),
+            c2pa_cert=_text("C2PA_CERT", ""),
+            c2pa_key=_text("C2PA_KEY", ""),
+            c2pa_time_stamps=_text("C2PA_TIME_STAMPS", ""),
+            metrics_port=int(_number("METRICS_PORT", 0)),
         )
 
     @property
@@ -112,10 +134,14 @@ def _text(name: str, default: str) -> str:
     return os.environ.get(f"MAGICAPTURE_{name}") or default
 
 
-def _number(name: str, default: float | None) -> float | None:
+def _number(name: str, default: float) -> float:
+    return default if (given := _number_or_none(name)) is None else given
+
+
+def _number_or_none(name: str) -> float | None:
     text = _text(name, "")
     try:
-        return float(text) if text else default
+        return float(text) if text else None
     except ValueError:
         raise ValueError(f"MAGICAPTURE_{name} must be a number; it is {text!r}.") from None
 

@@ -11,6 +11,15 @@ from running import CHROMIUM, SWITCHES, running_app
 
 from magicapture.faces import FaceEngine, load_engine
 from magicapture.server.workspace import Workspace, new_key
+from magicapture.settings import settings
+
+
+@pytest.fixture(autouse=True)
+def fresh_settings() -> Iterator[None]:
+    """Let every test set the environment that the app reads once."""
+    settings.cache_clear()
+    yield
+    settings.cache_clear()
 
 
 @pytest.fixture(scope="session")

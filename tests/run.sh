@@ -16,7 +16,7 @@ python_of_3_11_or_3_12() {
 }
 
 # The stamp names the requirements that are installed: a change installs again.
-wanted=$(cat requirements.txt tests/requirements.txt | sha256sum | cut -d' ' -f1)
+wanted=$(cat requirements.txt requirements-ray.txt tests/requirements.txt | sha256sum | cut -d' ' -f1)
 if [ "$(cat .venv-test/installed 2>/dev/null)" != "$wanted" ]; then
   python=$(python_of_3_11_or_3_12)
   [ -x .venv-test/bin/python ] || "$python" -m venv .venv-test

@@ -4,7 +4,7 @@ import pytest
 import tiny
 import torch
 
-from magicapture.bases.clip import ConceptEmbedding, concept_tokens, initial_rows, tokenize
+from magicapture.bases.clip import ClipEncoder, ConceptEmbedding
 from magicapture.bases.words import PERSON, STYLE, draw_prompt, prompt_for
 
 
@@ -37,27 +37,27 @@ def test_only_new_rows_answer_to_new_ids_and_only_they_learn() -> None:
 
 
 def test_trigger_words_are_one_token_each_and_gone_afterwards() -> None:
-    base = tiny.base()
-    pipeline = base.pipeline
+    pipeline = tiny.base().pipeline
+    clip = ClipEncoder(pipeline)
     tokenizer, embedding = pipeline.tokenizer, pipeline.text_encoder.get_input_embeddings()
     words = len(tokenizer)
-    plain = tokenize(pipeline, [prompt_for("composed")])
-    rows = initial_rows(pipeline, 0.017, torch.Generator().manual_seed(0))
-    with concept_tokens(pipeline, rows):
-        ids = tokenize(pipeline, [prompt_for("composed")])
+    plain = clip.tokenize([prompt_for("composed")])
+    rows = clip.initial_rows(0.017, torch.Generator().manual_seed(0))
+    with clip.concept_tokens(rows):
+        ids = clip.tokenize([prompt_for("composed")])
         assert (ids >= words).sum() == 2
         changed = pipeline.text_encoder(ids).last_hidden_state
         assert torch.isfinite(changed).all()
     assert pipeline.tokenizer is tokenizer
     assert pipeline.text_encoder.get_input_embeddings() is embedding
     assert len(tokenizer) == words
-    assert torch.equal(tokenize(pipeline, [prompt_for("composed")]), plain)
+    assert torch.equal(clip.tokenize([prompt_for("composed")]), plain)
 
 
 def test_tokens_leave_even_when_something_goes_wrong() -> None:
-    base = tiny.base()
-    embedding = base.pipeline.text_encoder.get_input_embeddings()
-    rows = initial_rows(base.pipeline, 0.017, torch.Generator().manual_seed(0))
-    with pytest.raises(RuntimeError), concept_tokens(base.pipeline, rows):
+    clip = ClipEncoder(tiny.base().pipeline)
+    embedding = clip.model.get_input_embeddings()
+    rows = clip.initial_rows(0.017, torch.Generator().manual_seed(0))
+    with pytest.raises(RuntimeError), clip.concept_tokens(rows):
         raise RuntimeError
-    assert base.pipeline.text_encoder.get_input_embeddings() is embedding
+    assert clip.model.get_input_embeddings() is embedding

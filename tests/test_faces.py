@@ -15,6 +15,7 @@ from magicapture.faces.insight import InsightFaceEngine
 from magicapture.faces.mesh import OVAL, oval_mask
 from magicapture.faces.recogniser import align
 from magicapture.faces.square import Square
+from magicapture.settings import settings
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +188,7 @@ def test_a_pack_on_disk_is_used(shared: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("MAGICAPTURE_FACE_PACK", str(shared / "weights" / "insightface_small"))
     assert isinstance(load_engine(), InsightFaceEngine)
     monkeypatch.setenv("MAGICAPTURE_FACE_ENGINE", "builtin")
+    settings.cache_clear()
     assert load_engine().name == "builtin"
 
 

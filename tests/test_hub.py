@@ -196,7 +196,6 @@ def test_a_visitor_from_elsewhere_never_acts_with_the_owners_token(server, folde
             with pytest.raises(HubError, match="no such repository"):
                 pull("mona/mine", base, tmp_path / "adapters" / "1")
         assert {token for _, _, token in server.requests} == {""}
-    settings.cache_clear()
 
 
 def test_private_mode_opens_no_connection(server: Hub, folder: Path, base, tmp_path, monkeypatch) -> None:
@@ -204,12 +203,8 @@ def test_private_mode_opens_no_connection(server: Hub, folder: Path, base, tmp_p
     monkeypatch.setenv("MAGICAPTURE_USERS", "ann:secret")
     monkeypatch.setenv("HF_TOKEN", WRITER)
     monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("a connection was opened"))
-    settings.cache_clear()
-    try:
-        assert account() is account(WRITER) is None
-        with pytest.raises(HubError, match="MAGICAPTURE_PRIVATE"):
-            push(folder, "mine", [], WRITER)
-        with pytest.raises(HubError, match="MAGICAPTURE_PRIVATE"):
-            pull("mona/mine", base, tmp_path / "adapters" / "1", WRITER)
-    finally:
-        settings.cache_clear()
+    assert account() is account(WRITER) is None
+    with pytest.raises(HubError, match="MAGICAPTURE_PRIVATE"):
+        push(folder, "mine", [], WRITER)
+    with pytest.raises(HubError, match="MAGICAPTURE_PRIVATE"):
+        pull("mona/mine", base, tmp_path / "adapters" / "1", WRITER)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -25,6 +26,7 @@ def line(monkeypatch: pytest.MonkeyPatch) -> Line:
         private: bool = False,
         zero: bool = False,
         token: str = "",
+        driver: tuple[Path, ...] = (),
         **env: str,
     ) -> str:
         for name in ("SPACE_ID", "OAUTH_CLIENT_ID", "MAGICAPTURE_BASE"):
@@ -32,6 +34,7 @@ def line(monkeypatch: pytest.MonkeyPatch) -> Line:
         for name, value in env.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setattr(module, "ZERO_GPU", zero)
+        monkeypatch.setattr(module, "DRIVER_FILES", driver)
         monkeypatch.setattr(module, "get_token", lambda: token)
         base = SimpleNamespace(spec=spec, device=torch.device(device))
         return installation(base, replace(Settings.from_environment(), private=private))
@@ -49,6 +52,20 @@ def test_a_complete_installation_names_nothing_as_missing(line: Line) -> None:
 def test_without_a_gpu_the_visitor_learns_why_portraits_are_small(line: Line) -> None:
     said = line(token="hf_me")
     assert said.startswith("Runs on a local machine without a GPU. Missing: a GPU, so the embedded demo model draws")
+
+
+@pytest.mark.parametrize("spec", [MINI, SD15])
+def test_a_gpu_that_torch_cannot_use_is_not_said_to_be_missing(
+    line: Line, spec: BaseSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    said = line(spec, token="hf_me", driver=(tmp_path,))
+    assert "its driver is too old for CUDA 13.0. Update the NVIDIA driver." in said
+    monkeypatch.setattr(torch.version, "cuda", None)
+    said += line(spec, token="hf_me", driver=(tmp_path,))
+    assert "Install one that is built for CUDA." in said
+    assert "Missing" not in said
+    assert "not used" not in line(spec, "cuda", token="hf_me", driver=(tmp_path,))
 
 
 def test_a_large_base_without_a_gpu_is_said_to_take_hours(line: Line) -> None:

@@ -40,8 +40,8 @@ from magicapture.ui.session import AppContext
 
 PACKAGE = Path(__file__).parents[1] / "magicapture"
 SPEAKING = (
-    *("adapters.adapter", "adapters.info", "bases.registry", "bases.stable_diffusion"),
-    *("photos.quality", "photos.reading", "photos.references"),
+    *("adapters.adapter", "adapters.info", "bases.registry", "bases.unet"),
+    *("drawing.credentials", "photos.quality", "photos.reading", "photos.references"),
     *(f"server.{name}" for name in ("drawings", "gpu", "hub", "jobs", "queue")),
     *(f"server.workspace.{name}" for name in ("folder", "shelf", "uploads", "visitor")),
     *("ui.adapters", "ui.consent", "ui.installation", "ui.live", "ui.page", "ui.portraits", "ui.readiness"),

@@ -251,12 +251,9 @@ def test_companies_never_run_models_that_are_for_research_only(monkeypatch: pyte
     monkeypatch.setenv("MAGICAPTURE_PRIVATE", "1")
     monkeypatch.setenv("MAGICAPTURE_USERS", "anna:a-secret")
     monkeypatch.setattr("magicapture.faces.pack_folder", lambda pack: Path("/packs") / pack)
+    monkeypatch.setenv("MAGICAPTURE_FACE_ENGINE", "auto")
+    assert load_engine().name == "builtin"
+    monkeypatch.setenv("MAGICAPTURE_FACE_ENGINE", "insightface")
     settings.cache_clear()
-    try:
-        monkeypatch.setenv("MAGICAPTURE_FACE_ENGINE", "auto")
-        assert load_engine().name == "builtin"
-        monkeypatch.setenv("MAGICAPTURE_FACE_ENGINE", "insightface")
-        with pytest.raises(EngineUnavailableError, match="private mode"):
-            load_engine()
-    finally:
-        settings.cache_clear()
+    with pytest.raises(EngineUnavailableError, match="private mode"):
+        load_engine()

@@ -81,7 +81,7 @@ class AdapterInfo:
         """Check what a file of unknown origin says. Raises ``ValueError`` that names the facts that are not sound."""
         if not isinstance(facts, dict):
             raise ValueError(f"{INFO_FILE} holds no facts")  # noqa: TRY004  as for every other unsound content
-        given = {f.name: facts[f.name] for f in fields(cls) if f.name in facts}
+        given: dict[str, Any] = {f.name: facts[f.name] for f in fields(cls) if f.name in facts}
         lacking = [name for name in REQUIRED if name not in given]
         wrong = [name for name, value in given.items() if not SOUND[name](value)]
         if not (lacking or wrong):
@@ -89,7 +89,8 @@ class AdapterInfo:
             wrong = ["best_step"] * (given["best_step"] > given["steps"]) + ["scores"] * bool(late)
         if lacking or wrong:
             raise ValueError(f"{INFO_FILE} does not describe it ({', '.join(lacking + wrong)})")
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
+        sound: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in given.items()}
+        return cls(**sound)
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -109,7 +110,7 @@ def _is_line(value: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _whole(low: int, high: int) -> Callable[[object], bool]:

@@ -55,6 +55,7 @@ class BaseSpec:
     text_projections: tuple[str, ...]  # endings of the weights with which the denoiser reads the prompt
     step_seconds: float  # of a training step with two pictures per task, on the device that it is meant for
     portrait_seconds: float  # of a portrait with the usual number of sampling steps, likewise
+    resolution: int | None = None  # side of its pictures in pixels; None: as its denoiser's configuration says
     lora_scale: float = 1.0  # weight of the LoRA for drawing, unless it is set
     negative_prompt: str = ""  # likewise
     vae: str | None = None  # Hub id of a better autoencoder; None: its own

@@ -3,17 +3,15 @@
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from diffusers import DiffusionPipeline
 from torch import Tensor, nn
-from transformers import CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from magicapture.bases.words import TOKENS
-
-ROWS_KEY = "clip_l"
-"""Under which other tools look for embeddings of this text encoder."""
 
 
 class ConceptEmbedding(nn.Module):
@@ -33,49 +31,66 @@ class ConceptEmbedding(nn.Module):
         return torch.where((input_ids >= known).unsqueeze(-1), new.to(old.dtype), old)
 
 
-def initial_rows(pipeline: DiffusionPipeline, noise: float, generator: torch.Generator) -> Tensor:
-    """Give the rows (2, D) to start from: [V1] as the word "person", [V2] from N(0, ``noise``²) around "portrait"."""
-    embedding = pipeline.text_encoder.get_input_embeddings()
-    person, portrait = (_word_row(pipeline.tokenizer, embedding, word) for word in ("person", "portrait"))
-    return torch.stack([person, portrait + noise * torch.randn(portrait.shape, generator=generator)])
+@dataclass(frozen=True, eq=False)
+class ClipEncoder:
+    """One of the CLIP text encoders of ``pipeline``, with its tokenizer: their names there end in ``suffix``."""
 
+    pipeline: DiffusionPipeline
+    suffix: str = ""
 
-def _word_row(tokenizer: CLIPTokenizer, embedding: nn.Embedding, word: str) -> Tensor:
-    first = tokenizer(word, add_special_tokens=False).input_ids[0]
-    return embedding.weight[first].detach().float().cpu()
+    @property
+    def tokenizer(self) -> CLIPTokenizer:
+        """What the pipeline splits prompts with now."""
+        return getattr(self.pipeline, f"tokenizer{self.suffix}")
 
+    @property
+    def model(self) -> CLIPTextModel | CLIPTextModelWithProjection:
+        """What turns token ids (B, L) into hidden states (B, L, D)."""
+        return getattr(self.pipeline, f"text_encoder{self.suffix}")
 
-@contextmanager
-def concept_tokens(pipeline: DiffusionPipeline, rows: Tensor) -> Iterator[nn.Parameter]:
-    """Teach ``pipeline`` the two trigger words with the embeddings ``rows`` (2, D), for the length of a ``with`` block.
+    @property
+    def vocabulary(self) -> Tensor:
+        """The embeddings (V, D) of the words that it knows."""
+        return self.model.get_input_embeddings().weight
 
-    Gives the parameter that holds them. The tokenizer is replaced by a copy and the embedding layer by one that wraps
-    it, so leaving restores both exactly.
-    """
-    tokenizer, encoder = pipeline.tokenizer, pipeline.text_encoder
-    original = encoder.get_input_embeddings()
-    extended = copy.deepcopy(tokenizer)
-    extended.add_tokens(list(TOKENS))
-    wrapped = ConceptEmbedding(original, rows.to(original.weight.device))
-    try:
-        pipeline.tokenizer = extended
-        encoder.set_input_embeddings(wrapped)
-        yield wrapped.rows
-    finally:
-        encoder.set_input_embeddings(original)
-        pipeline.tokenizer = tokenizer
+    def initial_rows(self, noise: float, generator: torch.Generator) -> Tensor:
+        """Give the rows (2, D) to start from: [V1] as "person", [V2] from N(0, ``noise``²) around "portrait"."""
+        person, portrait = (self._row(word) for word in ("person", "portrait"))
+        return torch.stack([person, portrait + noise * torch.randn(portrait.shape, generator=generator)])
 
+    def _row(self, word: str) -> Tensor:
+        first = self.tokenizer(word, add_special_tokens=False).input_ids[0]
+        return self.vocabulary[first].detach().float().cpu()
 
-def tokenize(pipeline: DiffusionPipeline, prompts: list[str]) -> Tensor:
-    """Give the token ids (B, L) of ``prompts`` as the pipeline itself would pad them."""
-    tokenizer = pipeline.tokenizer
-    encoded = tokenizer(
-        prompts, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
-    )
-    return encoded.input_ids.to(pipeline.text_encoder.device)
+    @contextmanager
+    def concept_tokens(self, rows: Tensor) -> Iterator[nn.Parameter]:
+        """Teach it the two trigger words with the embeddings ``rows`` (2, D), for the length of a ``with`` block.
 
+        Gives the parameter that holds them. The tokenizer is replaced by a copy and the embedding layer by one that
+        wraps it, so leaving restores both exactly.
+        """
+        tokenizer, original = self.tokenizer, self.model.get_input_embeddings()
+        extended = copy.deepcopy(tokenizer)
+        extended.add_tokens(list(TOKENS))
+        wrapped = ConceptEmbedding(original, rows.to(original.weight.device))
+        try:
+            setattr(self.pipeline, f"tokenizer{self.suffix}", extended)
+            self.model.set_input_embeddings(wrapped)
+            yield wrapped.rows
+        finally:
+            self.model.set_input_embeddings(original)
+            setattr(self.pipeline, f"tokenizer{self.suffix}", tokenizer)
 
-def positions(tokenizer: CLIPTokenizer, ids: Tensor) -> Tensor:
-    """Say where each trigger word stands in the prompts ``ids`` (B, L): (2, B), −1 where a prompt lacks it."""
-    found = torch.stack([ids == tokenizer.get_added_vocab().get(word, -1) for word in TOKENS])
-    return torch.where(found.any(dim=2), found.int().argmax(dim=2), -1)
+    def tokenize(self, prompts: list[str]) -> Tensor:
+        """Give the token ids (B, L) of ``prompts`` as the pipeline itself would pad them."""
+        tokenizer = self.tokenizer
+        encoded = tokenizer(
+            prompts, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
+        )
+        return encoded.input_ids.to(self.model.device)
+
+    def positions(self, ids: Tensor) -> Tensor:
+        """Say where each trigger word stands in the prompts ``ids`` (B, L): (2, B), −1 where a prompt lacks it."""
+        known = self.tokenizer.get_added_vocab()
+        found = torch.stack([ids == known.get(word, -1) for word in TOKENS])
+        return torch.where(found.any(dim=2), found.int().argmax(dim=2), -1)

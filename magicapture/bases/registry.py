@@ -1,6 +1,5 @@
 """Which bases there are, with all that is known of each before it is loaded, and the one place that loads them."""
 
-import os
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -8,15 +7,12 @@ from pathlib import Path
 import torch
 
 from magicapture.bases.base import Base, BaseSpec, BaseUnavailableError
-from magicapture.bases.stable_diffusion import (
-    ATTENTION_TARGETS,
-    CONVOLUTION_TARGETS,
-    KEYS_AND_VALUES,
-    MISSING,
-    StableDiffusion,
-)
+from magicapture.bases.loading import MISSING
+from magicapture.bases.stable_diffusion import ATTENTION_TARGETS, CONVOLUTION_TARGETS, StableDiffusion
+from magicapture.bases.unet import KEYS_AND_VALUES
 from magicapture.config import TrainConfig
 from magicapture.messages import Message
+from magicapture.settings import settings
 
 MINI_WEIGHTS = Path(__file__).parents[1] / "mini" / "weights"
 """The embedded base: an ordinary diffusers pipeline folder."""
@@ -108,7 +104,7 @@ def resolve_base(name: str = "auto") -> BaseSpec:
     "auto" is the value of ``MAGICAPTURE_BASE`` if set, else ``sd15`` on a GPU, else ``mini``.
     """
     if name == "auto":
-        name = os.environ.get("MAGICAPTURE_BASE") or (SD15 if torch.cuda.is_available() else MINI).name
+        name = settings().base or (SD15 if torch.cuda.is_available() else MINI).name
     if name in SPECS:
         return SPECS[name]
     tiny_decoder = None if Path(name).is_dir() else SD15.tiny_decoder

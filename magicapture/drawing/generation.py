@@ -14,7 +14,7 @@ from magicapture.config import GenerateConfig
 from magicapture.drawing.enhance import upscale
 from magicapture.drawing.portrait import Portrait
 from magicapture.faces import FaceEngine
-from magicapture.scoring import Scores, Targets, score, worth
+from magicapture.scoring import Targets, score, worth
 
 BATCH = 4
 """Portraits drawn side by side."""
@@ -48,8 +48,9 @@ def draw_scored(
     settings = {name: value for name, value in asdict(config).items() if name not in ("seed", "count", "best_of")}
     portraits = []
     for seed, image in zip(seeds, draw(base, seeds, config, latent_mean), strict=True):
-        scores = score(image, targets, engine) if targets else Scores(None, None)
-        portraits.append(Portrait(image, seed, scores.likeness, scores.style, settings))
+        scores = score(image, targets, engine) if targets else None
+        likeness, style = (scores.likeness, scores.style) if scores else (None, None)
+        portraits.append(Portrait(image, seed, likeness, style, settings))
     return portraits
 
 

@@ -2,10 +2,13 @@
 
 import json
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
+
+from magicapture.drawing.credentials import credentials
 
 FACTS = "magicapture"
 """The PNG text chunk that holds scores, seed and settings as JSON."""
@@ -37,21 +40,24 @@ class Portrait:
     def save(self, path: Path, *, label: bool = False) -> Path:
         """Write a PNG that says how it was drawn and, in XMP, that a trained model made it; gives ``path``.
 
-        ``label`` also writes so into a corner of the picture.
+        ``label`` also writes so into a corner of the picture. An installation with a certificate signs the file, and
+        raises ``CredentialsError`` if it cannot.
         """
         text = PngInfo()
         facts = {"seed": self.seed, "likeness": self.likeness, "style": self.style, **self.settings}
         text.add_text(FACTS, json.dumps(facts))
         text.add_text("Software", "MagiCapture (AI-generated image)")
         text.add_itxt("XML:com.adobe.xmp", XMP)
-        (labelled(self.image) if label else self.image).save(path, pnginfo=text)
+        written, mine = BytesIO(), credentials()
+        (labelled(self.image) if label else self.image).save(written, "PNG", pnginfo=text)
+        path.write_bytes(mine.sign(written.getvalue(), "image/png") if mine else written.getvalue())
         return path
 
 
 def read_facts(path: Path) -> dict:
     """Give what ``Portrait.save`` wrote into the PNG ``path``: seed, scores and settings."""
     with Image.open(path) as image:
-        return json.loads(image.text[FACTS])
+        return json.loads(image.info[FACTS])
 
 
 def labelled(image: Image.Image) -> Image.Image:

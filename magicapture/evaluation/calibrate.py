@@ -22,7 +22,7 @@ from magicapture.evaluation.summary import Estimate
 from magicapture.faces import FaceEngine, load_engine
 from magicapture.faces.likeness import likeness_embedding
 from magicapture.photos.reading import photos_in
-from magicapture.photos.references import Reference, check_photos, mean_embedding
+from magicapture.photos.references import Reference, Role, check_photos, mean_embedding
 from magicapture.scoring import LIKENESS_WORDS, Targets, likeness_in_words, score, worth
 
 SIDE = 256
@@ -113,7 +113,7 @@ def portraits_of(plan: Plan, data: Path, results: Path, engine: FaceEngine) -> I
     people, styles = plan.folders(data)
 
     @cache
-    def references(folder: Path, role: str) -> list[Reference]:
+    def references(folder: Path, role: Role) -> list[Reference]:
         photos = photos_in(folder)
         return check_photos(split(photos)[1] if role == "person" else photos, role, engine, SIDE).references
 
@@ -181,11 +181,13 @@ def best_of_table(portraits: list[Judged], method: str) -> Iterator[str]:
     cells = {p.cell: [q for q in portraits if q.cell == p.cell] for p in portraits if p.cell.method == method}
     yield f"| best of {CANDIDATES} by | dlib | gain, 95 % | style |\n|---|---|---|---|"
     for name, value in CHOICES.items():
-        gains, judged, styles = [], [], []
+        gains: list[float] = []
+        judged: list[float] = []
+        styles: list[float] = []
         for few in cells.values():
             best = [max(four, key=value) for four in combinations(few, CANDIDATES)] if value else few
-            judged.append(np.mean([p.dlib for p in best]))
-            styles.append(np.mean([p.style for p in best]))
+            judged.append(float(np.mean([p.dlib for p in best])))
+            styles.append(float(np.mean([p.style for p in best])))
             gains.append(float(judged[-1] - np.mean([p.dlib for p in few])))
         gain = Estimate.of(gains)
         interval = f"{gain.mean:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})"

@@ -69,11 +69,9 @@ def main() -> None:
         adapter = Adapter.load(folder)
         base = load_base(adapter.info.base)
         portraits = generate(base, engine, adapter, GenerateConfig(count=COLUMNS))
-        crops = [
-            [reference.image for reference in check_photos(photos_in(photos), role, engine, SIDE).references]
-            for photos, role in ((person, "person"), (style, "style"))
-        ]
-        blocks.append(block(*crops, portraits))
+        of_person = check_photos(photos_in(person), "person", engine, SIDE).references
+        of_style = check_photos(photos_in(style), "style", engine, SIDE).references
+        blocks.append(block([r.image for r in of_person], [r.image for r in of_style], portraits))
         scores.append([{"likeness": p.likeness, "style": p.style} for p in portraits])
     args.out.parent.mkdir(parents=True, exist_ok=True)
     stack(blocks).save(args.out, optimize=True)

@@ -23,7 +23,7 @@ LARGE_FACE = 200
 def _models() -> tuple[dlib.shape_predictor, dlib.face_recognition_model_v1]:
     """Load dlib's models from their PyPI package without importing it, which would fail."""
     spec = importlib.util.find_spec(MODELS_PACKAGE)
-    if spec is None:
+    if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError(
             "The judge needs the packages dlib-bin and face-recognition-models: pip install both."
         )

@@ -156,7 +156,9 @@ def attention_leak(base: Base, references: list[Reference], seed: int = 0) -> fl
     timesteps = torch.full((len(latents),), int(LEAK_TIMESTEP * schedule.steps), device=base.device)
     noisy = schedule.add_noise(latents, noise, timesteps)
     text = base.condition([prompt_for("composed")] * len(latents))
-    of_person, _ = base.predict(noisy, timesteps, text, with_maps=True).maps
+    maps = base.predict(noisy, timesteps, text, with_maps=True).maps
+    assert maps is not None  # they were asked for
+    of_person, _ = maps
     scaled = scaled_maps(of_person)
     outside = (scaled * (1 - masks)[:, None]).sum(dim=-1) / scaled.sum(dim=-1).clamp(min=1e-6)
     return float(outside.mean())

@@ -73,14 +73,14 @@ class Plan:
 
     def folders(self, data: Path) -> tuple[list[Path], list[Path]]:
         """Find the folders of people and styles below ``data``. Raises ``PlanError`` when there are too few."""
-        found = tuple(
+        people, styles = (
             sorted(path for path in data.glob(pattern) if path.is_dir()) for pattern in (self.people, self.styles)
         )
         wanted = max(table.people for table in self.tables), max(table.styles for table in self.tables)
-        for folders, pattern, count in zip(found, (self.people, self.styles), wanted, strict=True):
+        for folders, pattern, count in zip((people, styles), (self.people, self.styles), wanted, strict=True):
             if len(folders) < count:
                 raise PlanError(f"The plan wants {count} folders {pattern} below {data}; {len(folders)} are there.")
-        return found
+        return people, styles
 
 
 def load_plan(name: str) -> Plan:

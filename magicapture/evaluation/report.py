@@ -140,25 +140,25 @@ def write_csv(results: list[dict], path: Path) -> None:
 
 def scatter_plot(summaries: dict[str, Summary]) -> str:
     """Draw likeness (across) against style (up) with their intervals, one point per method, as SVG."""
-    drawn = {METHODS[name].title: (s.likeness, s.style) for name, s in summaries.items()}
+    drawn = {METHODS[name].title: (s.likeness.measured, s.style.measured) for name, s in summaries.items()}
     across, up = zip(*drawn.values(), strict=True)
     x, y = _scale(across, 40, PLOT - 20), _scale(up, PLOT - 40, 20)
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {PLOT + KEY} {PLOT}" font-family="sans-serif">']
     parts.append(f'<rect width="{PLOT + KEY}" height="{PLOT}" fill="white"/>')
     parts.append(f'<text x="{PLOT / 2}" y="{PLOT - 8}" font-size="13" text-anchor="middle">likeness →</text>')
     parts.append(f'<text x="14" y="{PLOT / 2}" font-size="13" transform="rotate(-90 14 {PLOT / 2})">style →</text>')
-    for number, (title, (likeness, style)) in enumerate(drawn.items(), start=1):
-        parts.append(f'<path stroke="#999" d="M{x(likeness.low)} {y(style.mean)} H{x(likeness.high)}"/>')
-        parts.append(f'<path stroke="#999" d="M{x(likeness.mean)} {y(style.low)} V{y(style.high)}"/>')
-        parts.append(f'<circle cx="{x(likeness.mean)}" cy="{y(style.mean)}" r="4" fill="#bd6446"/>')
-        parts.append(f'<text x="{x(likeness.mean) + 6}" y="{y(style.mean) - 6}" font-size="13">{number}</text>')
-        key = f"{number}  {title}: {likeness.mean:.2f}, {style.mean:.2f}"
+    for number, (title, ((like, *likes), (near, *nears))) in enumerate(drawn.items(), start=1):
+        parts.append(f'<path stroke="#999" d="M{x(likes[0])} {y(near)} H{x(likes[1])}"/>')
+        parts.append(f'<path stroke="#999" d="M{x(like)} {y(nears[0])} V{y(nears[1])}"/>')
+        parts.append(f'<circle cx="{x(like)}" cy="{y(near)}" r="4" fill="#bd6446"/>')
+        parts.append(f'<text x="{x(like) + 6}" y="{y(near) - 6}" font-size="13">{number}</text>')
+        key = f"{number}  {title}: {like:.2f}, {near:.2f}"
         parts.append(f'<text x="{PLOT}" y="{20 * number + 10}" font-size="12">{key}</text>')
     return "\n".join([*parts, "</svg>\n"])
 
 
-def _scale(estimates: Sequence[Estimate], start: float, end: float) -> Callable[[float], float]:
-    low, high = min(e.low for e in estimates), max(e.high for e in estimates)
+def _scale(measured: Sequence[tuple[float, float, float]], start: float, end: float) -> Callable[[float], float]:
+    low, high = min(low for _, low, _ in measured), max(high for *_, high in measured)
     span = max(high - low, 1e-6)
     return lambda value: round(start + (value - low) / span * (end - start), 1)
 

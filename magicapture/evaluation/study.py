@@ -43,11 +43,12 @@ def pairs(plan: Plan, out: Path, rng: random.Random) -> list[Pair]:
     for cell in plan.cells():
         groups[cell.person, cell.style, cell.seed].append(cell)
     found = [
-        Pair(*rng.sample(both, 2), place)
+        Pair(left, right, place)
         for cells in groups.values()
         for both in combinations(cells, 2)
         for place in range(plan.images)
         if all(picture_of(out, cell, place).is_file() for cell in both)
+        for left, right in [rng.sample(both, 2)]
     ]
     if not found:
         raise PlanError(f"There are no portraits to compare in {out}: run evaluate with this plan first.")
@@ -105,9 +106,10 @@ def build_study(plan: Plan, data: Path, out: Path) -> gr.Blocks:
         return waiting, *show(waiting)
 
     def answer(waiting: list[Pair], *choices: str | None) -> tuple:
-        if None in choices:
+        answers = {question: choice for question, choice in zip(QUESTIONS, choices, strict=True) if choice}
+        if len(answers) < len(QUESTIONS):
             raise gr.Error("Answer all three questions first.", title="Not yet", print_exception=False)
-        note_answer(out, waiting[0], dict(zip(QUESTIONS, choices, strict=True)))
+        note_answer(out, waiting[0], answers)
         waiting = waiting[1:] or pairs(plan, out, random.Random())
         return waiting, *show(waiting)
 

@@ -1,6 +1,6 @@
 """From the figures of single portraits to those of methods: means, intervals, shares."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +21,7 @@ class Estimate:
     high: float | None
 
     @classmethod
-    def of(cls, values: list[float | None]) -> "Estimate":
+    def of(cls, values: Sequence[float | None]) -> "Estimate":
         """Resample the cells' ``values``, each a mean over its portraits."""
         known = np.array([value for value in values if value is not None])
         if not len(known):
@@ -29,6 +29,13 @@ class Estimate:
         draws = np.random.default_rng(0).choice(known, (RESAMPLES, len(known))).mean(axis=1)
         low, high = np.percentile(draws, INTERVAL)
         return cls(float(known.mean()), float(low), float(high))
+
+    @property
+    def measured(self) -> tuple[float, float, float]:
+        """Mean, lower and upper end. Raises ``ValueError`` where nothing was measured."""
+        if self.mean is None or self.low is None or self.high is None:
+            raise ValueError("Nothing was measured.")
+        return self.mean, self.low, self.high
 
 
 @dataclass(frozen=True)
@@ -88,12 +95,12 @@ def by_group(results: list[dict], table: Table, groups: list[list[int]]) -> dict
 
 def likeness(cell: dict) -> float:
     """Give the mean likeness of a cell's portraits; one without a face counts 0."""
-    return _mean(cell, lambda portrait: portrait["likeness"] or 0.0)
+    return float(np.mean([portrait["likeness"] or 0.0 for portrait in cell["portraits"]]))
 
 
 def faceless(cell: dict) -> float:
     """Give the share of a cell's portraits without a face."""
-    return _mean(cell, lambda portrait: portrait["likeness"] is None)
+    return float(np.mean([portrait["likeness"] is None for portrait in cell["portraits"]]))
 
 
 def _key(cell: dict) -> tuple:

@@ -4,7 +4,6 @@
 """
 
 import logging
-import os
 from functools import lru_cache
 
 from magicapture.faces.builtin import BuiltinEngine
@@ -15,7 +14,6 @@ from magicapture.settings import settings
 __all__ = ["ENGINES", "EngineUnavailableError", "Face", "FaceEngine", "load_engine"]
 
 ENGINES = ("auto", "builtin", "insightface")
-DEFAULT_PACK = "buffalo_l"
 logger = logging.getLogger(__name__)
 
 
@@ -34,8 +32,8 @@ def load_engine(name: str | None = None, pack: str | None = None) -> FaceEngine:
     In private mode the built-in one is the only one. Raises ``EngineUnavailableError`` for an unknown name, and when
     insightface's pack cannot be had.
     """
-    name = name or os.environ.get("MAGICAPTURE_FACE_ENGINE") or "auto"
-    pack = pack or os.environ.get("MAGICAPTURE_FACE_PACK") or DEFAULT_PACK
+    name = name or settings().face_engine
+    pack = pack or settings().face_pack
     if name not in ENGINES:
         raise EngineUnavailableError(f"There is no face engine “{name}”. Choose one of: {', '.join(ENGINES)}.")
     if name == "insightface" and settings().private:

@@ -47,6 +47,9 @@ def start_vae(config: MiniConfig, portraits: Portraits, run: Path) -> Autoencode
 class Encoder(nn.Module):
     """The encoder of ``vae`` as the one convolution that it is."""
 
+    weight: Tensor
+    bias: Tensor
+
     def __init__(self, vae: AutoencoderKL) -> None:
         """Ask the encoder what it answers to single pixels."""
         super().__init__()

@@ -3,6 +3,7 @@
 import random
 import string
 from collections import Counter
+from types import ModuleType
 
 from magicapture.mini.data import COLOR, Portraits
 from magicapture.mini.looks import LOOKS
@@ -47,7 +48,7 @@ PERSON_SHARE = 0.4
 class Captions:
     """Draws captions; knows how often women and men stand for "a person" in each medium, so that both do alike."""
 
-    def __init__(self, portraits: Portraits, rng: random.Random) -> None:
+    def __init__(self, portraits: Portraits, rng: random.Random | ModuleType) -> None:
         """Count the genders of each medium as ``portraits`` are drawn."""
         self.rng = rng
         shown: Counter = Counter()
@@ -89,7 +90,7 @@ def style_of(medium: str) -> str:
     return STYLES.get(medium) or next(look.style for look in LOOKS if look.name == medium)
 
 
-def extras(attributes: dict, rng: random.Random) -> tuple[list[str], list[str]]:
+def extras(attributes: dict, rng: random.Random | ModuleType) -> tuple[list[str], list[str]]:
     """Draw what is said beside medium and person: what is worn or shown "with", and what follows after commas."""
     worn = []
     if attributes["glasses"]:

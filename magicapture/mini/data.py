@@ -39,6 +39,8 @@ MEDIUM_SHARES = {
 }
 """How often each medium is drawn: photographs in colour, which procedural looks turn into all others, most often."""
 
+GENDER_SHARES = {"woman": 0.3, "man": 0.7}
+"""How often each gender is drawn in all but photographs in colour, where both are alike often."""
 TONE_SHARES = {"light": 0.55, "medium": 0.22, "dark": 0.18, None: 0.05}
 """How often each measured tone of the skin is drawn among photographs in colour."""
 
@@ -176,5 +178,5 @@ def sampling_weights(attributes: list[dict]) -> Tensor:
 
 
 def _group_share(medium: str | None, gender: str | None, tone: str | None) -> float:
-    gender_share = 0.5 if medium == COLOR else {"woman": 0.3, "man": 0.7}.get(gender, 0.05)
+    gender_share = 0.5 if medium == COLOR else GENDER_SHARES.get(gender or "", 0.05)
     return MEDIUM_SHARES.get(medium, 0.0) * gender_share * (TONE_SHARES[tone] if medium == COLOR else 1.0)

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from magicapture.bases.loading import prefer_plain_attention
 from magicapture.bases.schedule import Schedule
-from magicapture.bases.stable_diffusion import prefer_plain_attention
 from magicapture.mini.autoencoder import Encoder
 from magicapture.mini.captions import Captions
 from magicapture.mini.config import MiniConfig, UnetConfig
@@ -68,7 +68,7 @@ def new_unet_stage(config: MiniConfig, portraits: Portraits, run: Path) -> tuple
     tokenizer = CLIPTokenizer.from_pretrained(run / "tokenizer")
     side = config.vae.size >> (len(config.vae.channels) - 1)
     model = TextToVelocity(settings, side, config.vae.latent_channels, len(tokenizer), tokenizer.model_max_length)
-    model.to(DEVICE, memory_format=torch.channels_last)
+    model.to(DEVICE).to(memory_format=torch.channels_last)
     return Stage.new("unet", model, settings.lr, settings.ema), tokenizer
 
 
@@ -99,7 +99,7 @@ def train_unet(config: MiniConfig, portraits: Portraits, vae: AutoencoderKL, run
     settings = config.unet
     stage, tokenizer = new_unet_stage(config, portraits, run)
     encoder = Encoder(vae).to(DEVICE)
-    stage.model.unet.compile()
+    stage.model.get_submodule("unet").compile()
     if DEVICE.type == "cpu":
         prefer_plain_attention(stage.model.unet)
     scheduler = new_scheduler()

@@ -214,7 +214,7 @@ def kuwahara(images: Tensor, radius: float, sharpness: float = 6) -> Tensor:
     weight = (deviation + 0.01) ** -sharpness
     weighted = torch.cat([mean * weight, weight], 1)
     corners = ((0, 0), (0, r), (0, 2 * r), (r, 0), (r, 2 * r), (2 * r, 0), (2 * r, r), (2 * r, 2 * r))
-    total = sum(weighted[..., dy : dy + h, dx : dx + w] for dy, dx in corners)
+    total = torch.stack([weighted[..., dy : dy + h, dx : dx + w] for dy, dx in corners]).sum(dim=0)
     return total[:, :3] / total[:, 3:]
 
 
@@ -228,7 +228,8 @@ def quantise(tone: Tensor, levels: Tensor, width: float = 0.15) -> Tensor:
 def gradient_map(tone: Tensor, *colours: Tensor) -> Tensor:
     """Map brightness to colours (B, 3, 1, 1), darkest first, evenly spaced and mixed in between."""
     scaled = tone.clamp(0, 1) * (len(colours) - 1)
-    return sum((1 - (scaled - i).abs()).clamp_min(0) * each for i, each in enumerate(colours))
+    shares = [(1 - (scaled - i).abs()).clamp_min(0) * each for i, each in enumerate(colours)]
+    return torch.stack(torch.broadcast_tensors(*shares)).sum(dim=0)
 
 
 def rotated(like: Tensor, angle: Tensor) -> tuple[Tensor, Tensor]:

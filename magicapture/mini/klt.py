@@ -44,8 +44,7 @@ def write_klt(vae: AutoencoderKL, images: Tensor) -> None:
 
 def _pass_on(conv: nn.Conv2d, channels: int) -> None:
     """Let a convolution copy its first ``channels`` channels and give 0 in all others."""
-    nn.init.zeros_(conv.weight)
-    nn.init.zeros_(conv.bias)
+    _clear(conv)
     middle, index = conv.kernel_size[0] // 2, torch.arange(channels)
     conv.weight[index, index, middle, middle] = 1
 
@@ -61,12 +60,18 @@ def _write_components(conv: nn.Conv2d, maps: Tensor) -> Tensor:
     _, vectors = torch.linalg.eigh((blocks - mean).T @ (blocks - mean))
     chosen = vectors.flip(1)[:, : conv.out_channels]
     count = chosen.shape[1]
-    nn.init.zeros_(conv.weight)
-    nn.init.zeros_(conv.bias)
+    bias = _clear(conv)
     conv.weight[:count, :known, :2, :2] = chosen.T.reshape(count, known, 2, 2).float()
-    conv.bias[:count] = -(mean @ chosen).float()
+    bias[:count] = -(mean @ chosen).float()
     padded = F.pad(maps, (0, 1, 0, 1))  # as diffusers does before this convolution
-    return F.conv2d(padded, conv.weight[:count, :known], conv.bias[:count], stride=2)
+    return F.conv2d(padded, conv.weight[:count, :known], bias[:count], stride=2)
+
+
+def _clear(conv: nn.Conv2d) -> Tensor:
+    """Let a convolution give 0; gives its bias."""
+    assert conv.bias is not None
+    nn.init.zeros_(conv.weight)
+    return nn.init.zeros_(conv.bias)
 
 
 def _write_end(vae: AutoencoderKL, spread: Tensor, wanted: Tensor) -> None:

@@ -154,7 +154,7 @@ def ask(name: str, rows: list[dict], hand: dict, features: dict[str, Tensor]) ->
     vectors = features[attribute.region].float()
     known = [known_value(name, row, hand) if attribute.holds(row) else None for row in rows]
     labelled = [i for i, value in enumerate(known) if value]
-    names = [known[i] for i in labelled]
+    names = [value for value in known if value]
     fitted = Probe(vectors[labelled], names)
     values = spoken(attribute, fitted.classes, certainties(fitted, vectors))
     for i, row in enumerate(rows):
@@ -238,7 +238,7 @@ def main() -> None:
     for name in ATTRIBUTES:
         values, measured = ask(name, rows, hand, features)
         for label, value in zip(labels, values, strict=True):
-            label[name] = WORDS.get(value, value)
+            label[name] = value and WORDS.get(value, value)
         print(json.dumps({"attribute": name} | measured), flush=True)
     for label, row in zip(labels, rows, strict=True):
         pixels = read_pixels(row)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from magicapture.faces import Face
 from magicapture.messages import Message
-from magicapture.photos.reading import Problem
+from magicapture.photos.reading import Problem, Severity
 
 MEASURED_SIDE = 128
 """Light and sharpness are measured on the aligned crop at this size, so that photos of any size compare."""
@@ -89,7 +89,7 @@ def view_problems(face: Face) -> list[Problem]:
     """Judge the size and the direction of a face."""
     problems = []
     if face.width < SMALL:
-        severity = "unusable" if face.width < TINY else "warning"
+        severity: Severity = "unusable" if face.width < TINY else "warning"
         message = Message("The face is only {n} pixels wide.", n=round(face.width))
         problems.append(Problem("face_too_small", severity, message, "Use a larger photo, or one taken closer."))
     if turn(face.landmarks) > TURNED:

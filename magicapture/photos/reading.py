@@ -16,8 +16,8 @@ pillow_heif.register_heif_opener()
 
 FORMATS = ("JPEG", "PNG", "WEBP", "HEIF", "AVIF", "GIF", "BMP", "TIFF")
 """What is opened (MPO counts as JPEG); Pillow would hand others (EPS) to outside programs."""
-SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif", ".avif", ".gif", ".bmp", ".tif", ".tiff"))
-"""How photos in a folder are told from other files; one that is named outright is tried whatever it is called."""
+PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif", ".avif", ".gif", ".bmp", ".tif", ".tiff"}
+"""What is taken from a folder; a file that is named outright is tried whatever it is called."""
 ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
 """Formats in which several frames are an animation. Phones keep several pictures in MPO and HEIF, the photo first."""
 MAX_PIXELS = 50_000_000
@@ -34,12 +34,15 @@ LIGHT = (238, 238, 238)
 """The plain background behind transparent pictures."""
 
 
+Severity = Literal["warning", "unusable"]
+
+
 @dataclass(frozen=True)
 class Problem:
     """What is wrong with a photo, for programs (``code``) and for visitors (``message`` and what to do, ``advice``)."""
 
     code: str
-    severity: Literal["warning", "unusable"]
+    severity: Severity
     message: str
     advice: str
 
@@ -55,7 +58,7 @@ class PhotoError(Exception):
 
 def photos_in(folder: Path) -> list[Path]:
     """List the photos in a folder by name, told by their suffixes alone."""
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
 
 
 def read_photo(path: Path) -> tuple[Image.Image, list[str]]:
@@ -160,7 +163,8 @@ def _through_profile(image: Image.Image, info: dict) -> Image.Image:
     if profile := info.get("icc_profile"):
         try:
             source = ImageCms.ImageCmsProfile(BytesIO(profile))
-            return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+            if seen := ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB"):
+                return seen
         except (ImageCms.PyCMSError, OSError):
             pass  # a damaged profile, or one for another colour model (grey): the plain formula will do
     return image.convert("RGB")

@@ -84,7 +84,7 @@ class Verdict:
     @property
     def sentence(self) -> str:
         """The verdict for visitors: which photo, what is wrong, what to do."""
-        said = [joined(" ", problem.message, problem.advice) for problem in self.problems] or ["Good."]
+        said = [joined(" ", problem.message, problem.advice) for problem in self.problems] or [Message("Good.")]
         return joined(" ", Message("{name}:", name=self.name), *said, *self.notes)
 
 

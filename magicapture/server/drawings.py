@@ -10,9 +10,11 @@ import gradio as gr
 
 from magicapture.adapters.adapter import Adapter, AdapterError
 from magicapture.config import GenerateConfig
+from magicapture.drawing.credentials import CredentialsError
 from magicapture.drawing.portrait import Portrait
 from magicapture.messages import Message
 from magicapture.server.gpu import QUEUE, drawing_seconds, generate_portraits, refusal
+from magicapture.server.metrics import LIKENESS, STAGE
 from magicapture.server.queue import Asker, Limits, Ticket
 from magicapture.server.records import Records
 from magicapture.server.workspace import Workspace, WorkspaceError
@@ -83,17 +85,19 @@ class Drawings:
             with QUEUE.join(drawing_seconds(adapter.info.base, config), drawing.asker) as drawing.ticket:
                 while not drawing.ticket.wait(timeout=0.5) and not drawing.stopped.is_set():
                     pass
-                portraits = [] if drawing.stopped.is_set() else generate_portraits(adapter, config)
+                portraits = [] if drawing.stopped.is_set() else _draw(adapter, config)
             for portrait in portraits:
                 if drawing.stopped.is_set():
                     return
                 drawing.paths.append(drawing.workspace.add_portrait(portrait, label))
                 drawing.portraits.append(portrait)
+                if portrait.likeness is not None:
+                    LIKENESS.observe(portrait.likeness)
             if portraits:
                 self.records.log("portraits_drawn", len(portraits))
         except gr.Error as error:
             drawing.error = refusal(error)
-        except (AdapterError, WorkspaceError) as error:
+        except (AdapterError, CredentialsError, WorkspaceError) as error:
             drawing.error = str(error)
         except Exception as error:
             logger.exception("Drawing failed.")
@@ -105,3 +109,8 @@ class Drawings:
             with self._lock:
                 self._present.remove(drawing)
             drawing.ended.set()
+
+
+@STAGE.labels("draw").time()
+def _draw(adapter: Adapter, config: GenerateConfig) -> list[Portrait]:
+    return generate_portraits(adapter, config)

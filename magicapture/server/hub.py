@@ -20,6 +20,7 @@ from magicapture.adapters.info import INFO_FILE, AdapterError, AdapterInfo
 from magicapture.bases import SPECS, Base, resolve_base
 from magicapture.bases.base import FOR_OTHER_TOOLS, LORA_FILE, ROWS_FILE
 from magicapture.bases.words import prompt_for
+from magicapture.drawing.credentials import CredentialsError, outgoing
 from magicapture.drawing.portrait import read_facts
 from magicapture.messages import Message, joined, own
 from magicapture.server.workspace.uploads import check_tensors
@@ -159,16 +160,20 @@ def _read(folder: Path) -> AdapterInfo:
     return replace(info, title=None)
 
 
-def _gallery(pictures: list[Path]) -> dict[str, tuple[Path, str]]:
+def _gallery(pictures: list[Path]) -> dict[str, tuple[bytes, str]]:
     """Give picture and prompt by path in the repository; refuses pictures that were not drawn here, such as photos."""
     gallery = {}
     for number, picture in enumerate(pictures, start=1):
         try:
             extras = read_facts(picture)["prompt"]
+            content = outgoing(picture)
+        except CredentialsError as error:
+            changed = Message("{name} was changed since it was signed", name=picture.name)
+            raise _error(NOT_PUSHED, changed, "Untick it and push again.") from error
         except (OSError, AttributeError, KeyError, ValueError) as error:
             other = "{name} is not a portrait that was drawn here, and nothing else may stand in the gallery"
             raise _error(NOT_PUSHED, Message(other, name=picture.name), "Untick it and push again.") from error
-        gallery[f"{IMAGES}{number}.png"] = picture, ", ".join(filter(None, (prompt_for("composed"), extras)))
+        gallery[f"{IMAGES}{number}.png"] = content, ", ".join(filter(None, (prompt_for("composed"), extras)))
     return gallery
 
 

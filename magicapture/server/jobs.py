@@ -17,6 +17,7 @@ from magicapture.method.training import Checkpoint, TrainEvent
 from magicapture.server import plans
 from magicapture.server.drawings import Drawings
 from magicapture.server.gpu import QUEUE, ZERO_GPU, refusal, train_slice, training_seconds
+from magicapture.server.metrics import STAGE
 from magicapture.server.plans import TrainingPlan, UnreadableError
 from magicapture.server.queue import Asker, BusyError, Limits, Ticket
 from magicapture.server.records import JobRow, Records, State
@@ -226,6 +227,7 @@ class Jobs:
             self._note(job, ended_at=datetime.now(UTC))
             self.records.log(f"job_{job.state}")
 
+    @STAGE.labels("train").time()
     def _train(self, job: Job, plan: TrainingPlan) -> Adapter | None:
         """Train slice by slice; gives the adapter, or None when the job was abandoned."""
         job.state = "running"

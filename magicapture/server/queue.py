@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from magicapture.messages import Message
+from magicapture.server.metrics import WAITED
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Ticket:
     seconds: float
     asker: Asker
     _queue: "Queue" = field(repr=False)
+    _joined: float = field(default_factory=time.monotonic)
     _started: float | None = None
 
     @property
@@ -79,7 +81,9 @@ class Ticket:
 
     def start(self) -> None:
         """Note when the turn came."""
-        self._started = self._started or time.monotonic()
+        if self._started is None:
+            self._started = time.monotonic()
+            WAITED.observe(self._started - self._joined)
 
 
 class Queue:
@@ -141,8 +145,9 @@ class Queue:
 
     def _order(self) -> list[Ticket]:
         """List all turns, the running ones first, then by which of its address's it is, and that by its visitor's."""
-        of_visitor, of_address = Counter(), Counter()
-        ranks = {}
+        of_visitor: Counter[str | Ticket] = Counter()
+        of_address: Counter[str | Ticket] = Counter()
+        ranks: dict[Ticket, int] = {}
         for ticket in self._tickets:
             ranks[ticket] = of_visitor[ticket.asker.visitor or ticket]
             of_visitor[ticket.asker.visitor or ticket] += 1

@@ -1,5 +1,6 @@
 """What is written down of visitors and of what the page did: consents, jobs, and a log without names."""
 
+from collections import Counter
 from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from sqlalchemy import (
     create_engine,
     delete,
     event,
+    func,
     select,
     update,
 )
@@ -134,7 +136,7 @@ class Records:
         """Open the database at ``url``, an address as SQLAlchemy takes it, and create what tables it lacks."""
         self._engine = create_engine(url, pool_pre_ping=True)
         if self._engine.name == "sqlite":
-            path = Path(self._engine.url.database)
+            path = Path(self._engine.url.database or "")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch(mode=0o600)
             path.chmod(0o600)  # SQLite gives its journal the same
@@ -191,6 +193,13 @@ class Records:
         """List the log, oldest first."""
         with self._session() as session:
             return list(session.scalars(select(LogEntry).order_by(LogEntry.id)))
+
+    def totals(self) -> Counter[tuple[str, str | None]]:
+        """Add up the log: how often each thing happened, by what it was and its detail."""
+        counted = select(LogEntry.what, LogEntry.detail, func.sum(LogEntry.count))
+        with self._session() as session:
+            rows = session.execute(counted.group_by(LogEntry.what, LogEntry.detail))
+            return Counter({(what, detail): count for what, detail, count in rows})
 
     def forget(self, visitor: str) -> None:
         """Delete a visitor's jobs and consents; the log stays."""

@@ -22,6 +22,7 @@ from magicapture.photos.references import CheckedSet, Role
 from magicapture.server.gate.queue import BOUNDED
 from magicapture.server.gate.visits import VISITS
 from magicapture.server.jobs import Job, delete_everything
+from magicapture.server.metrics import STAGE
 from magicapture.server.workspace import Workspace, new_key
 from magicapture.ui import api_responses, portraits, train
 from magicapture.ui.api_uploads import Files, guest, received
@@ -228,6 +229,7 @@ class Api:
             delete_everything(self.context.jobs, self.context.drawings, workspace_of(key, request))
         return "All of it is deleted."
 
+    @STAGE.labels("check").time()
     def _checked(self, visitor: Workspace, files: list[Path], role: Role) -> CheckedSet:
         paths = visitor.ingest(files, role)
         return references.check_photos(paths, role, self.context.engine, self.context.base.resolution)

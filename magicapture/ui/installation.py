@@ -1,13 +1,18 @@
 """What this installation is and what it lacks: one line, so that nobody has to guess why something is not offered."""
 
 import os
+from pathlib import Path
 
+import torch
 from huggingface_hub import get_token
 
 from magicapture.bases import MINI, Base, resolve_base
 from magicapture.messages import Message, joined
 from magicapture.server.gpu import ZERO_GPU
 from magicapture.settings import Settings
+
+DRIVER_FILES = (Path("/dev/nvidia0"), Path("/proc/driver/nvidia/version"))
+"""What the driver of an NVIDIA GPU shows on Linux, whether torch can use it or not."""
 
 
 def installation(base: Base, settings: Settings) -> Message:
@@ -27,7 +32,9 @@ def _place(base: Base, settings: Settings) -> str:
 
 def _lacks(base: Base, settings: Settings) -> list[str]:
     lacks = []
-    if base.spec is not MINI and not _has_gpu(base):
+    if not _has_gpu(base) and any(path.exists() for path in DRIVER_FILES):
+        lacks.append(_why_unused())
+    elif base.spec is not MINI and not _has_gpu(base):
         lacks.append(Message("Missing: a GPU, without which {base} takes hours.", base=Message(base.spec.title)))
     elif base.spec is MINI and not _has_gpu(base):
         lacks.append("Missing: a GPU, so the embedded demo model draws, 128 px.")
@@ -39,6 +46,14 @@ def _lacks(base: Base, settings: Settings) -> list[str]:
         missing = "Missing: a Hub account ({setting}), so adapters can be downloaded as a zip, not pushed."
         lacks.append(Message(missing, setting=Message(how)))
     return lacks
+
+
+def _why_unused() -> Message:
+    """Say why torch does not use the GPU that is here."""
+    if torch.version.cuda is None:
+        return Message("The GPU here is not used: this torch is built for CPUs. Install one that is built for CUDA.")
+    old = "The GPU here is not used: its driver is too old for CUDA {version}. Update the NVIDIA driver."
+    return Message(old, version=torch.version.cuda)
 
 
 def offers_sign_in() -> bool:

@@ -46,10 +46,10 @@ def translate(text: str, language: str) -> str:
         return _in_catalogue(text, language)
     template = text.key if isinstance(text, Html) else _in_catalogue(text.key, language)
     values = dict(text.values)
-    for name, value in values.items():
+    for name, value in text.values.items():
         if isinstance(value, Message):
-            values[name] = translate(value, language)
-            if values[name].endswith("。"):  # which needs no space after it
+            values[name] = said = translate(value, language)
+            if said.endswith("。"):  # which needs no space after it
                 template = template.replace(f"{{{name}}} ", f"{{{name}}}")
     translated = text.filled(template, values)
     return Html(translated) if isinstance(text, Html) else translated

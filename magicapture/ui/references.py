@@ -11,6 +11,7 @@ from magicapture.bases import BaseError, load_base
 from magicapture.faces import load_engine
 from magicapture.photos.references import CheckedSet, Role, check_photos
 from magicapture.server.gate.queue import BOUNDED
+from magicapture.server.metrics import STAGE
 from magicapture.server.workspace import Workspace, WorkspaceError
 from magicapture.ui import consent
 from magicapture.ui.examples import Offer, build_examples
@@ -211,7 +212,8 @@ def _judge(role: Role, paths: list[Path], base: str, before: CheckedSet | None =
         return None, note(str(error), "bad")
     if before is not None and _is_of(before, paths, size):
         return before, gr.skip()
-    checked = check_photos(paths, role, load_engine(), size)
+    with STAGE.labels("check").time():
+        checked = check_photos(paths, role, load_engine(), size)
     return checked, cards(checked)
 
 

@@ -7,9 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import parse_qs
 
+import anyio
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from magicapture.drawing.credentials import CredentialsError, make_outgoing
 from magicapture.server.gate.answer import refuse
 from magicapture.server.gate.visits import COOKIE, VISITS, cookie_of
 from magicapture.settings import Settings
@@ -43,6 +45,8 @@ class Files:
         if found := FILE.fullmatch(scope["path"]):
             if not self._may_see(asker, found["path"]):
                 return await refuse(404, "Not here.", scope, receive, send)
+            if why := await anyio.to_thread.run_sync(self._held_back, found["path"]):
+                return await refuse(409, why, scope, receive, send)
         elif LISTENING.fullmatch(scope["path"]):
             sessions = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("session_hash", [])
             if not all(VISITS.may_listen(asker, session) for session in sessions):
@@ -66,8 +70,20 @@ class Files:
         if photo := PHOTO.fullmatch(within):
             return VISITS.is_theirs(asker, photo["visitor"])
         if OF_VISITORS.fullmatch(within):
-            return RESULT.fullmatch(within) is not None
+            return _is_result(path, self.served)
         return VISITS.may_see(asker, path)
+
+    def _held_back(self, written: str) -> str:
+        """Say why a portrait may not leave, where this installation signs them; nothing for one that may."""
+        path = Path(written).resolve()
+        if path.suffix == ".png" and path.is_relative_to(self.served) and _is_result(path, self.served):
+            try:
+                make_outgoing(path)
+            except CredentialsError as error:
+                return str(error)
+            except FileNotFoundError:  # deleted meanwhile
+                return ""
+        return ""
 
     def _noting(self, asker: HTTPConnection, send: Send) -> Send:
         """Note the paths that an upload is answered with."""
@@ -91,3 +107,7 @@ class Files:
             await send(message)
 
         return send_with_cookie
+
+
+def _is_result(path: Path, served: Path) -> bool:
+    return RESULT.fullmatch(path.relative_to(served).as_posix()) is not None

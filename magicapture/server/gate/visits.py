@@ -6,9 +6,13 @@ key it has shown, the page sessions that it has opened, and the files that it ha
 
 import time
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 from gradio import route_utils
+from gradio.blocks import BlockFunction
+from gradio.data_classes import PredictBodyInternal
+from gradio.routes import App
 from starlette.requests import HTTPConnection
 
 from magicapture.server.gate.answer import address_of
@@ -89,7 +93,9 @@ def guard_events() -> None:
     """
     run = route_utils.call_process_api
 
-    async def run_guarded(app: object, body: object, gr_request: object, fn: object, **options: object) -> dict:
+    async def run_guarded(
+        app: App, body: PredictBodyInternal, gr_request: Any, fn: BlockFunction, **options: Any
+    ) -> dict:
         if len(body.data) < len(fn.inputs):
             raise gr.Error(TOO_FEW.format(n=len(fn.inputs), m=len(body.data)), print_exception=False)
         asker = getattr(gr_request, "request", None)

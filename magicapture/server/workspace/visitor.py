@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
+from magicapture.drawing.credentials import CredentialsError, make_outgoing
 from magicapture.drawing.portrait import Portrait, read_facts
 from magicapture.messages import Message, joined
 from magicapture.photos.reading import PhotoError
@@ -123,13 +124,18 @@ class Workspace(AdapterShelf):
         remove(self._portraits_zip)
 
     def zip_kept(self) -> Path:
-        """Pack the portraits that are kept. Raises ``WorkspaceError`` if there is none.
+        """Pack the portraits that are kept. Raises ``WorkspaceError`` if there is none, or one may not leave.
 
         The zip counts as old as the oldest portrait in it, so that it is not there for longer than that one.
         """
         kept = self.entries("portraits", "kept")
         if not kept:
             raise WorkspaceError("No portrait is kept yet: choose “Keep” on those that you like.")
+        try:
+            for path in kept:
+                make_outgoing(path)
+        except CredentialsError as error:
+            raise WorkspaceError(str(error)) from error
         with self._building(self._portraits_zip) as package:
             write_zip(kept, package)
             oldest = min(path.stat().st_mtime for path in kept)

@@ -1,0 +1,72 @@
+"""The code on the card of an adapter, with which stock diffusers draws."""
+
+from collections.abc import Mapping
+
+from magicapture.bases.base import LORA_FILE, ROWS_FILE, BaseSpec
+from magicapture.bases.words import TOKENS
+
+USAGE = """{torch}from diffusers import {autoencoder}{pipeline}
+{imports}from safetensors.torch import load_file
+
+pipe = {pipeline}.from_pretrained("{source}")
+{vae}pipe.load_lora_weights("{lora}", weight_name="{lora_file}")
+rows, words = load_file({rows}), {words}
+{encoders}{start}image = pipe(
+    "{prompt}",
+{settings}{latents}).images[0]"""
+
+FIRST_ENCODER = """pipe.load_textual_inversion(list(rows["{key}"]), token=words)
+"""
+
+FURTHER_ENCODER = """pipe.load_textual_inversion(
+    list(rows["{key}"]), token=words, tokenizer=pipe.tokenizer{suffix}, text_encoder=pipe.text_encoder{suffix}
+)
+pipe.text_encoder{suffix}.text_model.eos_token_id = pipe.tokenizer{suffix}.eos_token_id  # ends there, not at a word
+"""
+
+START = """
+mean = torch.tensor({mean})  # of the look's latents: drawing that starts from it keeps to the look's colours
+left, side = pipe.scheduler.alphas_cumprod[-1], {side}
+latents = left.sqrt() * mean[:, None, None] + (1 - left).sqrt() * torch.randn(1, len(mean), side, side)
+"""
+
+
+def usage(
+    spec: BaseSpec,
+    pipeline: str,
+    encoders: Mapping[str, str],
+    source: str,
+    prompt: str,
+    repo_id: str | None,
+    latent_mean: tuple[float, ...] | None,
+) -> str:
+    """Give the code with which the class ``pipeline`` of diffusers draws from an adapter (see ``Base.usage``).
+
+    ``encoders``: how the names of each text encoder end in the pipeline, by the key of its rows.
+    """
+    side = f"{spec.resolution} // pipe.vae_scale_factor" if spec.resolution else "pipe.unet.config.sample_size"
+    mean = [round(value, 3) for value in latent_mean or ()]
+    start = START.format(mean=mean, side=side) if latent_mean else ""
+    settings = {"guidance_scale": spec.guidance_scale, "cross_attention_kwargs": {"scale": spec.lora_scale}}
+    settings |= {"negative_prompt": spec.negative_prompt} if spec.negative_prompt else {}
+    settings |= {"height": spec.resolution, "width": spec.resolution} if spec.resolution else {}
+    return USAGE.format(
+        torch="import torch\n" if start else "",
+        autoencoder="AutoencoderKL, " if spec.vae else "",
+        pipeline=pipeline,
+        imports="from huggingface_hub import hf_hub_download\n" if repo_id else "",
+        source=source,
+        vae=f'pipe.vae = AutoencoderKL.from_pretrained("{spec.vae}")\n' if spec.vae else "",
+        lora=repo_id or ".",
+        lora_file=LORA_FILE,
+        rows=f'hf_hub_download("{repo_id}", "{ROWS_FILE}")' if repo_id else f'"{ROWS_FILE}"',
+        words=str(list(TOKENS)).replace("'", '"'),
+        encoders="".join(
+            (FURTHER_ENCODER if suffix else FIRST_ENCODER).format(key=key, suffix=suffix)
+            for key, suffix in encoders.items()
+        ),
+        start=start,
+        prompt=prompt,
+        settings="".join(f"    {name}={value!r},\n" for name, value in settings.items()),
+        latents="    latents=latents,\n" if start else "",
+    )

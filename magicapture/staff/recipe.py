@@ -1,0 +1,61 @@
+"""The settings that all cells of a run share, as the command line gives them."""
+
+import argparse
+from dataclasses import replace
+
+from magicapture.bases import MINI, BaseSpec, resolve_base
+from magicapture.config import GenerateConfig
+from magicapture.faces import load_engine
+from magicapture.staff.cell import Cell, Recipe
+from magicapture.staff.manifest import Manifest
+from magicapture.staff.run_folder import Entry, RunFolder
+
+ENGINES = "local, ray (a cluster of this machine) or ray:ADDRESS (one to join)"
+
+
+def add_recipe(parser: argparse.ArgumentParser) -> None:
+    """Describe the settings of training and drawing, and the engine."""
+    parser.add_argument("--engine", default="local", help=ENGINES)
+    parser.add_argument("--base", default="auto")
+    parser.add_argument("--preset", choices=MINI.presets, default="quick")
+    parser.add_argument("--steps", type=int, help="of each training; the preset's number if left out")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--best-of", type=int, default=2, help="candidates drawn for each portrait")
+    parser.add_argument("--prompt", default="", help='what to add, such as "plain background"')
+    parser.add_argument("--dial", type=float, default=0.5, help="0 = more like the style, 1 = more like the person")
+    parser.add_argument("--upscale", type=int, choices=(1, 2, 4), default=1)
+
+
+def recipe_of(args: argparse.Namespace) -> tuple[Recipe, BaseSpec]:
+    """Give what ``add_recipe`` described, and the base that it names."""
+    spec = resolve_base(args.base)
+    train = replace(spec.presets[args.preset], seed=args.seed)
+    if args.steps:
+        train = train.with_steps(args.steps)
+    draw = GenerateConfig(
+        seed=args.seed, best_of=args.best_of, prompt=args.prompt, dial=args.dial, upscale=args.upscale
+    )
+    return Recipe(spec.name, load_engine().name, train, draw), spec
+
+
+def cells_of(manifest: Manifest, folder: RunFolder, recipe: Recipe) -> list[Cell]:
+    """Give the cells of those who agreed, and write down in ``folder`` who is who."""
+    numbers = folder.number_of(manifest.people)
+    cells = {row: Cell.of(row, numbers[row.person_id], recipe) for row in manifest.agreed}
+    folder.write_entries(
+        Entry(row, numbers[row.person_id], cells[row].key if row in cells else "") for row in manifest.rows
+    )
+    return list(cells.values())
+
+
+def forecast_seconds(spec: BaseSpec, recipe: Recipe, count: int) -> float:
+    """Foretell how long a cell with ``count`` portraits takes on one GPU, in seconds, its base loaded already."""
+    train, draw = recipe.train, recipe.draw
+    previews = train.previews * train.preview_images * train.preview_steps / GenerateConfig.steps
+    portraits = previews + count * draw.best_of * draw.steps / GenerateConfig.steps
+    return train.steps * spec.step_seconds * train.images_per_task / 2 + portraits * spec.portrait_seconds
+
+
+def left_to_do(cells: list[Cell], folder: RunFolder) -> list[Cell]:
+    """Give the cells that have no result yet."""
+    return [cell for cell in cells if folder.result(cell.key) is None]

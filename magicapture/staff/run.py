@@ -1,0 +1,100 @@
+"""``staff run``: everyone's portraits, from wherever the last run ended."""
+
+import argparse
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+
+from tqdm import tqdm
+
+from magicapture.staff.batch import Meter, compute_cells, spent_before
+from magicapture.staff.cell import CellResult
+from magicapture.staff.check import add_manifest
+from magicapture.staff.cost import Prices, load_prices
+from magicapture.staff.engines import EngineError, open_engine
+from magicapture.staff.manifest import read_manifest
+from magicapture.staff.recipe import add_recipe, cells_of, forecast_seconds, left_to_do, recipe_of
+from magicapture.staff.run_folder import RunFolder
+
+
+def add_command(commands: argparse._SubParsersAction) -> None:
+    """Describe the command."""
+    run = commands.add_parser("run", help="train and draw everyone who agreed; goes on from what is finished in --out")
+    add_manifest(run)
+    add_recipe(run)
+    run.add_argument("--out", type=Path, required=True, help="folder of the run")
+    run.add_argument("--max-cost", type=float, help="what all runs in --out together may cost; needs --hardware")
+    add_prices(run)
+    run.set_defaults(run=run_run)
+
+
+def add_prices(parser: argparse.ArgumentParser) -> None:
+    """Describe what says how much an hour costs."""
+    parser.add_argument("--prices", type=Path, help="a TOML file like magicapture/staff/prices.toml")
+    parser.add_argument("--hardware", help="what the engine runs on, by its name in the prices")
+
+
+def run_run(args: argparse.Namespace) -> tuple[dict, int]:
+    """Compute what is missing; status 1 if something failed or is left."""
+    manifest, prices = read_manifest(args.manifest, args.photos), load_prices(args.prices)
+    price = price_of(prices, args.hardware, args.max_cost)
+    recipe, spec = recipe_of(args)
+    folder = RunFolder(args.out)
+    cells = cells_of(manifest, folder, recipe)
+    missing = left_to_do(cells, folder)
+    print(f"{len(cells)} cells on {spec.title}, {len(cells) - len(missing)} of them done before.", file=sys.stderr)
+    longest = max((forecast_seconds(spec, recipe, cell.count) for cell in missing), default=0.0)
+    meter = Meter(price, args.max_cost, longest, spent_before(folder))
+    started = time.monotonic()
+    folder.log("run_started", cells=len(cells), missing=len(missing), skipped=len(manifest.skipped), engine=args.engine)
+    states: Counter[str] = Counter()
+    if missing:
+        with closing(open_engine(args.engine)) as engine:
+            states = show_progress(compute_cells(missing, engine, folder, meter), len(missing), meter)
+    left = len(missing) - states.total()
+    folder.log("run_ended", left=left, spent=round(meter.spent, 4), **states)
+    if left and args.max_cost is not None:
+        ceiling = f"--max-cost {args.max_cost:g} allows no more: {meter.spent:.2f} are spent"
+        print(f"{ceiling}, {left} cells are left. The same command with a higher one goes on.", file=sys.stderr)
+    return {
+        "run": str(args.out),
+        "people": len(manifest.people),
+        "skipped": len(manifest.skipped),
+        "before": len(cells) - len(missing),
+        **{state: states[state] for state in ("done", "unusable", "failed")},
+        "left": left,
+        "seconds": round(time.monotonic() - started, 1),
+        "place_seconds": round(meter.place_seconds, 1),
+        "cost": round(meter.spent, 2) if price else None,
+    }, 1 if left or states["failed"] else 0
+
+
+def price_of(prices: Prices, hardware: str | None, ceiling: float | None) -> float:
+    """Give the price of a place per hour, 0 where nobody asks. Raises ``EngineError`` for a ceiling without one."""
+    if hardware is None and ceiling is not None:
+        raise EngineError(f"--max-cost needs a price: name --hardware, one of {', '.join(prices.hardware)}.")
+    return prices.of(hardware).price_per_hour if hardware else 0.0
+
+
+def show_progress(results: Iterable[CellResult], cells: int, meter: Meter) -> Counter:
+    """Take results under a progress bar with rate, failures and time left; an interrupt ends it, what is done stays.
+
+    Gives the number of results by state. People are told by their number alone.
+    """
+    states: Counter[str] = Counter()
+    with tqdm(total=cells, unit="cell", smoothing=0.1) as bar:
+        try:
+            for result in results:
+                states[result.state] += 1
+                if result.state != "done":
+                    codes = {problem.code for problem in result.problems if problem.severity == "unusable"}
+                    why = result.error or ", ".join(sorted(codes))
+                    bar.write(f"person {result.person}: {result.state} ({why})", sys.stderr)
+                bar.set_postfix(failed=states["failed"], unusable=states["unusable"], cost=f"{meter.spent:.2f}")
+                bar.update()
+        except KeyboardInterrupt:
+            print("Interrupted; what is finished stays, and the same command goes on from there.", file=sys.stderr)
+    return states

@@ -1,0 +1,139 @@
+"""What a run leaves on the disk: who has which number, one folder per finished cell, and a log without names.
+
+    RUN/manifest.jsonl              the rows of the last run, with each person's number and their cell's key
+    RUN/numbers.json                {"next": 8, "numbers": {"E042": 7, …}}: a number is never given twice
+    RUN/log.jsonl                   {"at": …, "what": …, "person": 7, …}, only ever appended to
+    RUN/cells/<key>/result.json     a ``CellResult``; beside it the portraits and ``adapter/``
+
+A cell's folder appears at once and complete. Only ``manifest.jsonl`` and ``numbers.json`` name people.
+"""
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from secrets import token_hex
+
+from magicapture.staff.cell import CellResult
+from magicapture.staff.manifest import Row
+
+MANIFEST, NUMBERS, LOG, CELLS, RESULT = "manifest.jsonl", "numbers.json", "log.jsonl", "cells", "result.json"
+
+
+class RunFolderError(ValueError):
+    """A folder that holds no run; the text says what to do."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of the manifest with its person's number, and the key of their cell; empty where they have not agreed."""
+
+    row: Row
+    person: int
+    key: str
+
+
+class RunFolder:
+    """One run on the disk; several processes may read it, one writes."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open the run in ``folder``; it need not be there yet."""
+        self.folder = folder
+
+    @classmethod
+    def existing(cls, folder: Path) -> "RunFolder":
+        """Open a run that is there. Raises ``RunFolderError`` when there is none."""
+        if not (folder / MANIFEST).is_file():
+            raise RunFolderError(f"{folder.name} holds no run: name the folder that --out of `staff run` named.")
+        return cls(folder)
+
+    def number_of(self, people: Iterable[str]) -> dict[str, int]:
+        """Give everyone their number, from 1; who has one keeps it."""
+        path = self.folder / NUMBERS
+        known = json.loads(path.read_text()) if path.is_file() else {"next": 1, "numbers": {}}
+        for person in people:
+            if person not in known["numbers"]:
+                known["numbers"][person] = known["next"]
+                known["next"] += 1
+        self._replace(NUMBERS, json.dumps(known, indent=1))
+        return known["numbers"]
+
+    def write_entries(self, entries: Iterable[Entry]) -> None:
+        """Keep what the run is to compute."""
+        lines = [json.dumps({"person": e.person, "key": e.key, **e.row.as_dict()}) for e in entries]
+        self._replace(MANIFEST, "\n".join(lines) + "\n")
+
+    def entries(self) -> list[Entry]:
+        """List the rows of the last run, in their order."""
+        found = [json.loads(line) for line in (self.folder / MANIFEST).read_text().splitlines() if line]
+        return [Entry(person=v.pop("person"), key=v.pop("key"), row=Row.from_dict(v)) for v in found]
+
+    def cell(self, key: str) -> Path:
+        """Say where the cell's folder is, or would be."""
+        return self.folder / CELLS / key
+
+    def result(self, key: str) -> CellResult | None:
+        """Read what became of a cell; None until it is finished."""
+        path = self.cell(key) / RESULT
+        return CellResult.from_json(path.read_text()) if key and path.is_file() else None
+
+    def results(self) -> Iterator[CellResult]:
+        """Give the results of the last run's cells that are finished, in the order of the rows."""
+        return filter(None, (self.result(entry.key) for entry in self.entries()))
+
+    def store(self, result: CellResult, files: dict[str, bytes]) -> bool:
+        """Keep a result with its ``files`` by their path in the cell's folder; tells whether it is the first one.
+
+        The folder appears complete or not at all, and what is there is never replaced.
+        """
+        target = self.cell(result.key)
+        part = target.with_name(f".{result.key}.{token_hex(8)}")
+        self._make(part)
+        try:
+            for name, data in {**files, RESULT: result.as_json().encode()}.items():
+                (part / name).parent.mkdir(parents=True, exist_ok=True)
+                (part / name).write_bytes(data)
+            part.rename(target)
+        except OSError:
+            if not (target / RESULT).is_file():
+                raise
+            return False
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+        return True
+
+    def discard(self, key: str) -> None:
+        """Delete a cell, and what was left of it when a run broke off."""
+        for folder in (self.cell(key), *(self.folder / CELLS).glob(f".{key}.*")):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def log(self, what: str, person: int | None = None, **facts: object) -> None:
+        """Append a line; ``facts`` are numbers and words of the program's own, never a name."""
+        self._make(self.folder)
+        about = {} if person is None else {"person": person}
+        line = {"at": datetime.now(UTC).isoformat(timespec="milliseconds"), "what": what, **about, **facts}
+        with (self.folder / LOG).open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def log_lines(self) -> list[dict]:
+        """List the log, oldest first; a line that was broken off is left out."""
+        path = self.folder / LOG
+        found = []
+        for line in path.read_text().splitlines() if path.is_file() else ():
+            with suppress(json.JSONDecodeError):
+                found.append(json.loads(line))
+        return found
+
+    def _replace(self, name: str, text: str) -> None:
+        self._make(self.folder)
+        part = self.folder / f".{name}.{token_hex(8)}"
+        part.write_text(text)
+        part.replace(self.folder / name)
+
+    def _make(self, folder: Path) -> None:
+        """Make a folder of the run, which nobody else on this machine may look into."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
