@@ -92,7 +92,7 @@ STYLES = {
     "oil-painting": ("oil painting", 2),
     "pencil": ("drawing", 4),
     "poster": ("duotone", 3),
-    "sepia": ("sepia photograph", 5),
+    "sepia": ("sepia photograph", 0),
     "watercolour": ("watercolor", 2),
 }
 """The procedural look of each set, and the seed of what varies within that look: a set has one paper and one ink."""
