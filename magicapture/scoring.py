@@ -1,6 +1,7 @@
 """How much a portrait is like the person, and how near it is to the style."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -79,6 +80,22 @@ def score(image: Image.Image, targets: Targets, engine: FaceEngine) -> Scores:
     if not faces:
         return Scores(0.0, style)
     return Scores(float(torch.from_numpy(likeness_embedding(image, faces[0].landmarks)) @ targets.person), style)
+
+
+def nearest(path: Path, references: list[Reference], engine: FaceEngine) -> tuple[Reference, float] | None:
+    """Find the photo whose face is most like that in the picture ``path``; gives it and the cosine, in [-1, 1].
+
+    None if there is no photo, or no face in the picture.
+    """
+    with Image.open(path) as file:
+        image = file.convert("RGB")
+    faces = engine.detect(image) if references else []
+    if not faces:
+        return None
+    drawn = likeness_embedding(image, faces[0].landmarks)
+    cosines = [float(likeness_embedding(r.image, r.landmarks) @ drawn) for r in references]
+    best = int(np.argmax(cosines))
+    return references[best], cosines[best]
 
 
 def worth(likeness: float | None, style: float | None, dial: float = 0.5) -> float:

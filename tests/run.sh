@@ -27,6 +27,7 @@ fi
 missing=()
 command -v chromium >/dev/null || missing+=(chromium)
 /sbin/ldconfig -p | grep -q 'libGL\.so\.1' || missing+=(libgl1) # opencv, which insightface imports
+fc-list :lang=ja 2>/dev/null | grep -q . || missing+=(fontconfig fonts-ipafont-gothic) # for the page in Japanese
 if [ ${#missing[@]} -gt 0 ]; then
   as_root apt-get update -qq
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null

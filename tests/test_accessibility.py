@@ -90,7 +90,9 @@ def walk_to(page: Page, selector: str, key: str = "Tab") -> None:
     raise AssertionError(f"{key} does not lead to {selector}.")
 
 
-def test_without_a_mouse_a_visitor_gets_from_the_consent_to_a_kept_portrait(browser: Browser, address: str) -> None:
+def test_without_a_mouse_a_visitor_gets_from_the_consent_to_a_kept_portrait_and_away_again(
+    browser: Browser, address: str
+) -> None:
     page = open_page(browser, address)
     press = page.keyboard.press
     walk_to(page, "#consent input")
@@ -98,8 +100,12 @@ def test_without_a_mouse_a_visitor_gets_from_the_consent_to_a_kept_portrait(brow
     walk_to(page, "#load-examples")
     press("Enter")
     for role in ("person", "style"):
-        expect(page.locator(f"#{role}-verdicts .magi-card")).to_have_count(4)
-    walk_to(page, "[role=tab][data-tab-id=train]", "Shift+Tab")
+        expect(page.locator(f"#{role}-verdicts .magi-tile")).to_have_count(4)
+    walk_to(page, "#person-verdicts .look")
+    expect(page.locator("#person-verdicts .mask").first).to_have_css("opacity", "1")
+    press("Delete")
+    expect(page.locator("#person-verdicts .magi-tile")).to_have_count(3)
+    walk_to(page, "#to-training")
     press("Enter")
 
     expect(page.locator("#ready")).to_contain_text("Ready")
@@ -124,15 +130,27 @@ def test_without_a_mouse_a_visitor_gets_from_the_consent_to_a_kept_portrait(brow
     expect(page.locator("#adapter-status")).to_contain_text("In use")
     walk_to(page, "#count input[type=range]")
     press("Home")
+    press("ArrowRight")
     walk_to(page, "#draw")
     press("Enter")
-    expect(page.locator("#portraits .thumbnail-lg")).to_have_count(1)
-    walk_to(page, "#portraits .thumbnail-lg")
-    press("Enter")
-    expect(page.locator("#chosen")).to_contain_text("number 1")
+    expect(page.locator("#portraits .magi-tile")).to_have_count(2)
+    walk_to(page, "#portraits .look")
+    press("c")
+    expect(page.locator("#comparison img")).to_have_count(2)
+    expect(page.locator("#compared")).to_contain_text("Your photos are deleted already")
+    press("r")
+    expect(page.get_by_role("button", name="Another reason").first).to_be_focused()
     assert grave_faults(page) == []
-    walk_to(page, "#reject")
-    walk_to(page, "#keep", "Shift+Tab")
     press("Enter")
-    expect(page.locator("#portraits")).to_contain_text("kept ✓")
+    expect(page.locator("#portraits .magi-tile")).to_have_count(1)
+    walk_to(page, "#portraits .look", "Shift+Tab")
+    press("k")
+    expect(page.locator("#portraits .kept")).to_contain_text("kept ✓")
+    walk_to(page, "[role=tab][data-tab-id=adapters]", "Shift+Tab")
+    press("Enter")
+    walk_to(page, "#delete-everything")
+    press("Enter")
+    walk_to(page, "#really-delete")
+    press("Enter")
+    expect(page.locator("#consent input")).not_to_be_checked()
     page.context.close()

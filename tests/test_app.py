@@ -13,7 +13,7 @@ import running
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 from running import PATIENCE
-from visiting import choose_count, consent, load_examples, open_tab, start_training
+from visiting import choose_count, consent, load_examples, open_tab, reject, start_training
 
 pytestmark = running.needs_browser
 
@@ -34,14 +34,8 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
     assert not faults
 
 
-def choose_portrait(page: Page, number: int) -> None:
-    page.locator("#portraits .grid-container button").nth(number - 1).click()
-    expect(page.locator("#chosen")).to_contain_text(f"number {number}")
-
-
 def test_from_photos_through_a_refresh_to_kept_portraits(page: Page, tmp_path: Path) -> None:
     load_examples(page)
-    expect(page.locator("#person-verdicts .magi-card img")).to_have_count(4)
     start_training(page, steps=8)
     page.reload()
     open_tab(page, "Train")
@@ -60,18 +54,14 @@ def test_from_photos_through_a_refresh_to_kept_portraits(page: Page, tmp_path: P
     page.get_by_label("2×").check()
     page.locator("#draw").click()
     expect(page.locator("#portraits-said")).to_contain_text("3 portraits of 256 × 256 pixels")
-    pictures = page.locator("#portraits .grid-container button")
+    pictures = page.locator("#portraits .magi-tile")
     expect(pictures).to_have_count(3)
-    choose_portrait(page, 1)
-    expect(page.locator("#enlarged img")).to_have_count(2)
-    page.locator("#keep").click()
-    expect(page.locator("#portraits")).to_contain_text("kept ✓")
+    pictures.first.get_by_role("button", name="Keep").click()
+    expect(page.locator("#portraits .kept")).to_contain_text("kept ✓")
     page.reload()
     open_tab(page, "Portraits")
     expect(pictures).to_have_count(3)
-    unkept = pictures.filter(has_not_text="kept").first
-    unkept.click()
-    page.locator("#reject").click()
+    reject(page.locator("#portraits .new").first, "Has visible faults")
     expect(pictures).to_have_count(2)
 
     with page.expect_download() as portraits:
@@ -136,6 +126,7 @@ def test_bad_photos_are_refused_in_plain_words_before_training(page: Page, tmp_p
     expect(verdicts).to_contain_text("None of these photos can be used")
     expect(verdicts).to_contain_text("No face")
 
+    expect(page.locator("#to-training")).to_be_disabled()
     open_tab(page, "Train")
     expect(page.locator("#ready")).to_contain_text("cannot be used")
     page.locator("#start-training").click()
@@ -146,11 +137,17 @@ def test_bad_photos_are_refused_in_plain_words_before_training(page: Page, tmp_p
 def test_every_tab_says_what_to_do_first(page: Page) -> None:
     consent(page)
     expect(page.locator("#person-verdicts")).to_contain_text("Add photos of the person")
+    expect(page.locator("#to-training")).to_be_disabled()
+    expect(page.locator("#to-training-said")).to_contain_text("There are no photos of the person yet")
     open_tab(page, "Train")
+    expect(page.locator("#to-portraits")).to_be_disabled()
+    expect(page.locator("#to-portraits-said")).to_contain_text("There is no adapter yet")
     page.locator("#start-training").click()
     expect(page.get_by_test_id("toast-body")).to_contain_text("There are no photos of the person yet")
     open_tab(page, "Portraits")
     expect(page.locator("#adapter-status")).to_contain_text("There is no adapter yet")
+    expect(page.locator("#keep-these")).to_be_disabled()
+    expect(page.locator("#keep-these-said")).to_contain_text("No portrait waits for your choice")
     page.locator("#draw").click()
     expect(page.get_by_test_id("toast-body").last).to_contain_text("There is no adapter yet")
     open_tab(page, "My adapters")

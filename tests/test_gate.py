@@ -178,7 +178,7 @@ def test_without_consent_no_photo_is_stored(address: str, app_folder: Path, exam
     page = PageSession(address)
     key = page.enter()
     upload = page.upload("me.png", (examples / "person-someone/1.png").read_bytes())
-    assert "tick the box" in page.send("upload", "person_photos", person_photos=gallery(upload)).text
+    assert "tick the box" in page.send("change", "person_photos", person_photos=gallery(upload)).text
     assert not Workspace.of(key, app_folder / "root").photos("person")
     assert page.send("click", "load_examples").status_code == 500
     assert not Workspace.of(key, app_folder / "root").photos("person")

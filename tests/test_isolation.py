@@ -167,16 +167,16 @@ def test_another_visitors_file_is_not_taken_as_ones_own_photo(
     anna: Anna, ben: PageSession, role: str, what: str
 ) -> None:
     element = f"{role}_photos"
-    answer = ben.send("upload", element, **{element: gallery(getattr(anna, what))})
+    answer = ben.send("change", element, **{element: gallery(getattr(anna, what))})
     assert "is not there any more" in answer.text
-    assert "magi-card" not in answer.text
+    assert "magi-tile" not in answer.text
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "app.py", "{root}/records.sqlite", "{root}/served/../records.sqlite"])
 def test_a_file_of_the_server_is_not_taken_as_a_photo(ben: PageSession, root: Path, path: str) -> None:
     file = path.format(root=root)
     for answer in (
-        ben.send("upload", "person_photos", person_photos=gallery(file)),
+        ben.send("change", "person_photos", person_photos=gallery(file)),
         ben.send("upload", "upload_adapter", upload_adapter=file_data(file)),
         ben.call("check_photos", [file_data(file)], "person"),
     ):
@@ -186,7 +186,7 @@ def test_a_file_of_the_server_is_not_taken_as_a_photo(ben: PageSession, root: Pa
 @pytest.mark.parametrize("url", ["http://127.0.0.1:7860/face.jpg", "https://example.org/face.jpg"])
 def test_the_server_fetches_no_photo_for_anyone(ben: PageSession, url: str) -> None:
     for answer in (
-        ben.send("upload", "person_photos", person_photos=gallery(url)),
+        ben.send("change", "person_photos", person_photos=gallery(url)),
         ben.send("upload", "upload_adapter", upload_adapter=file_data(url.replace("jpg", "zip"))),
     ):
         assert "Nothing is fetched from elsewhere" in answer.text
@@ -200,7 +200,7 @@ def test_visitors_may_send_the_same_photo_at_the_same_time(address: str, example
     for page, upload in zip((first, second), uploads, strict=True):
         page.enter()
         page.send("input", "consent", consent=True)
-        assert "magi-card" in page.send("upload", "person_photos", person_photos=gallery(upload)).text
+        assert "magi-tile" in page.send("change", "person_photos", person_photos=gallery(upload)).text
 
 
 def test_another_visitors_adapter_is_not_taken_as_ones_own_upload(anna: Anna, ben: PageSession) -> None:
@@ -239,9 +239,14 @@ def test_states_that_the_server_keeps_cannot_be_forged(anna: Anna, ben: PageSess
     forged = {"folder": str(anna.workspace.folder), "_type": "Workspace"}
     for state in (forged, str(anna.workspace.folder), [str(anna.portrait)]):
         assert "Anna in oil" not in shelf(ben, state=state)
-        chosen = ben.send("select", "portraits", {"index": 0, "value": None}, state=state)
-        assert anna.portrait.name not in chosen.text
-        for element in ("keep", "reject", "stop_training"):
+        for event in ("keep", "reject", "compare"):
+            for name in (anna.portrait.name, str(anna.portrait), f"../../{anna.portrait.name}", "", None, [], {}):
+                answer = ben.send(event, "portraits", {"name": name, "reason": "other"}, state=state)
+                assert answer.status_code == 500
+                assert "there any more" in answer.text
+        for name in (anna.photo.name, str(anna.photo), None):
+            assert ben.send("remove", "person_verdicts", {"name": name}, state=state).is_success
+        for element in ("keep_these", "stop_training"):
             ben.send("click", element, state=state)
 
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import gradio as gr
 import pytest
@@ -33,7 +32,9 @@ from magicapture.server.jobs import TRAININGS, Job, JobError, Jobs, TrainingPlan
 from magicapture.server.queue import Asker, BusyError, Limits, Queue
 from magicapture.server.records import Records
 from magicapture.server.workspace import Workspace, WorkspaceError, new_key
-from magicapture.ui import train
+from magicapture.settings import Settings
+from magicapture.ui import train, training_view
+from magicapture.ui.session import new_session
 
 STEPS = 6
 PLAN = TrainingPlan("mini", stand_in.references(32), stand_in.references(32), TrainConfig(), "My look")
@@ -60,7 +61,7 @@ class Trainer:
         self.started.append(first)
         for step in range(first + 1, STEPS + 1):
             previews = (Portrait(person[0].image, 0, 0.5, 0.5, {}),) if step == 3 else ()
-            yield TrainEvent("lora", step, STEPS, {"reconstruction": 1 / step}, 1.0, previews)
+            yield TrainEvent("lora", step, STEPS, {"reconstruction": 1 / step}, previews)
             yield Checkpoint(TrainConfig(), {}, {}, {}, torch.zeros(1), Progress(step))
             if step == self.breaks_at:
                 raise self.error
@@ -126,19 +127,20 @@ def test_a_training_that_ends_while_the_page_looks_still_shows_its_adapter(
     trainer.hold = True
     job = jobs.start(visitor, PLAN)
     wait_until(lambda: job.event is not None)
-    context = SimpleNamespace(jobs=jobs)
+    with gr.Blocks():
+        view = train.build("mini", new_session(Settings.from_environment())).view
 
     def end_meanwhile(_: Job) -> None:
         trainer.hold = False
         ended(job)
 
     with monkeypatch.context() as patch:
-        patch.setattr(train, "loss_plot", end_meanwhile)
-        *_, timer, seen = train.show(context, job.id, None)
-    assert timer.active
-    *_, adapter, timer, seen = train.show(context, job.id, seen)
-    assert adapter == job.adapter
-    assert not timer.active
+        patch.setattr(training_view, "loss_plot", end_meanwhile)
+        shown = view.show(jobs, job.id, None)
+    assert shown[view.timer].active
+    shown = view.show(jobs, job.id, shown[view.seen])
+    assert shown[view.adapter] == job.adapter
+    assert not shown[view.timer].active
 
 
 def test_photos_are_gone_when_training_ends(jobs: Jobs, visitor: Workspace, trainer: Trainer) -> None:

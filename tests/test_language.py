@@ -32,7 +32,7 @@ from magicapture.server import hub
 from magicapture.server.jobs import Jobs
 from magicapture.server.records import Records
 from magicapture.settings import Settings
-from magicapture.ui import gallery, html, live
+from magicapture.ui import html, live, photo_grid, portrait_grid
 from magicapture.ui.language import CATALOGUES, hand_to_browser, say, translate, user_error
 from magicapture.ui.page import build_page
 from magicapture.ui.readiness import what_is_missing
@@ -44,8 +44,9 @@ SPEAKING = (
     *("drawing.credentials", "photos.quality", "photos.reading", "photos.references"),
     *(f"server.{name}" for name in ("drawings", "gpu", "hub", "jobs", "queue")),
     *(f"server.workspace.{name}" for name in ("folder", "shelf", "uploads", "visitor")),
-    *("ui.adapters", "ui.consent", "ui.installation", "ui.live", "ui.page", "ui.portraits", "ui.readiness"),
-    *("ui.references", "ui.session", "ui.train", "ui.gallery", "ui.html", "ui.examples", "ui.welcome"),
+    *(f"ui.{name}" for name in ("adapters", "consent", "gallery", "html", "hub", "installation", "live", "page")),
+    *(f"ui.{name}" for name in ("photo_grid", "portrait_grid", "portraits", "readiness", "references", "session")),
+    *(f"ui.{name}" for name in ("examples", "judging", "steps", "train", "training_view", "welcome")),
 )
 """The modules whose sentences visitors read."""
 MADE_OF_SENTENCES = {"{name}: {reason}"}
@@ -113,7 +114,9 @@ def test_every_sentence_that_a_visitor_can_meet_has_a_translation(name: str) -> 
 
 
 def test_every_short_text_that_a_visitor_can_meet_has_a_translation() -> None:
-    labels = {*live.PHASES.values(), *live.ENDS.values(), *html.BADGES.values(), *gallery.REASONS}
+    labels = {"Keep", "Reject", "Compare", "Download", "Seed and settings", "Enlarged", "Added"}
+    labels |= {"What happens with your photos"}
+    labels |= {*live.PHASES.values(), *live.ENDS.values(), *photo_grid.BADGES.values(), *portrait_grid.REASONS}
     likeness = {text for _, text in LIKENESS_WORDS} | {f"{text} {{n}}" for _, text in LIKENESS_WORDS}
     waiting = {"Waiting: one is before you", "Waiting: {n} are before you", "about {time} until your turn"}
     numbers = {"about {time} left", "step {n} of {m}", "style {n}", "seed {n}", "kept ✓", "not comparable"}
@@ -128,7 +131,7 @@ def titles_of(name: str) -> set[str]:
     """Find the titles of the errors that a module raises."""
     tree = ast.parse((PACKAGE / f"{name.replace('.', '/')}.py").read_text())
     calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name))
-    last = (call.args[-1] for call in calls if call.func.id in ("user_error", "_user_errors"))
+    last = (call.args[-1] for call in calls if call.func.id in ("user_error", "user_errors", "_user_errors"))
     return {node.value for node in last if isinstance(node, ast.Constant)}
 
 
@@ -265,7 +268,7 @@ def test_a_japanese_visitor_reads_japanese_from_the_first_photo_to_the_portrait(
 
     page.get_by_role("tab", name="参考写真").click()
     page.locator("#load-examples").click()
-    expect(page.locator("#style-verdicts .magi-card")).to_have_count(4)
+    expect(page.locator("#style-verdicts .magi-tile")).to_have_count(4)
     expect(page.locator("#person-verdicts")).to_contain_text("4枚中1枚を使用できます。")
     assert english_on(page) == []
     page.get_by_role("tab", name="学習").click()

@@ -51,7 +51,7 @@ def test_sixty_unread_drawings_lock_nobody_out(address: str, app_folder: Path, e
     page.send("input", "consent", consent=True)
     assert page.send("select", "tabitem").is_success
     photo = page.upload("me.png", (examples / "person-someone/1.png").read_bytes())
-    assert "magi-card" in page.send("upload", "person_photos", person_photos=gallery(photo)).text
+    assert "magi-tile" in page.send("change", "person_photos", person_photos=gallery(photo)).text
     photo = page.upload("me.png", (examples / "person-someone/1.png").read_bytes())
     assert "usable" in page.call("check_photos", [file_data(photo)], "person").text
     assert page.send("click", "stop_training").is_success

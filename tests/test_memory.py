@@ -102,7 +102,7 @@ def test_no_attack_takes_much_memory(app: tuple[str, int], capsys: pytest.Captur
     assert all(answer.is_success for answer in answers)
     assert "megapixels" in answers[0].text
     uploads = [page.upload("me.png", bombs[1]) for _ in range(3)]
-    assert "magi-card" in page.send("upload", "person_photos", person_photos=gallery(*uploads)).text
+    assert "magi-tile" in page.send("change", "person_photos", person_photos=gallery(*uploads)).text
     assert httpx.get(address, timeout=PATIENCE).is_success
     decoded = peak(pid)
     with capsys.disabled():

@@ -1,12 +1,13 @@
 """What a visitor does on the page, step by step, as tests in a browser do it."""
 
+import re
 from contextlib import suppress
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 
 def open_tab(page: Page, name: str) -> None:
-    page.get_by_role("tab", name=name, exact=True).click()
+    page.get_by_role("tab", name=re.compile(rf"^{name}( ✓)?$")).click()
 
 
 def consent(page: Page) -> None:
@@ -18,7 +19,8 @@ def load_examples(page: Page) -> None:
     consent(page)
     page.locator("#load-examples").click()
     for role in ("person", "style"):
-        expect(page.locator(f"#{role}-verdicts .magi-card")).to_have_count(4)
+        expect(page.locator(f"#{role}-verdicts .magi-tile").nth(3)).to_be_visible()
+    expect(page.locator("#to-training")).to_be_enabled()
 
 
 def start_training(page: Page, steps: int | None = None) -> None:
@@ -42,3 +44,8 @@ def choose_count(page: Page, count: int) -> None:
         with suppress(AssertionError):
             return expect(chosen).to_have_value(str(count), timeout=5000)
     raise AssertionError(f"the page does not take {count} portraits")
+
+
+def reject(portrait: Locator, reason: str) -> None:
+    portrait.get_by_text("Reject", exact=True).click()
+    portrait.get_by_role("button", name=reason).click()

@@ -1,7 +1,6 @@
 """The two-phase training of an adapter, readable from top to bottom; one event per step."""
 
 import copy
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -37,7 +36,6 @@ class TrainEvent:
     step: int
     steps: int
     losses: dict[str, float]
-    seconds_left: float
     previews: tuple[Portrait, ...] = ()
 
 
@@ -97,7 +95,6 @@ class Training:
         self.objective = Objective(base, config, Material.of(base, person, style), identity, recogniser)
         self.generator = torch.Generator().manual_seed(config.seed)
         self.progress = Progress()
-        self._step_seconds: float | None = None
 
     def __enter__(self) -> Self:
         """Put fresh LoRA layers and tokens on the base."""
@@ -124,7 +121,6 @@ class Training:
     def __iter__(self) -> Iterator[TrainEvent]:
         """Train step by step until the end, from wherever ``progress`` stands."""
         while self.progress.step < self.config.steps:
-            started = time.monotonic()
             phase, done = self.place(self.progress.step)
             self._set_learning_rates(phase, done)
             style_weight = self.config.style_emphasis if done < 0.5 else 1.0
@@ -135,7 +131,7 @@ class Training:
             losses = {name: term.item() for name, term in terms.items()}
             previews = self._preview() if self._preview_is_due() else ()
             step, steps = self.progress.step, self.config.steps
-            yield TrainEvent(phase, step, steps, losses, self._seconds_left(started), previews)
+            yield TrainEvent(phase, step, steps, losses, previews)
 
     def place(self, step: int) -> tuple[Phase, float]:
         """Tell in which phase the step after ``step`` finished ones lies, and what share of that phase is done, 0–1."""
@@ -234,12 +230,6 @@ class Training:
     def _weights(self) -> Weights:
         """Copy LoRA and token rows to the CPU."""
         return Weights(lora_state(self.base.denoiser), _to_cpu(self.rows))
-
-    def _seconds_left(self, started: float) -> float:
-        """Foretell the rest from a running mean of the time per step, previews included."""
-        taken = time.monotonic() - started
-        self._step_seconds = taken if self._step_seconds is None else 0.9 * self._step_seconds + 0.1 * taken
-        return self._step_seconds * (self.config.steps - self.progress.step)
 
 
 def train(

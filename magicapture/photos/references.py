@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageChops, ImageFilter
+from PIL import Image
 
 from magicapture.faces import Face, FaceEngine
 from magicapture.faces.square import Square
@@ -24,7 +24,6 @@ __all__ = [
     "Verdict",
     "aligned_square",
     "check_photos",
-    "draw_verdict",
     "mean_embedding",
     "read_photo",
 ]
@@ -139,17 +138,6 @@ def check_photos(paths: Sequence[Path], role: Role, engine: FaceEngine, size: in
         )
         return replace(checked, warnings=(Message(few, n=count, m=FEW_PHOTOS),))
     return checked
-
-
-def draw_verdict(verdict: Verdict) -> Image.Image:
-    """Give the crop with the outline of the mask drawn on it. Raises ``ValueError`` for an unusable photo."""
-    if verdict.reference is None:
-        raise ValueError(f"{verdict.name} is unusable: there is no crop to draw.")
-    face = Image.fromarray((verdict.reference.mask > 0.5).astype(np.uint8) * 255)
-    outline = ImageChops.subtract(face.filter(ImageFilter.MaxFilter(3)), face.filter(ImageFilter.MinFilter(3)))
-    drawn = verdict.reference.image.copy()
-    drawn.paste((64, 255, 128), mask=outline)
-    return drawn
 
 
 def aligned_square(landmarks: np.ndarray) -> Square:

@@ -18,6 +18,7 @@ from magicapture.server import plans
 from magicapture.server.drawings import Drawings
 from magicapture.server.gpu import QUEUE, ZERO_GPU, refusal, train_slice, training_seconds
 from magicapture.server.metrics import STAGE
+from magicapture.server.pace import Pace
 from magicapture.server.plans import TrainingPlan, UnreadableError
 from magicapture.server.queue import Asker, BusyError, Limits, Ticket
 from magicapture.server.records import JobRow, Records, State
@@ -51,6 +52,7 @@ class Job:
     event: TrainEvent | None = None  # the last one, without its pictures
     curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)  # step and smoothed loss, by name
     ticket: Ticket | None = None
+    pace: Pace | None = None  # None before it runs, and of one from before a restart
     address: str = ""  # that it was asked for from
     abandoned: bool = False
 
@@ -74,6 +76,11 @@ class Job:
         """Whether it was broken off and can go on from where it was."""
         return self.state in ("interrupted", "failed") and (self.folder / PLAN).is_file()
 
+    @property
+    def seconds_left(self) -> float | None:
+        """How long it will take from now on, while it runs."""
+        return self.pace.seconds_left() if self.pace and self.active else None
+
     def previews(self) -> list[Path]:
         """List the quick portraits drawn so far, oldest first."""
         return sorted((self.folder / PREVIEWS).glob("*.png"))
@@ -87,6 +94,10 @@ class Job:
         for place, portrait in enumerate(event.previews):
             self._store(event.step, place, portrait)
         self.event = event
+        if self.pace:
+            self.pace.note(event.step)
+        if self.pace and self.ticket:
+            self.ticket.foretell(self.pace.seconds_left())
 
     def _store(self, step: int, place: int, portrait: Portrait) -> None:
         folder = self.workspace.part("jobs", self.id, PREVIEWS)
@@ -231,6 +242,7 @@ class Jobs:
     def _train(self, job: Job, plan: TrainingPlan) -> Adapter | None:
         """Train slice by slice; gives the adapter, or None when the job was abandoned."""
         job.state = "running"
+        job.pace = Pace(plan.base, training_seconds(plan.base, plan.config), plan.config.steps)
         self._note(job)
         path, stop = job.folder / CHECKPOINT, job.folder / STOP
         checkpoint = plans.load(path) if path.is_file() else None

@@ -47,7 +47,7 @@ class Limits:
 
 @dataclass(eq=False)
 class Ticket:
-    """A place in the queue. ``seconds`` is how long its owner means to stay, by a forecast made when it was taken."""
+    """A place in the queue. ``seconds`` is how long its owner means to stay, by a forecast."""
 
     seconds: float
     asker: Asker
@@ -78,6 +78,10 @@ class Ticket:
         """Foretell how long this one will keep the accelerator from now on."""
         spent = 0.0 if self._started is None else time.monotonic() - self._started
         return max(self.seconds - spent, 0.0)
+
+    def foretell(self, seconds: float) -> None:
+        """Correct the forecast: it will be about so many ``seconds`` from now on."""
+        self.seconds = seconds + (0.0 if self._started is None else time.monotonic() - self._started)
 
     def start(self) -> None:
         """Note when the turn came."""

@@ -1,36 +1,26 @@
 """The tab My adapters: use one again, rename, download, load, push to the Hub, delete; and delete everything."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import MethodType
 
 import gradio as gr
 
-from magicapture.adapters.adapter import AdapterError
 from magicapture.messages import Message, joined
-from magicapture.server import hub
 from magicapture.server.gate.queue import BOUNDED
 from magicapture.server.gate.visits import VISITS
-from magicapture.server.hub import HubError
 from magicapture.server.jobs import delete_everything
-from magicapture.server.workspace import StoredAdapter, Workspace, WorkspaceError
+from magicapture.server.workspace import StoredAdapter, Workspace
+from magicapture.ui import hub
 from magicapture.ui.html import note, preset_name, section
-from magicapture.ui.installation import offers_sign_in
-from magicapture.ui.language import say, user_error
-from magicapture.ui.live import caption, summary
+from magicapture.ui.hub import NOTHING, user_errors
+from magicapture.ui.live import summary
 from magicapture.ui.session import AppContext, Session, require_visitor
 
-NOTHING = "No adapter is here yet: train one, upload a zip that you downloaded before, or load one from the Hub."
 DAMAGED = "This adapter is damaged and cannot be used: delete it."
 SIGN_OUT = "() => fetch('logout', {method: 'POST'}).finally(() => location.reload())"
-CARE = (
-    "An adapter can draw the person in it: give it only to people whom that person trusts. Reference photos and face "
-    "measurements are never pushed."
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,16 +43,19 @@ def build(
     session: Session,
     tabs: gr.Tabs,
     arrivals: list[Callable | gr.events.Dependency],
-    gallery: gr.State,
+    portraits: gr.State,
 ) -> None:
-    """Lay the tab out and wire it. ``arrivals``: events after which the list may be out of date."""
+    """Lay the tab out and wire it. ``arrivals``: events after which the list may be out of date.
+
+    ``portraits``: the paths of the visitor's portraits, as they are listed.
+    """
     with gr.Row(equal_height=False):
         with gr.Column(min_width=300):
             shelf = _build_shelf()
         with gr.Column(min_width=300):
             upload = gr.UploadButton("Upload an adapter (zip)", file_types=[".zip"], elem_id="upload-adapter")
             if not context.settings.private:
-                arrivals = [*arrivals, _build_hub(context, session, shelf, gallery)]
+                arrivals = [*arrivals, hub.build(context, session, shelf.chosen, shelf.said, portraits)]
             _build_farewell(context, session)
     hidden = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
     queued = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
@@ -100,32 +93,6 @@ def _build_shelf() -> Shelf:
     rename_button = gr.Button("Rename", interactive=False, size="sm", elem_id="rename-adapter")
     said = gr.HTML("", elem_id="adapters-said", min_height=32)
     return Shelf(gr.State(), menu, facts, use_button, title, rename_button, download, delete_button, said)
-
-
-def _build_hub(context: AppContext, session: Session, shelf: Shelf, gallery: gr.State) -> gr.events.Dependency:
-    """Offer what needs the Hugging Face Hub; gives the event after which there may be another adapter."""
-    queued = {"api_visibility": "private", "show_progress_on": shelf.said}
-    queued |= {"concurrency_id": f"{BOUNDED}hub", "concurrency_limit": 4}
-    gr.HTML(section("Hugging Face Hub", CARE))
-    if offers_sign_in():  # elsewhere the button would keep the app from starting
-        gr.LoginButton("Sign in with Hugging Face")
-    with gr.Accordion("Load from the Hub", open=False, elem_id="load-hub"):
-        repository = gr.Textbox(label="Repository", placeholder="account/name", elem_id="hub-repository")
-        load = gr.Button("Load", elem_id="load-from-hub")
-    with gr.Accordion("Push to my account", open=False, elem_id="push-hub") as opened:
-        account = gr.HTML("", elem_id="hub-account", min_height=60)
-        name = gr.Textbox(label="Name of the repository", placeholder="my-portraits", elem_id="hub-name")
-        private = gr.Checkbox(True, label="Private: only I can see it", elem_id="hub-private")
-        pictures = gr.CheckboxGroup(
-            [], label="Portraits for its card (kept ones)", visible=False, elem_id="hub-pictures"
-        )
-        push_button = gr.Button("Push", variant="primary", elem_id="push-to-hub")
-    opened.expand(describe_push, session.visitor, [account, pictures], queue=False, api_visibility="private")
-    gallery.change(kept_choices, session.visitor, pictures, queue=False, api_visibility="private")
-    push_button.click(
-        MethodType(push, context), [session.visitor, shelf.chosen, name, pictures, private], shelf.said, **queued
-    )
-    return load.click(load_from_hub, [session.visitor, repository], [shelf.chosen, shelf.said], **queued)
 
 
 def _build_farewell(context: AppContext, session: Session) -> None:
@@ -191,21 +158,21 @@ def _facts(adapter: StoredAdapter) -> Message | str:
 
 def use(visitor: Workspace | None, chosen: str) -> str:
     """Take an adapter into use; gives its id. Raises ``gr.Error`` when it cannot be read."""
-    with _user_errors("Not usable"):
+    with user_errors("Not usable"):
         require_visitor(visitor).load_adapter(chosen)
     return chosen
 
 
 def rename(visitor: Workspace | None, chosen: str, title: str) -> str:
     """Give an adapter another title."""
-    with _user_errors("Not renamed"):
+    with user_errors("Not renamed"):
         require_visitor(visitor).rename(chosen, title)
     return section("", "Renamed.")
 
 
 def delete(context: AppContext, visitor: Workspace | None, chosen: str, used: str) -> tuple[str, str]:
     """Delete an adapter; gives what to say and the adapter that is in use afterwards."""
-    with _user_errors("Not deleted"):
+    with user_errors("Not deleted"):
         require_visitor(visitor).delete_adapter(chosen)
     context.records.log("adapter_deleted")
     return section("", "Deleted."), "" if used == chosen else used
@@ -213,64 +180,9 @@ def delete(context: AppContext, visitor: Workspace | None, chosen: str, used: st
 
 def take_in(visitor: Workspace | None, path: str) -> tuple[str, str]:
     """Store an uploaded adapter; gives its id and what to say."""
-    with _user_errors("Not an adapter"):
+    with user_errors("Not an adapter"):
         adapter_id = require_visitor(visitor).import_zip(Path(path))
     return adapter_id, section("", "Uploaded.")
-
-
-def load_from_hub(visitor: Workspace | None, repository: str, token: gr.OAuthToken | None = None) -> tuple[str, str]:
-    """Load an adapter from the Hub; gives its id and what to say."""
-    visitor, repository = require_visitor(visitor), repository.strip()
-    with _user_errors("Not loaded"), TemporaryDirectory() as place:
-        adapter = hub.pull(repository, None, Path(place) / "adapter", token and token.token)
-        adapter_id = visitor.add_adapter(adapter, repository)
-    return adapter_id, section("", Message("Loaded {repository}.", repository=repository))
-
-
-def describe_push(visitor: Workspace | None, token: gr.OAuthToken | None = None) -> tuple[str, gr.CheckboxGroup]:
-    """Say to whose account a push would go, and offer the portraits that can go with it."""
-    account = hub.account(token and token.token)
-    if account is None:
-        nobody = "Nobody is signed in to the Hub here: download the zip instead."
-        if offers_sign_in():
-            nobody = "Nobody is signed in to the Hub here: sign in above, or download the zip instead."
-        said = note(nobody, "warn")
-    else:
-        goes = "It goes to the account {name} (known from: {source})."
-        said = note(Message(goes, name=account.name, source=Message(account.source)), "good")
-    return said, kept_choices(visitor)
-
-
-def kept_choices(visitor: Workspace | None) -> gr.CheckboxGroup:
-    """Offer the portraits that are kept, where there are any; none is ticked until the visitor does."""
-    kept = [portrait for portrait in visitor.portraits() if portrait.kept] if visitor else []
-    choices = [
-        (say(joined(" · ", caption(p.facts), Message("seed {n}", n=p.facts["seed"]))), str(p.path)) for p in kept
-    ]
-    return gr.CheckboxGroup(choices, value=[], visible=bool(choices))
-
-
-def push(
-    context: AppContext,
-    visitor: Workspace | None,
-    chosen: str | None,
-    name: str,
-    pictures: list[str],
-    private: bool,
-    token: gr.OAuthToken | None = None,
-) -> str:
-    """Push the chosen adapter; says where it is now. Raises ``gr.Error``; nothing here is lost by it."""
-    visitor = require_visitor(visitor)
-    stored = {adapter.id: adapter for adapter in visitor.adapters()}.get(chosen)
-    if stored is None:
-        raise user_error(NOTHING, "Not yet")
-    own = {str(portrait.path): portrait.path for portrait in visitor.portraits() if portrait.kept}
-    with _user_errors("Not pushed"):
-        address = hub.push(
-            stored.folder, name.strip(), [own[path] for path in pictures if path in own], token and token.token, private
-        )
-    context.records.log("adapter_pushed")
-    return note(Message("Pushed: {address}", address=address), "good")
 
 
 def leave(context: AppContext, visitor: Workspace | None, request: gr.Request) -> str:
@@ -278,12 +190,3 @@ def leave(context: AppContext, visitor: Workspace | None, request: gr.Request) -
     VISITS.discard_uploads(request.request)
     delete_everything(context.jobs, context.drawings, require_visitor(visitor))
     return ""
-
-
-@contextmanager
-def _user_errors(title: str) -> Iterator[None]:
-    """Show errors that are written for visitors."""
-    try:
-        yield
-    except (AdapterError, HubError, WorkspaceError) as error:
-        raise user_error(str(error), title) from error

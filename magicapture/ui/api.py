@@ -3,8 +3,6 @@
 Gradio makes the docstrings the public description of the endpoints; it reads one line per argument.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -17,7 +15,7 @@ from magicapture import scoring
 from magicapture.config import GenerateConfig
 from magicapture.messages import Message, joined
 from magicapture.photos import references
-from magicapture.photos.reading import PhotoError, read_photo
+from magicapture.photos.reading import read_photo
 from magicapture.photos.references import CheckedSet, Role
 from magicapture.server.gate.queue import BOUNDED
 from magicapture.server.gate.visits import VISITS
@@ -25,13 +23,12 @@ from magicapture.server.jobs import Job, delete_everything
 from magicapture.server.metrics import STAGE
 from magicapture.server.workspace import Workspace, new_key
 from magicapture.ui import api_responses, portraits, train
+from magicapture.ui.api_refusals import require, require_number, user_errors
 from magicapture.ui.api_uploads import Files, guest, received
 from magicapture.ui.consent import give_consent
-from magicapture.ui.language import user_error
 from magicapture.ui.session import AppContext, workspace_of
 
 NO_CONSENT = "Nothing is done without consent: pass consent=True if everyone in the photos agreed to it, or it is you."
-WRONG_TYPE = "An argument is of another type than this takes: look at the description of the API."
 NO_JOB = "There is no such training: the id is wrong, or it was deleted, or its time was up."
 Preset = Literal["quick", "balanced", "paper"]
 
@@ -62,7 +59,7 @@ class Api:
             usable (can they be used as a set?), said (of the set)
             photos: name, status (usable, warning or unusable), problems (codes), sentence (what to do) of each
         """
-        with _user_errors(), received(self.context.settings, photos) as (files,), guest() as visitor:
+        with user_errors(), received(self.context.settings, photos) as (files,), guest() as visitor:
             checked = self._checked(visitor, files, role)
         return api_responses.of_check(checked)
 
@@ -92,19 +89,19 @@ class Api:
             job (the id for job_status and stop_job)
             key (your secret for generate and delete_everything: keep it)
         """
-        with _user_errors(), received(self.context.settings, person, style) as (of_person, of_style):
-            _require(consent, NO_CONSENT)
+        with user_errors(), received(self.context.settings, person, style) as (of_person, of_style):
+            require(consent, NO_CONSENT)
             presets = self.context.base.spec.presets
-            _require(preset in presets, Message("preset is one of {presets}.", presets=", ".join(presets)))
-            _require_number("steps", steps, 0, train.MAX_STEPS)
-            _require_number("seed", seed, 0, train.MAX_SEED)
+            require(preset in presets, Message("preset is one of {presets}.", presets=", ".join(presets)))
+            require_number("steps", steps, 0, train.MAX_STEPS)
+            require_number("seed", seed, 0, train.MAX_SEED)
             key = key or new_key()
             visitor = workspace_of(key, request)
             give_consent(self.context.records, visitor)
             try:
                 sets = [self._usable(visitor, of_person, "person"), self._usable(visitor, of_style, "style")]
-                base = self.context.base.spec.name
-                job = train.start(self.context, visitor, *sets, base, preset, seed, steps, [], request, profile)
+                choice = train.Choice(self.context.base.spec.name, preset, seed, steps)
+                job = train.start(self.context, visitor, *sets, choice, request, profile)
             except BaseException:
                 visitor.forget_photos()
                 raise
@@ -122,7 +119,7 @@ class Api:
             previews: step, likeness and style of each quick portrait
             adapter (the id for generate, once there is one)
         """
-        with _user_errors():
+        with user_errors():
             return self._status(self._job(job))
 
     def stop_job(self, job: str) -> dict:
@@ -133,7 +130,7 @@ class Api:
         Returns:
             what job_status gives
         """
-        with _user_errors():
+        with user_errors():
             found = self._job(job)
             self.context.jobs.stop(found)
             return self._status(found)
@@ -165,11 +162,11 @@ class Api:
             the pictures as PNG files
             name, seed, likeness (cosine, -1 to 1) and style (0: as the photos, 1: as the look's pictures) of each
         """
-        with _user_errors():
-            _require_number("count", count, 1, portraits.MAX_COUNT)
-            _require_number("seed", seed, 0, portraits.MAX_SEED)
+        with user_errors():
+            require_number("count", count, 1, portraits.MAX_COUNT)
+            require_number("seed", seed, 0, portraits.MAX_SEED)
             longest = portraits.MAX_WORDS
-            _require(len(prompt) <= longest, Message("prompt may have at most {n} characters.", n=longest))
+            require(len(prompt) <= longest, Message("prompt may have at most {n} characters.", n=longest))
             config = GenerateConfig(count=count, prompt=prompt, dial=dial, seed=seed, upscale=upscale)
             visitor = workspace_of(key, request)
             drawing = portraits.start_drawing(self.context, visitor, adapter, config, label, request)
@@ -184,7 +181,7 @@ class Api:
         Args:
             key: the secret that train gave
         """
-        with _user_errors():
+        with user_errors():
             portraits.stop_drawing(self.context, workspace_of(key, request))
         return "Stopped."
 
@@ -202,12 +199,12 @@ class Api:
         """
         engine, groups = self.context.engine, (images, person, style or [])
         with (
-            _user_errors(),
+            user_errors(),
             received(self.context.settings, *groups) as (pictures, of_person, of_style),
             guest() as visitor,
         ):
-            _require(consent, NO_CONSENT)
-            _require(pictures, "Pass at least one picture to score.")
+            require(consent, NO_CONSENT)
+            require(pictures, "Pass at least one picture to score.")
             people = self._usable(visitor, of_person, "person").references
             looks = self._usable(visitor, of_style, "style").references if of_style else []
             targets = scoring.Targets.of(people, looks or people)
@@ -224,7 +221,7 @@ class Api:
         Args:
             key: the secret that train gave
         """
-        with _user_errors():
+        with user_errors():
             VISITS.discard_uploads(request.request)
             delete_everything(self.context.jobs, self.context.drawings, workspace_of(key, request))
         return "All of it is deleted."
@@ -244,31 +241,10 @@ class Api:
 
     def _job(self, job_id: str) -> Job:
         job = self.context.jobs.get(job_id)
-        _require(job, NO_JOB)
+        require(job, NO_JOB)
         return job
 
     def _status(self, job: Job) -> dict:
         at = job.event or self.context.records.job(job.id)
-        _require(at, NO_JOB)
+        require(at, NO_JOB)
         return api_responses.of_job(job, at.step, at.steps)
-
-
-@contextmanager
-def _user_errors() -> Iterator[None]:
-    """Pass on errors that are written for visitors; of others, Gradio tells nothing."""
-    try:
-        yield
-    except (PhotoError, ValueError) as error:
-        raise user_error(str(error), "Not possible") from error
-    except (AttributeError, LookupError, TypeError) as error:  # numbers as texts, nothing for a list, and the like
-        raise user_error(WRONG_TYPE, "Not possible") from error
-
-
-def _require_number(name: str, value: object, least: int, most: int) -> None:
-    whole = isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
-    _require(whole, Message("{name} must be a whole number from {n} to {m}.", name=name, n=least, m=most))
-
-
-def _require(condition: object, otherwise: str) -> None:
-    if not condition:
-        raise ValueError(otherwise)

@@ -25,7 +25,7 @@ def of_job(job: Job, step: int, steps: int) -> dict:
         "state": job.state,
         "step": step,
         "steps": steps,
-        "seconds_left": job.event.seconds_left if job.active and job.event else None,
+        "seconds_left": job.seconds_left,
         "ahead": ticket.ahead if ticket else 0,
         "expected_wait": ticket.expected_wait if ticket else 0.0,
         "losses": {name: curve[-1][1] for name, curve in list(job.curves.items())},

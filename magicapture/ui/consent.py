@@ -1,10 +1,11 @@
 """What visitors agree to before they show photos of anyone."""
 
-from magicapture.messages import Message, joined
+from magicapture.messages import Html, Message, joined
 from magicapture.server.records import Records
 from magicapture.server.workspace import Workspace
 from magicapture.settings import Settings
 from magicapture.ui.html import hours
+from magicapture.ui.language import say
 
 VERSION = "2026-11"
 """Of the text below: change it whenever the meaning changes, and everyone is asked again."""
@@ -43,3 +44,12 @@ def terms(settings: Settings) -> Message:
         "Nobody else sees them, nothing else is trained with them, and you can delete everything at any time.",
         "Do not make pictures that deceive or harm anyone.",
     )
+
+
+def shown_terms(settings: Settings, given: bool) -> str:
+    """Show the terms; once the consent is ``given`` they fold, and can be read again at any time."""
+    html = '<details class="magi-section terms" open><summary><h2>{title}</h2></summary><p>{terms}</p></details>'
+    if given:
+        html = html.replace(" open", "")
+    title = Message("What happens with your photos" if given else "Before you begin")
+    return say(Html(html, title=title, terms=terms(settings)))

@@ -5,14 +5,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 import gradio as gr
 
 from magicapture.messages import Html, Message
 from magicapture.photos.reading import photos_in
 from magicapture.photos.references import Role
-from magicapture.ui.html import pieces, section
+from magicapture.ui.html import file_address, pieces, section
 
 EXAMPLES = Path(os.environ.get("MAGICAPTURE_EXAMPLES") or Path(__file__).parents[2] / "examples").resolve()
 ROLES: dict[Role, str] = {"person": "People", "style": "Looks"}
@@ -62,11 +61,6 @@ def set_name(folder: str) -> Message:
     return Message(re.sub(r"[-_]+", " ", name).capitalize())
 
 
-def address(path: Path) -> str:
-    """Give where the page finds one of the example pictures."""
-    return f"gradio_api/file={quote(str(path))}"
-
-
 def build_examples() -> list[Offer]:
     """Offer everything at once, and each set by its first picture; nothing where a role has no set."""
     sets = {role: examples(role) for role in ROLES}
@@ -96,4 +90,4 @@ def _thumbnail(folder: str, picture: Path) -> Html:
         '<button type="button" data-set="{folder}" aria-pressed="false">'
         '<img src="{picture}" alt="" loading="lazy"><span>{name}</span></button>'
     )
-    return Html(html, folder=folder, picture=address(picture), name=set_name(folder))
+    return Html(html, folder=folder, picture=file_address(picture), name=set_name(folder))

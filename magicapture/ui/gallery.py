@@ -1,151 +1,160 @@
-"""The gallery of portraits with their scores, and a choice for each picture in it: keep it or reject it."""
+"""The visitor's portraits, the best one large, each with what can be done with it: keep, reject, compare, download."""
 
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from types import MethodType
 
 import gradio as gr
 
 from magicapture.messages import Message, joined
-from magicapture.server.workspace import KeptPortrait, Workspace, WorkspaceError
+from magicapture.photos.references import CheckedSet
+from magicapture.scoring import nearest
+from magicapture.server.workspace import TooLittleLikenessError, Workspace, WorkspaceError
 from magicapture.ui.html import hours, section
-from magicapture.ui.language import say, user_error
-from magicapture.ui.live import caption
+from magicapture.ui.language import user_error
+from magicapture.ui.photo_grid import build_grid
+from magicapture.ui.portrait_grid import REASONS, portrait_grid
 from magicapture.ui.session import AppContext, Session, require_visitor
+from magicapture.ui.steps import NO_PORTRAIT, Step, build_step
 
 GALLERY_HINT = "Portraits appear here, the best first, each with its likeness and style score."
-CHOOSE_HINT = "Choose a portrait above to keep or reject it."
-REASONS = {
-    "Does not look like the person": "not_like_me",
-    "Is not in the style": "not_the_style",
-    "Has visible faults": "artefacts",
-    "Another reason": "other",
-}
+PHOTOS_GONE = "Your photos are deleted already, as promised."
+NO_FACE = "No face was found in this portrait, so no photo is nearest to it."
+BESIDE_ITSELF = "Left it is as drawn, right enlarged."
+NOTHING_BESIDE = "It was not enlarged either: there is nothing to compare it with."
+TO_COMPARED = "() => document.querySelector('#compared').scrollIntoView({block: 'nearest', behavior: 'smooth'})"
 
 
 @dataclass(frozen=True, eq=False)
 class Gallery:
-    """The gallery and what can be done with the portrait chosen in it.
+    """The parts that events speak to. ``listed``: the paths of what the grid shows."""
 
-    ``listed``: the paths that it shows; ``enlarged``: the chosen one as it was drawn, and as it is.
-    """
-
-    pictures: gr.Gallery
+    grid: gr.HTML
     said: gr.HTML
-    chosen: gr.HTML
-    enlarged: gr.ImageSlider
-    keep: gr.Button
-    reject: gr.Button
-    reason: gr.Dropdown
+    compared: gr.HTML
+    slider: gr.ImageSlider
+    keep_all: Step
     download: gr.DownloadButton
     listed: gr.State
-    selected: gr.State
 
 
 def build(context: AppContext) -> Gallery:
-    """Lay the gallery out, and below it what can be done with a portrait; ``connect`` has to follow."""
-    pictures = gr.Gallery(
-        label="Portraits",
-        show_label=False,
-        columns=2,
-        height=700,
-        object_fit="contain",
-        fit_columns=False,
-        interactive=False,
-        buttons=["download", "fullscreen"],
-        elem_id="portraits",
-    )
+    """Lay the gallery out; ``connect`` has to follow."""
     said = gr.HTML(section("", GALLERY_HINT), elem_id="portraits-said", min_height=32)
-    chosen = gr.HTML(section("", _choose_hint(context)), elem_id="chosen", min_height=32)
-    with gr.Row():
-        keep_button = gr.Button("Keep", variant="primary", interactive=False, elem_id="keep")
-        reject_button = gr.Button("Reject and delete", interactive=False, elem_id="reject")
-    reason = gr.Dropdown(list(REASONS.items()), value="not_like_me", label="Reason for rejecting", elem_id="reason")
-    download = gr.DownloadButton("Download the kept ones (zip)", interactive=False, elem_id="download-portraits")
-    enlarged = gr.ImageSlider(
-        label="As drawn ↔ enlarged",
+    grid = build_grid("", "portraits")
+    compared = gr.HTML("", elem_id="compared")
+    slider = gr.ImageSlider(
+        label="The photo ↔ the portrait",
         show_label=False,
         type="filepath",
         format="png",
         interactive=False,
         visible=False,
         buttons=["fullscreen"],
-        elem_id="enlarged",
+        elem_id="comparison",
     )
-    return Gallery(
-        pictures, said, chosen, enlarged, keep_button, reject_button, reason, download, gr.State([]), gr.State()
-    )
+    gr.HTML(section("", _rules(context)))
+    keep_all = build_step("Keep these", NO_PORTRAIT, "keep-these")
+    download = gr.DownloadButton("Download the kept ones (zip)", interactive=False, elem_id="download-portraits")
+    return Gallery(grid, said, compared, slider, keep_all, download, gr.State([]))
 
 
 def connect(gallery: Gallery, context: AppContext, session: Session, arrivals: list[gr.events.Dependency]) -> None:
     """Wire the events. ``arrivals``: those after which there may be other portraits."""
-    hidden = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
     queued = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
-    choice = [gallery.selected, gallery.chosen, gallery.keep, gallery.reject, gallery.enlarged]
     listing = {
-        "fn": partial(show, context),
+        "fn": show,
         "inputs": session.visitor,
-        "outputs": [gallery.pictures, gallery.listed, gallery.download, *choice],
-        **hidden,
+        "outputs": [gallery.grid, gallery.listed, gallery.download, gallery.compared, gallery.slider],
+        **queued,
     }
-    kept = gallery.keep.click(partial(keep, context), [session.visitor, gallery.selected], **queued)
-    rejected = gallery.reject.click(
-        partial(reject, context), [session.visitor, gallery.selected, gallery.reason], **queued
+    # MethodType, not partial: Gradio looks for the event's data in the annotations.
+    decided = (
+        gallery.grid.keep(MethodType(keep, context), session.visitor, **queued),
+        gallery.grid.reject(MethodType(reject, context), session.visitor, **queued),
+        gallery.keep_all.button.click(partial(keep_all, context), session.visitor, gallery.said, **queued),
     )
-    for arrival in (*arrivals, kept, rejected):
-        arrival.success(**listing)
-    gallery.pictures.select(choose, [session.visitor, gallery.listed], choice, **hidden)
+    for arrival in (*arrivals, *decided):
+        arrival.then(**listing)  # also when it failed: a portrait may be gone
+    gallery.grid.compare(
+        MethodType(compare, context), [session.visitor, session.person], [gallery.compared, gallery.slider], **queued
+    ).success(None, js=TO_COMPARED, api_visibility="private")
 
 
-def _choose_hint(context: AppContext) -> Message:
+def _rules(context: AppContext) -> Message:
     least = context.settings.min_likeness
     rule = "Here only portraits with a likeness of at least {n} can be kept."
     rule = "" if least is None else Message(rule, n=f"{least:.2f}")
     kept = Message("What is neither is deleted after {time}.", time=hours(context.settings.result_hours))
-    return joined(" ", CHOOSE_HINT, rule, kept)
+    keys = "On a picture, the key K keeps it, R rejects it, and C compares it."
+    return joined(" ", rule, kept, keys)
 
 
-def show(context: AppContext, visitor: Workspace | None) -> tuple:
-    """Give the gallery anew, with nothing chosen in it, and the zip of what is kept."""
+def show(visitor: Workspace | None) -> tuple:
+    """Give the gallery anew, with nothing compared, and the zip of what is kept."""
     portraits = visitor.portraits() if visitor else []
-    pictures = [(str(portrait.path), say(_caption(portrait))) for portrait in portraits]
     kept = any(portrait.kept for portrait in portraits)
     archive = gr.DownloadButton(value=str(visitor.zip_kept()) if kept else None, interactive=kept)
-    off = gr.Button(interactive=False)
-    nothing = None, section("", _choose_hint(context)), off, off, gr.ImageSlider(None, visible=False)
-    return gr.Gallery(pictures, selected_index=None), [p.path for p in portraits], archive, *nothing
+    listed = [str(portrait.path) for portrait in portraits]
+    return portrait_grid(portraits), listed, archive, "", gr.ImageSlider(None, visible=False)
 
 
-def _caption(portrait: KeptPortrait) -> Message:
-    mark = "kept ✓" if portrait.kept else ""
-    return joined(" · ", mark, caption(portrait.facts), Message("seed {n}", n=portrait.facts["seed"]))
-
-
-def choose(visitor: Workspace | None, listed: list[Path], event: gr.SelectData) -> tuple:
-    """Note which portrait was chosen, and offer what can be done with it."""
-    path = listed[event.index]
-    is_kept = path.parent.name == "kept"
-    drawn = require_visitor(visitor).as_drawn(path)
-    compared = "Below: on the left as drawn, on the right enlarged." if drawn else ""
-    number = "Chosen: number {n}, kept." if is_kept else "Chosen: number {n}."
-    said = section("", joined(" ", Message(number, n=event.index + 1), compared))
-    slider = gr.ImageSlider((str(drawn), str(path)) if drawn else None, visible=drawn is not None)
-    return path, said, gr.Button(interactive=not is_kept), gr.Button(interactive=True), slider
-
-
-def keep(context: AppContext, visitor: Workspace | None, path: Path) -> None:
-    """Keep a portrait. Raises ``gr.Error`` when its likeness is too small for this installation."""
+def keep(context: AppContext, visitor: Workspace | None, event: gr.EventData) -> None:
+    """Keep the portrait that the event names. Raises ``gr.Error`` when it is too unlike the person for here."""
+    visitor = require_visitor(visitor)
     try:
-        require_visitor(visitor).keep(path, context.settings.min_likeness)
+        visitor.keep(visitor.portrait_called(getattr(event, "name", "")), context.settings.min_likeness)
     except WorkspaceError as error:
         raise user_error(str(error), "Not kept") from error
     context.records.log("portrait_kept")
 
 
-def reject(context: AppContext, visitor: Workspace | None, path: Path, reason: str) -> None:
-    """Delete a portrait at once and note why."""
+def keep_all(context: AppContext, visitor: Workspace | None) -> str:
+    """Keep every portrait that may be kept here; says how many."""
+    visitor, kept, unlike = require_visitor(visitor), 0, 0
+    for portrait in visitor.portraits():
+        try:
+            if not portrait.kept:
+                visitor.keep(portrait.path, context.settings.min_likeness)
+                context.records.log("portrait_kept")
+                kept += 1
+        except TooLittleLikenessError:
+            unlike += 1
+        except WorkspaceError:  # deleted on another page at this moment
+            continue
+    refused = Message("{n} have too little likeness to be kept here.", n=unlike) if unlike else ""
+    return section("", joined(" ", Message("Kept: {n}.", n=kept), refused))
+
+
+def reject(context: AppContext, visitor: Workspace | None, event: gr.EventData) -> None:
+    """Delete the portrait that the event names, at once, and note why."""
+    visitor, reason = require_visitor(visitor), getattr(event, "reason", "")
     try:
-        require_visitor(visitor).reject(path)
+        visitor.reject(visitor.portrait_called(getattr(event, "name", "")))
     except WorkspaceError as error:
         raise user_error(str(error), "Not there") from error
-    context.records.log("portrait_rejected", detail=reason)
+    context.records.log("portrait_rejected", detail=reason if reason in REASONS.values() else "other")
+
+
+def compare(
+    context: AppContext, visitor: Workspace | None, person: CheckedSet | None, event: gr.EventData
+) -> tuple[str, gr.ImageSlider]:
+    """Put the portrait that the event names beside the nearest photo, or where there is none beside itself as drawn."""
+    visitor = require_visitor(visitor)
+    try:
+        path = visitor.portrait_called(getattr(event, "name", ""))
+    except WorkspaceError as error:
+        raise user_error(str(error), "Not there") from error
+    there = {photo.name for photo in visitor.photos("person")}
+    references = [reference for reference in person.references if reference.name in there] if person else []
+    found = nearest(path, references, context.engine)
+    if found:
+        reference, likeness = found
+        beside = visitor.store_crop(reference.name, reference.image)
+        said = "Left the photo that is nearest to it, {name} (likeness {n}), right the portrait."
+        said = Message(said, name=reference.name, n=f"{likeness:.2f}")
+    else:
+        beside = visitor.as_drawn(path)
+        said = joined(" ", NO_FACE if references else PHOTOS_GONE, BESIDE_ITSELF if beside else NOTHING_BESIDE)
+    pair = (str(beside), str(path)) if beside else None
+    return section("", said), gr.ImageSlider(pair, visible=beside is not None)

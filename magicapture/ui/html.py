@@ -1,21 +1,13 @@
 """Small pieces of HTML in the visitor's language: everything that comes from a visitor's file is escaped here."""
 
-import base64
-import io
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Literal
-
-from PIL import Image
+from urllib.parse import quote
 
 from magicapture.bases import SPECS
-from magicapture.messages import Html, Message, joined, own
-from magicapture.photos.references import CheckedSet, Verdict, draw_verdict
+from magicapture.messages import Html, Message, own
 from magicapture.ui.language import say
-
-THUMBNAIL = 168
-"""Side in pixels of a card's picture: twice what it takes on the page."""
-
-BADGES = {"usable": "usable", "warning": "usable, but", "unusable": "not usable"}
 
 
 def pieces(parts: Iterable[Html]) -> Html:
@@ -33,42 +25,6 @@ def section(title: str, text: str) -> str:
 def note(text: str, kind: Literal["", "good", "warn", "bad"] = "") -> str:
     """Frame a sentence that says where the visitor stands."""
     return say(Html('<div class="magi-note {kind}" role="status">{text}</div>', kind=kind, text=own(text)))
-
-
-def cards(checked: CheckedSet) -> str:
-    """Give one card per photo, under what concerns the set as a whole."""
-    lines = [note(checked.problem, "bad")] if checked.problem else [note(_summary(checked), "good")]
-    lines += [note(warning, "warn") for warning in checked.warnings]
-    return "\n".join([*lines, '<div class="magi-cards">', *(_card(verdict) for verdict in checked.verdicts), "</div>"])
-
-
-def _summary(checked: CheckedSet) -> str:
-    used, all_ = len(checked.references), len(checked.verdicts)
-    if used == all_:
-        return Message("All {n} can be used.", n=used)
-    return Message("{n} of {m} can be used.", n=used, m=all_)
-
-
-def _card(verdict: Verdict) -> str:
-    parts = [Html('<div class="magi-card"><div class="none" aria-hidden="true">–</div><div>')]
-    if verdict.reference is not None:
-        alt = Message("The face in {name} as training will see it, outlined", name=verdict.name)
-        picture = '<div class="magi-card"><img src="{uri}" alt="{alt}"><div>'
-        parts = [Html(picture, uri=_data_uri(draw_verdict(verdict)), alt=alt)]
-    head = '<span class="name">{name}</span><span class="magi-badge {status}">{badge}</span>'
-    parts.append(Html(head, name=verdict.name, status=verdict.status, badge=own(BADGES[verdict.status])))
-    for p in verdict.problems:
-        problem = "<p>{message} <span class='advice'>{advice}</span></p>"
-        parts.append(Html(problem, message=own(p.message), advice=own(p.advice)))
-    if verdict.notes:
-        parts.append(Html("<p class='notes'>{notes}</p>", notes=joined(" ", *verdict.notes)))
-    return "".join([*map(say, parts), "</div></div>"])
-
-
-def _data_uri(image: Image.Image) -> str:
-    buffer = io.BytesIO()
-    image.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS).save(buffer, "WEBP", quality=85)
-    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def duration(seconds: float) -> Message:
@@ -91,3 +47,8 @@ def hours(number: float) -> Message:
     if number < 1:
         return Message("{n} minutes", n=round(number * 60))
     return Message("1 hour") if number == 1 else Message("{n} hours", n=f"{number:g}")
+
+
+def file_address(path: Path) -> str:
+    """Give the address of a visitor's file, relative to the page's."""
+    return f"gradio_api/file={quote(str(path))}"

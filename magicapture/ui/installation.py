@@ -35,15 +35,20 @@ def _lacks(base: Base, settings: Settings) -> list[str]:
     if not _has_gpu(base) and any(path.exists() for path in DRIVER_FILES):
         lacks.append(_why_unused())
     elif base.spec is not MINI and not _has_gpu(base):
-        lacks.append(Message("Missing: a GPU, without which {base} takes hours.", base=Message(base.spec.title)))
+        lacks.append(Message("There is no GPU here: with {base}, training takes hours.", base=Message(base.spec.title)))
     elif base.spec is MINI and not _has_gpu(base):
-        lacks.append("Missing: a GPU, so the embedded demo model draws, 128 px.")
+        lacks.append("Portraits are small and soft here: without a GPU the embedded demo model draws, 128 px.")
     elif base.spec is MINI and resolve_base() is not MINI:
-        missing = "Missing: {base}, so the embedded demo model draws, 128 px."
+        missing = (
+            "Portraits are small and soft here: {base} could not be loaded, so the embedded demo model draws, 128 px."
+        )
         lacks.append(Message(missing, base=Message(resolve_base().title)))
     if not settings.private and not (offers_sign_in() or (settings.lends_host_token and get_token())):
         how = "hf_oauth in the Space's settings" if os.environ.get("SPACE_ID") else "a token (hf auth login)"
-        missing = "Missing: a Hub account ({setting}), so adapters can be downloaded as a zip, not pushed."
+        missing = (
+            "You can download your adapters as a zip, but not push them to the Hub: no account is set up for that "
+            "here ({setting})."
+        )
         lacks.append(Message(missing, setting=Message(how)))
     return lacks
 

@@ -5,7 +5,7 @@ from magicapture.drawing.portrait import read_facts
 from magicapture.messages import Html, Message, joined, own
 from magicapture.scoring import likeness_in_words
 from magicapture.server.jobs import Job
-from magicapture.ui.html import duration
+from magicapture.ui.html import duration, file_address, section
 from magicapture.ui.language import say
 
 PHASES = {"tokens": "Learning the two words", "lora": "Learning the face and the look"}
@@ -17,6 +17,12 @@ ENDS = {
 }
 POINTS = 120
 """Of each curve at most."""
+
+NO_PREVIEW = "A picture appears here several times while it trains: of the same seed, so that one sees it grow."
+FRAME = (
+    '<li><a href="{source}" target="_blank"><img src="{source}" alt="{alt}"></a>'
+    "<strong>{step}</strong><span>{scores}</span></li>"
+)
 
 LOSS_COLOURS = {"reconstruction": "#bd6446", "attention": "#4f7fa8", "identity": "#6f9a56"}
 """The terms of the loss and how the plot draws them: colours that can be seen on light and on dark."""
@@ -40,9 +46,9 @@ def progress_bar(job: Job | None) -> str:
         if ticket.ahead > 1:
             ahead = Message("Waiting: {n} are before you", n=ticket.ahead)
         return _bar(share, ahead, step, wait)
+    left = "" if job.seconds_left is None else Message("about {time} left", time=duration(job.seconds_left))
     if event is None:
-        return _bar(0, "Preparing the photos …", "", "")
-    left = Message("about {time} left", time=duration(event.seconds_left)) if event.step > 1 else ""
+        return _bar(0, "Preparing the photos …", "", left)
     return _bar(share, PHASES[event.phase], step, left)
 
 
@@ -58,7 +64,11 @@ def _bar(share: float, title: str, step: str, left: str) -> str:
 
 
 def loss_plot(job: Job | None) -> str:
-    """Draw the job's smoothed losses over all its steps, each with its latest value."""
+    """Draw the job's smoothed losses over all its steps, each with its latest value.
+
+    Not ``gr.LinePlot``: for three lines it would load 650 KB of Vega, and its drawing has neither a text for those who
+    cannot see it nor room for the latest values beside the names of the lines.
+    """
     curves = job.curves if job else {}
     steps = job.event.steps if job and job.event else 1
     top = max((value for curve in curves.values() for _, value in curve), default=1.0) * 1.05
@@ -85,10 +95,18 @@ def loss_plot(job: Job | None) -> str:
     return say(Html(html, title=Message("Losses"), alt=alt, drawn=drawn, legend=said, **size))
 
 
-def previews(job: Job) -> list[tuple[str, str]]:
-    """Give the quick portraits drawn so far, each with its step and scores."""
-    found = [(str(path), read_facts(path)) for path in job.previews()]
-    return [(path, say(joined(" · ", Message("step {n}", n=facts["step"]), caption(facts)))) for path, facts in found]
+def filmstrip(job: Job | None) -> str:
+    """Show the quick portraits drawn so far: a strip per seed, on which one picture grows from step to step."""
+    if job is None or not (found := [(path, read_facts(path)) for path in job.previews()]):
+        return section("", NO_PREVIEW)
+    strips: dict[int, list[str]] = {}
+    for path, facts in found:
+        told = Message("step {n}", n=facts["step"])
+        values = {"source": file_address(path), "alt": joined(", ", told, caption(facts)), "step": told}
+        strips.setdefault(facts["seed"], []).append(say(Html(FRAME, **values, scores=caption(facts))))
+    strip = '<ol class="magi-film" tabindex="0" role="group" aria-label="{label}">{frames}</ol>'
+    labelled = ((Message("The picture of seed {n} from step to step", n=seed), strips[seed]) for seed in sorted(strips))
+    return "".join(say(Html(strip, label=label, frames=Html("".join(frames)))) for label, frames in labelled)
 
 
 def caption(facts: dict) -> Message:

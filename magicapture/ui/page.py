@@ -5,10 +5,11 @@ from pathlib import Path
 import gradio as gr
 
 from magicapture.messages import Html, Message, joined
-from magicapture.ui import adapters, api, portraits, references, train, welcome
+from magicapture.ui import adapters, api, portraits, references, steps, train, welcome
 from magicapture.ui.html import hours
 from magicapture.ui.installation import installation
 from magicapture.ui.session import AppContext, enter, new_session
+from magicapture.ui.steps import TABS, Way
 
 HEAD = Html(
     '<div class="magi-head"><h1>MagiCapture</h1><p>{about}</p></div>',
@@ -28,19 +29,21 @@ def build_page(context: AppContext) -> gr.Blocks:
         entered = page.load(enter, session.key, [session.key, session.visitor], queue=False, api_visibility="private")
         page.load(None, js=SCRIPT, api_visibility="private")
         with gr.Tabs(overflow_behavior="wrap") as tabs:
-            with gr.Tab("References", id="references"):
-                first = welcome.build(context)
+            with gr.Tab(TABS["references"], id="references") as first:
+                greeting = welcome.build(context)
                 photos = references.build(context)
-            with gr.Tab("Train", id="train"):
-                trainer = train.build(context.base.spec.name)
-            with gr.Tab("Portraits", id="portraits"):
+            with gr.Tab(TABS["train"], id="train") as second:
+                trainer = train.build(context.base.spec.name, session)
+            with gr.Tab(TABS["portraits"], id="portraits") as third:
                 gallery = portraits.build(context, session, entered)
-            with gr.Tab("My adapters", id="adapters") as shelf:
-                adapters.build(context, session, tabs, [entered, shelf.select], gallery)
+            with gr.Tab(TABS["adapters"], id="adapters") as shelf:
+                adapters.build(context, session, tabs, [entered, shelf.select], gallery.listed)
         gr.HTML(foot(context))
-        welcome.connect(first, session, photos.agreed, tabs)
+        welcome.connect(greeting, session, photos.agreed, tabs)
         references.connect(photos, context, session, trainer.base, entered)
-        train.connect(trainer, context, session, tabs, entered)
+        train.connect(trainer, context, session, entered)
+        way = Way(tabs, first, second, third, photos.onwards, trainer.onwards, gallery.keep_all)
+        steps.connect(way, session, gallery.listed)
         api.connect(context)
     return page
 
@@ -56,4 +59,8 @@ def foot(context: AppContext) -> str:
         "faces": joined(" ", Message("Faces: {engine}.", engine=Message(context.engine.name)), context.engine.licence),
         "kept": Message("Photos are deleted when training ends, adapters and portraits after {time}.", time=kept),
     }
-    return Html('<div class="magi-foot"><p>{place}</p><p>{draws}</p><p>{faces}</p><p>{kept}</p></div>', **lines)
+    html = (
+        '<details class="magi-foot"><summary>{about}</summary>'
+        "<p>{place}</p><p>{draws}</p><p>{faces}</p><p>{kept}</p></details>"
+    )
+    return Html(html, about=Message("About this installation"), **lines)

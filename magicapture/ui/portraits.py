@@ -26,10 +26,13 @@ CHIPS = ("with glasses", "with a beard", "with a mustache", "with a hat", "light
 """Words that every base knows, the embedded one included."""
 MAX_COUNT, MAX_BEST_OF, MAX_SEED, MAX_WORDS = 12, 8, 2**31, 200
 MIN_SAMPLING, MAX_SAMPLING = 5, 50
+LARGE = 512
+"""Pixels a side to which portraits are enlarged unless the visitor chooses otherwise."""
 ASK_SECONDS, ASKS = 1.0, 10
 """How often a waiting visitor is told where they stand, and how often it is looked in between whether it has ended."""
 DRAWINGS_AT_ONCE = 60
 """More than may wait or run: what is too much is refused with a reason, not kept waiting."""
+TO_PORTRAITS = "() => document.querySelector('#portraits').scrollIntoView({block: 'nearest', behavior: 'smooth'})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,12 +74,12 @@ def _words(text: str | None) -> str:
     return (text or "").strip()[:MAX_WORDS]
 
 
-def build(context: AppContext, session: Session, entered: gr.events.Dependency) -> gr.State:
-    """Lay the tab out and wire it; gives the state that changes whenever the visitor's portraits do."""
+def build(context: AppContext, session: Session, entered: gr.events.Dependency) -> gallery.Gallery:
+    """Lay the tab out and wire it; gives the gallery in it."""
     status = gr.HTML(note(NO_ADAPTER, "warn"), elem_id="adapter-status", min_height=60)
     with gr.Row(equal_height=False):
         with gr.Column(min_width=300, scale=2):
-            studio = _build_controls()
+            studio = _build_controls(context.base.resolution)
             draw = gr.Button("Draw portraits", variant="primary", elem_id="draw")
             stop = gr.Button("Stop drawing", size="sm", elem_id="stop-drawing")
         with gr.Column(min_width=300, scale=3):
@@ -99,16 +102,18 @@ def build(context: AppContext, session: Session, entered: gr.events.Dependency) 
         outputs=pictures.said,
         concurrency_id=f"{BOUNDED}draw",
         concurrency_limit=DRAWINGS_AT_ONCE,
-        show_progress_on=pictures.pictures,
+        show_progress_on=pictures.said,
         api_visibility="private",
     )
+    drawn.success(None, js=TO_PORTRAITS, api_visibility="private")
     stop.click(partial(stop_drawing, context), session.visitor, **hidden)
     gallery.connect(pictures, context, session, [entered, drawn])
     session.adapter.change(describe, [session.visitor, session.adapter], status, **hidden)
-    return pictures.listed
+    return pictures
 
 
-def _build_controls() -> Studio:
+def _build_controls(resolution: int) -> Studio:
+    """Lay the controls out for a base that draws pictures of ``resolution`` pixels a side."""
     default = GenerateConfig()
     dial = gr.Slider(
         0, 1, default.dial, step=0.05, label="More like the style ↔ more like me", buttons=[], elem_id="dial",
@@ -117,7 +122,9 @@ def _build_controls() -> Studio:
     count = gr.Slider(1, MAX_COUNT, default.count, step=1, label="How many", buttons=[], elem_id="count")
     chips = gr.CheckboxGroup([(chip, chip) for chip in CHIPS], label="Add", elem_id="chips")
     words = gr.Textbox(label="Add in your own words", placeholder="such as: smiling, in a garden", max_length=MAX_WORDS)
-    upscale = gr.Radio([("as drawn", 1), ("2×", 2), ("4×", 4)], value=1, label="Size", elem_id="upscale")
+    sizes = [("as drawn", 1), ("2×", 2), ("4×", 4)]
+    large = next((factor for _, factor in sizes if resolution * factor >= LARGE), sizes[-1][1])
+    upscale = gr.Radio(sizes, value=large, label="Size", elem_id="upscale")
     label = gr.Checkbox(
         True, label="Mark as AI-generated", elem_id="label",
         info="A small label in the corner. The file says so in any case (IPTC, trainedAlgorithmicMedia).",

@@ -6,6 +6,7 @@ from magicapture.config import TrainConfig
 from magicapture.messages import Message, joined
 from magicapture.photos.references import CheckedSet
 from magicapture.server.gpu import ZERO_GPU, training_seconds
+from magicapture.server.pace import corrected
 from magicapture.ui.html import duration, note
 
 ANONYMOUS_QUOTA, FREE_QUOTA, PRO_QUOTA = 120, 300, 2400
@@ -23,14 +24,19 @@ def readiness(
     """Say what is missing, or how long it will take; ``profile``: the visitor's, where they have signed in."""
     if missing := what_is_missing(person, style):
         return note(missing, "warn")
+    seconds = training_seconds(base, config)
+    long = Message("{n} steps, about {time}.", n=config.steps, time=duration(corrected(base, seconds)))
+    quota = _quota_share(seconds, profile) if ZERO_GPU else ""
+    return note(joined(" ", counted(person, style), long, quota), "good")
+
+
+def counted(person: CheckedSet, style: CheckedSet) -> Message:
+    """Say how many photos training will take."""
     count = len(person.references)
     ready = "Ready: {n} photos of the person, {m} of the style."
     if count == 1:
         ready = "Ready: {n} photo of the person, {m} of the style."
-    seconds = training_seconds(base, config)
-    ready = Message(ready, n=count, m=len(style.references))
-    long = Message("{n} steps, about {time}.", n=config.steps, time=duration(seconds))
-    return note(joined(" ", ready, long, _quota_share(seconds, profile) if ZERO_GPU else ""), "good")
+    return Message(ready, n=count, m=len(style.references))
 
 
 def _quota_share(seconds: float, profile: gr.OAuthProfile | None) -> str:

@@ -1,27 +1,28 @@
 """The tab Train: a preset, a start, and what happens while it runs, on this page or on another one."""
 
-from copy import copy
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
-from types import MethodType
+from math import inf
 
 import gradio as gr
+from gradio.components import Component
 
-from magicapture.adapters.adapter import AdapterError
 from magicapture.bases import SPECS, BaseError, load_base, resolve_base
-from magicapture.config import TERMS, TrainConfig
+from magicapture.config import TERMS, Term, TrainConfig
 from magicapture.photos.references import CheckedSet
 from magicapture.server.gate.answer import address_of
 from magicapture.server.gpu import ZERO_GPU
-from magicapture.server.jobs import Job, JobError, TrainingPlan
+from magicapture.server.jobs import JobError, TrainingPlan
 from magicapture.server.queue import BusyError
 from magicapture.server.workspace import Workspace, WorkspaceError
-from magicapture.ui.html import note, preset_name, section
+from magicapture.ui.html import preset_name, section
 from magicapture.ui.language import say, user_error
-from magicapture.ui.live import loss_plot, previews, progress_bar, summary
+from magicapture.ui.live import filmstrip, loss_plot, progress_bar
 from magicapture.ui.readiness import readiness, what_is_missing
 from magicapture.ui.session import AppContext, Session, require_visitor
+from magicapture.ui.steps import NO_ADAPTER, Step, build_step
+from magicapture.ui.training_view import TICK_SECONDS, TrainingView
 
 PURPOSES = {
     "quick": "Quick: a first result in minutes. Start here.",
@@ -35,7 +36,6 @@ TERM_NAMES = {
     "tokens": "Phase 1 (tokens alone)",
 }
 MAX_STEPS, MAX_SEED = 10_000, 2**31
-TICK_SECONDS = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,19 +48,41 @@ class Trainer:
     steps: gr.Number
     off: gr.CheckboxGroup
     ready: gr.HTML
-    start: gr.Button
-    stop: gr.Button
-    resume: gr.Button
-    progress: gr.HTML
-    losses: gr.HTML
-    previews: gr.Gallery
-    done: gr.Column
-    result: gr.HTML
-    download: gr.DownloadButton
-    onwards: gr.Button
+    view: TrainingView
+    onwards: Step
+
+    @property
+    def settings(self) -> set[Component]:
+        """The parts that say how to train."""
+        return {self.preset, self.base, self.seed, self.steps, self.off}
+
+    def choice(self, values: dict[Component, object]) -> "Choice":
+        """Read the settings out of the ``values`` of the parts."""
+        off = frozenset(term for term in TERMS if term in values[self.off])
+        return Choice(
+            values[self.base], values[self.preset], int(values[self.seed] or 0), int(values[self.steps] or 0), off
+        )
 
 
-def build(base: str) -> Trainer:
+@dataclass(frozen=True)
+class Choice:
+    """How a visitor wants to train: ``steps`` is 0 for as many as the preset has, ``off`` for an ablation."""
+
+    base: str
+    preset: str
+    seed: int = 0
+    steps: int = 0
+    off: frozenset[Term] = frozenset()
+
+    @property
+    def config(self) -> TrainConfig:
+        """The settings of the training; numbers out of range are brought into it."""
+        seed, steps = min(max(self.seed, 0), MAX_SEED), min(max(self.steps, 0), MAX_STEPS)
+        config = replace(resolve_base(self.base).presets[self.preset], seed=seed, off=self.off)
+        return config.with_steps(steps) if steps else config
+
+
+def build(base: str, session: Session) -> Trainer:
     """Lay the tab out; ``base`` is the name of the base that is chosen at first. ``connect`` has to follow."""
     gr.HTML(section("How long may it take?", "More steps make the likeness steadier. You can stop at any time."))
     with gr.Row(equal_height=False):
@@ -77,97 +99,94 @@ def build(base: str) -> Trainer:
         with gr.Column(min_width=300):
             progress = gr.HTML(progress_bar(None), elem_id="progress")
             losses = gr.HTML(loss_plot(None), elem_id="losses")
-    gr.HTML(section("Previews", "Quick portraits while it trains; the best state is the one that is kept."))
-    gallery = gr.Gallery(
-        label="Previews",
-        show_label=False,
-        columns=4,
-        height="auto",
-        object_fit="contain",
-        fit_columns=False,
-        buttons=["fullscreen"],
-        interactive=False,
-        elem_id="previews",
-    )
+    gr.HTML(section("Previews", "The same picture again and again while it trains; the best state is kept."))
+    film = gr.HTML(filmstrip(None), elem_id="previews", apply_default_css=False)
     with gr.Column(visible=False) as done:
         result = gr.HTML(elem_id="training-result")
-        with gr.Row():
-            download = gr.DownloadButton("Download the adapter (zip)", elem_id="download-adapter")
-            onwards = gr.Button("Make portraits", variant="primary", elem_id="to-portraits")
+        download = gr.DownloadButton("Download the adapter (zip)", elem_id="download-adapter")
+    onwards = build_step("Make portraits", NO_ADAPTER, "to-portraits")
     return Trainer(
-        preset, *advanced, ready, start, stop, resume, progress, losses, gallery, done, result, download, onwards
-    )  # fmt: skip
+        preset=preset,
+        **advanced,
+        ready=ready,
+        onwards=onwards,
+        view=TrainingView(
+            start=start,
+            stop=stop,
+            resume=resume,
+            progress=progress,
+            losses=losses,
+            film=film,
+            done=done,
+            result=result,
+            download=download,
+            timer=gr.Timer(TICK_SECONDS, active=False),
+            seen=gr.State(),
+            adapter=session.adapter,
+        ),
+    )
 
 
-def _build_advanced(base: str) -> tuple[gr.Dropdown, gr.Number, gr.Number, gr.CheckboxGroup]:
+def _build_advanced(base: str) -> dict[str, Component]:
+    """Lay the settings out that most leave alone; gives them by their names in ``Trainer``."""
+    names = {spec.name: spec.title for spec in SPECS.values()}
+    names.setdefault(base, base)
+    same, whole = "The same seed gives the same adapter.", "0: as many as the preset has."
+    terms = [(TERM_NAMES[term], term) for term in TERMS]
     with gr.Accordion("Advanced", open=False, elem_id="advanced"):
-        names = {spec.name: spec.title for spec in SPECS.values()}
-        names.setdefault(base, base)
-        return (
-            gr.Dropdown([(title, name) for name, title in names.items()], value=base, label="Base model"),
-            gr.Number(0, label="Seed", info="The same seed gives the same adapter.", precision=0, minimum=0),
-            gr.Number(
-                0, label="Steps", info="0: as many as the preset has.", precision=0, minimum=0, maximum=MAX_STEPS,
-                elem_id="steps",
+        return {
+            "base": gr.Dropdown([(title, name) for name, title in names.items()], value=base, label="Base model"),
+            "seed": gr.Number(0, label="Seed", info=same, precision=0, minimum=0),
+            "steps": gr.Number(
+                0, label="Steps", info=whole, precision=0, minimum=0, maximum=MAX_STEPS, elem_id="steps"
             ),
-            gr.CheckboxGroup(
-                [(TERM_NAMES[term], term) for term in TERMS], label="Switch off", info="To see what each part does."
-            ),
-        )  # fmt: skip
+            "off": gr.CheckboxGroup(terms, label="Switch off", info="To see what each part does."),
+        }
 
 
-def connect(
-    trainer: Trainer, context: AppContext, session: Session, tabs: gr.Tabs, entered: gr.events.Dependency
-) -> gr.events.Dependency:
-    """Wire the events; gives the one after which an adapter may be there that was not before.
-
-    The training is a job that does not need the page: a timer asks how it stands, after a reload too.
-    """
+def connect(trainer: Trainer, context: AppContext, session: Session, entered: gr.events.Dependency) -> None:
+    """Wire the events. The training is a job that does not need the page: a timer asks how it stands."""
     t = trainer
-    settings = [session.person, session.style, t.base, t.preset, t.seed, t.steps, t.off]
     hidden = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
-    changes = [part.change for part in (session.person, session.style, t.base, t.preset, t.steps, t.off)]
-    gr.on(changes, show_ready, settings, t.ready, **hidden)
-    timer, shown = gr.Timer(TICK_SECONDS, active=False), gr.State()
-    parts = [t.start, t.stop, t.resume, t.progress, t.losses, t.previews, t.done, t.result, t.download]
     # Not queue=False: Gradio shows errors, and notices changed states, only after events that are queued.
     queued = {"concurrency_limit": None, "api_visibility": "private", "show_progress": "hidden"}
+    photos = {session.person, session.style}
+    asks = TrainTab(trainer, context, session)
+    changes = [part.change for part in (session.person, session.style, t.base, t.preset, t.steps, t.off)]
+    gr.on(changes, asks.ready, {*photos, *t.settings}, t.ready, **hidden)
+    view = trainer.view
     showing = {
-        "fn": partial(show, context),
-        "inputs": [session.job, shown],
-        "outputs": [*parts, session.adapter, timer, shown],
+        "fn": partial(view.show, context.jobs),
+        "inputs": [session.job, view.seen],
+        "outputs": view.parts,
         **queued,
     }
-    # MethodType, not partial: Gradio looks for the profile in the annotations.
-    begun = t.start.click(MethodType(start, context), [session.visitor, *settings], session.job, **queued)
-    begun.success(**showing)
-    resumed = t.resume.click(partial(resume, context), session.job, **queued)
-    resumed.success(**showing)
+    begun = view.start.click(asks.start, {session.visitor, *photos, *t.settings}, session.job, **queued)
+    resumed = view.resume.click(partial(resume, context), session.job, **queued)
+    for changed in (begun, resumed):
+        changed.success(**showing)
     entered.then(partial(latest_job, context), session.visitor, session.job, **hidden).then(**showing)
-    t.stop.click(partial(stop, context), session.job, t.stop, **hidden)
-    t.onwards.click(lambda: gr.Tabs(selected="portraits"), outputs=tabs, **hidden)
-    return timer.tick(**showing)
+    view.stop.click(partial(stop, context), session.job, view.stop, **hidden)
+    view.timer.tick(**showing)
 
 
-def show_ready(
-    person: CheckedSet | None,
-    style: CheckedSet | None,
-    base: str,
-    preset: str,
-    seed: int,
-    steps: int,
-    off: list[str],
-    profile: gr.OAuthProfile | None = None,
-) -> str:
-    """Say what is missing, or how long it will take."""
-    return readiness(person, style, base, _config(base, preset, seed, steps, off), profile)
+@dataclass(frozen=True, eq=False)
+class TrainTab:
+    """The events that read the settings: their values come by the parts that hold them."""
 
+    trainer: Trainer
+    context: AppContext
+    session: Session
 
-def _config(base: str, preset: str, seed: int | None, steps: int | None, off: list[str]) -> TrainConfig:
-    seed = min(max(int(seed or 0), 0), MAX_SEED)
-    config = replace(resolve_base(base).presets[preset], seed=seed, off=frozenset(off))
-    steps = min(max(int(steps or 0), 0), MAX_STEPS)
-    return config.with_steps(steps) if steps else config
+    def ready(self, values: dict, profile: gr.OAuthProfile | None = None) -> str:
+        """Say what is missing, or how long it will take."""
+        choice, sets = self.trainer.choice(values), (values[self.session.person], values[self.session.style])
+        return readiness(*sets, choice.base, choice.config, profile)
+
+    def start(self, values: dict, request: gr.Request, profile: gr.OAuthProfile | None = None) -> str:
+        """Start a job; gives its id. Raises ``gr.Error``."""
+        sets = values[self.session.person], values[self.session.style]
+        return start(self.context, values[self.session.visitor], *sets, self.trainer.choice(values), request, profile)
 
 
 def start(
@@ -175,11 +194,7 @@ def start(
     visitor: Workspace | None,
     person: CheckedSet | None,
     style: CheckedSet | None,
-    base: str,
-    preset: str,
-    seed: int,
-    steps: int,
-    off: list[str],
+    choice: Choice,
     request: gr.Request,
     profile: gr.OAuthProfile | None = None,
 ) -> str:
@@ -190,12 +205,11 @@ def start(
     if missing := what_is_missing(person, style):
         raise user_error(missing, "Not yet")
     settings = context.settings
-    limit = settings.slice_seconds if profile is None else settings.slice_seconds_signed_in
-    title = f"{say(preset_name(preset)).capitalize()}, {datetime.now().astimezone():%Y-%m-%d %H:%M}"
-    config = _config(base, preset, seed, steps, off)
-    plan = TrainingPlan(base, person.references, style.references, config, title, limit if ZERO_GPU else float("inf"))
+    limit = (settings.slice_seconds if profile is None else settings.slice_seconds_signed_in) if ZERO_GPU else inf
+    title = f"{say(preset_name(choice.preset)).capitalize()}, {datetime.now().astimezone():%Y-%m-%d %H:%M}"
+    plan = TrainingPlan(choice.base, person.references, style.references, choice.config, title, limit)
     try:
-        load_base(base)
+        load_base(choice.base)
         return context.jobs.start(require_visitor(visitor), plan, address_of(request.request.scope)).id
     except (BaseError, BusyError, JobError, WorkspaceError) as error:
         raise user_error(str(error), "Not yet") from error
@@ -220,36 +234,3 @@ def resume(context: AppContext, job_id: str) -> None:
         context.jobs.resume(context.jobs.get(job_id))
     except (BusyError, JobError) as error:
         raise user_error(str(error), "Not possible") from error
-
-
-def show(context: AppContext, job_id: str, shown: tuple | None) -> tuple:
-    """Give all parts of the tab for a job as it stands; ``shown`` is what it was when this last looked."""
-    job = copy(context.jobs.get(job_id)) if job_id else None  # it may end while this looks
-    pictures = job.previews() if job else []
-    now = (job_id, job and job.state, job and job.event and job.event.step, len(pictures))
-    if job is None or now == shown:
-        waiting = job is not None and job.active
-        bar = progress_bar(job) if waiting else gr.skip()
-        return *[gr.skip()] * 3, bar, *[gr.skip()] * 6, gr.Timer(active=waiting), now
-    changed = shown is None or shown[0] != job_id or shown[1] != job.state
-    buttons = (
-        gr.Button(interactive=not job.active),
-        gr.Button(interactive=job.active),
-        gr.Button(visible=job.resumable),
-    )
-    gallery = previews(job) if changed or shown[3] != len(pictures) else gr.skip()
-    result = _result(job) if changed else (gr.skip(),) * 4
-    steady = buttons if changed else (gr.skip(),) * 3
-    return *steady, progress_bar(job), loss_plot(job), gallery, *result, gr.Timer(active=job.active), now
-
-
-def _result(job: Job) -> tuple:
-    """Give what came out: the part of the tab, its sentence, the zip, and the adapter to use from now on."""
-    try:
-        if job.adapter is None:
-            return gr.Column(visible=False), "", gr.skip(), gr.skip()
-        info = job.workspace.load_adapter(job.adapter).info
-        archive = str(job.workspace.zip_adapter(job.adapter))
-    except AdapterError:  # deleted meanwhile
-        return gr.Column(visible=False), "", gr.skip(), gr.skip()
-    return gr.Column(visible=True), note(summary(info), "good"), gr.DownloadButton(value=archive), job.adapter

@@ -12,8 +12,8 @@ from magicapture.messages import Html, Message
 from magicapture.server.gate.queue import BOUNDED
 from magicapture.server.workspace import Workspace, WorkspaceError
 from magicapture.ui import examples
-from magicapture.ui.examples import address, set_name
-from magicapture.ui.html import pieces, section
+from magicapture.ui.examples import set_name
+from magicapture.ui.html import file_address, pieces, section
 from magicapture.ui.language import say, user_error
 from magicapture.ui.session import AppContext, Session, require_visitor
 
@@ -114,7 +114,7 @@ def picture(showcase: Showcase) -> Html:
 def _shown(path: Path, alt: Message, person: str = "", style: str = "") -> Html:
     of = Html(' data-person="{person}"', person=person) if person else Html("")
     of = pieces([of, Html(' data-style="{style}"', style=style)]) if style else of
-    return Html('<img src="{picture}" alt="{alt}"{of}>', picture=address(path), alt=alt, of=of)
+    return Html('<img src="{picture}" alt="{alt}"{of}>', picture=file_address(path), alt=alt, of=of)
 
 
 def _score(likeness: float, person: str, style: str) -> Html:
@@ -135,7 +135,7 @@ def _choices(role: str, heading: Message, found: dict[str, Path]) -> Html:
             role=role,
             folder=name,
             name=set_name(name),
-            picture=address(path),
+            picture=file_address(path),
             on=Html("" if place else " checked"),
         )
         for place, (name, path) in enumerate(found.items())

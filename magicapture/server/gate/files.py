@@ -18,7 +18,7 @@ from magicapture.settings import Settings
 
 FILE = re.compile(r"(/gradio_api)?/file[=/](?P<path>.*)", re.DOTALL)
 OF_VISITORS = re.compile(r"[0-9a-f]{64}/(photos|portraits|adapters|jobs|\.tmp-[^/]*)(/.*)?", re.DOTALL)
-PHOTO = re.compile(r"(?P<visitor>[0-9a-f]{64})/photos/(person|style)/[^/]+")
+PHOTO = re.compile(r"(?P<visitor>[0-9a-f]{64})/photos/(person|style|crops)/[^/]+")
 RESULT = re.compile(
     r"[0-9a-f]{64}/("
     r"portraits/(new|kept|drawn)/[^/]+\.png|portraits/portraits\.zip"

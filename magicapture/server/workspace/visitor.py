@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
+from PIL import Image
+
 from magicapture.drawing.credentials import CredentialsError, make_outgoing
 from magicapture.drawing.portrait import Portrait, read_facts
 from magicapture.messages import Message, joined
@@ -19,7 +21,10 @@ from magicapture.server.workspace.uploads import MAX_PHOTO_BYTES, bare_photo, un
 
 PLACES = ("new", "kept")
 """The folders of portraits, by whether they are kept."""
+CROPS = "crops"
+"""The folder beside those of the roles for crops of the person's photos."""
 MOST_PORTRAITS = 300
+PORTRAIT_GONE = "This portrait is not there any more: it was deleted, or its time was up."
 
 
 class TooLittleLikenessError(WorkspaceError):
@@ -62,7 +67,16 @@ class Workspace(AdapterShelf):
                 self._discard_upload(path)
         for dropped in set(self.photos(role)) - set(photos):
             remove(dropped)
+        if role == "person":
+            remove(self.folder / "photos" / CROPS)
         return photos
+
+    def store_crop(self, name: str, crop: Image.Image) -> Path:
+        """Store what training sees of the person's photo ``name``, to be shown; it goes with the photos."""
+        path = self.part("photos", CROPS) / f"{Path(name).name}.png"
+        with self._building(path) as file:
+            crop.save(file)
+        return path
 
     def forget_photos(self) -> None:
         """Delete the photos of both roles."""
@@ -97,6 +111,13 @@ class Workspace(AdapterShelf):
                 with suppress(FileNotFoundError):  # deleted while this looks
                     found.append(KeptPortrait(path, read_facts(path), kept))
         return sorted(found, key=lambda portrait: (_likeness(portrait.facts), portrait.path.name), reverse=True)
+
+    def portrait_called(self, name: str) -> Path:
+        """Find a portrait by the name of its file. Raises ``WorkspaceError`` if this visitor has none of that name."""
+        for path in (path for place in PLACES for path in self.entries("portraits", place)):
+            if path.name == name:
+                return path
+        raise WorkspaceError(PORTRAIT_GONE)
 
     def keep(self, path: Path, min_likeness: float | None) -> Path:
         """Move a portrait to those that are kept; gives its new path.
@@ -149,7 +170,7 @@ class Workspace(AdapterShelf):
     def _own_portrait(self, path: Path) -> Path:
         path = Path(path).resolve()
         if path.parent not in [self.folder / "portraits" / place for place in PLACES] or not path.is_file():
-            raise WorkspaceError("This portrait is not there any more: it was deleted, or its time was up.")
+            raise WorkspaceError(PORTRAIT_GONE)
         return path
 
     def _check_photos(self, paths: list[Path]) -> None:

@@ -1,0 +1,120 @@
+"""The part of My adapters that needs the Hugging Face Hub: load an adapter from there, or push one."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import MethodType
+
+import gradio as gr
+
+from magicapture.adapters.adapter import AdapterError
+from magicapture.messages import Message, joined
+from magicapture.server import hub
+from magicapture.server.gate.queue import BOUNDED
+from magicapture.server.hub import HubError
+from magicapture.server.workspace import Workspace, WorkspaceError
+from magicapture.ui.html import note, section
+from magicapture.ui.installation import offers_sign_in
+from magicapture.ui.language import say, user_error
+from magicapture.ui.live import caption
+from magicapture.ui.session import AppContext, Session, require_visitor
+
+NOTHING = "No adapter is here yet: train one, upload a zip that you downloaded before, or load one from the Hub."
+CARE = (
+    "An adapter can draw the person in it: give it only to people whom that person trusts. Reference photos and face "
+    "measurements are never pushed."
+)
+
+
+def build(
+    context: AppContext, session: Session, chosen: gr.State, said: gr.HTML, portraits: gr.State
+) -> gr.events.Dependency:
+    """Lay it out and wire it; gives the event after which there may be another adapter.
+
+    ``chosen``: the id of the adapter to push; ``said``: where what came of it is told; ``portraits``: those listed.
+    """
+    queued = {"api_visibility": "private", "show_progress_on": said}
+    queued |= {"concurrency_id": f"{BOUNDED}hub", "concurrency_limit": 4}
+    gr.HTML(section("Hugging Face Hub", CARE))
+    if offers_sign_in():  # elsewhere the button would keep the app from starting
+        gr.LoginButton("Sign in with Hugging Face")
+    with gr.Accordion("Load from the Hub", open=False, elem_id="load-hub"):
+        repository = gr.Textbox(label="Repository", placeholder="account/name", elem_id="hub-repository")
+        load = gr.Button("Load", elem_id="load-from-hub")
+    with gr.Accordion("Push to my account", open=False, elem_id="push-hub") as opened:
+        account = gr.HTML("", elem_id="hub-account", min_height=60)
+        name = gr.Textbox(label="Name of the repository", placeholder="my-portraits", elem_id="hub-name")
+        private = gr.Checkbox(True, label="Private: only I can see it", elem_id="hub-private")
+        pictures = gr.CheckboxGroup(
+            [], label="Portraits for its card (kept ones)", visible=False, elem_id="hub-pictures"
+        )
+        push_button = gr.Button("Push", variant="primary", elem_id="push-to-hub")
+    opened.expand(describe_push, session.visitor, [account, pictures], queue=False, api_visibility="private")
+    portraits.change(kept_choices, session.visitor, pictures, queue=False, api_visibility="private")
+    push_button.click(MethodType(push, context), [session.visitor, chosen, name, pictures, private], said, **queued)
+    return load.click(load_from_hub, [session.visitor, repository], [chosen, said], **queued)
+
+
+def load_from_hub(visitor: Workspace | None, repository: str, token: gr.OAuthToken | None = None) -> tuple[str, str]:
+    """Load an adapter from the Hub; gives its id and what to say."""
+    visitor, repository = require_visitor(visitor), repository.strip()
+    with user_errors("Not loaded"), TemporaryDirectory() as place:
+        adapter = hub.pull(repository, None, Path(place) / "adapter", token and token.token)
+        adapter_id = visitor.add_adapter(adapter, repository)
+    return adapter_id, section("", Message("Loaded {repository}.", repository=repository))
+
+
+def describe_push(visitor: Workspace | None, token: gr.OAuthToken | None = None) -> tuple[str, gr.CheckboxGroup]:
+    """Say to whose account a push would go, and offer the portraits that can go with it."""
+    account = hub.account(token and token.token)
+    if account is None:
+        nobody = "Nobody is signed in to the Hub here: download the zip instead."
+        if offers_sign_in():
+            nobody = "Nobody is signed in to the Hub here: sign in above, or download the zip instead."
+        said = note(nobody, "warn")
+    else:
+        goes = "It goes to the account {name} (known from: {source})."
+        said = note(Message(goes, name=account.name, source=Message(account.source)), "good")
+    return said, kept_choices(visitor)
+
+
+def kept_choices(visitor: Workspace | None) -> gr.CheckboxGroup:
+    """Offer the portraits that are kept, where there are any; none is ticked until the visitor does."""
+    kept = [portrait for portrait in visitor.portraits() if portrait.kept] if visitor else []
+    choices = [
+        (say(joined(" · ", caption(p.facts), Message("seed {n}", n=p.facts["seed"]))), str(p.path)) for p in kept
+    ]
+    return gr.CheckboxGroup(choices, value=[], visible=bool(choices))
+
+
+def push(
+    context: AppContext,
+    visitor: Workspace | None,
+    chosen: str | None,
+    name: str,
+    pictures: list[str],
+    private: bool,
+    token: gr.OAuthToken | None = None,
+) -> str:
+    """Push the chosen adapter; says where it is now. Raises ``gr.Error``; nothing here is lost by it."""
+    visitor = require_visitor(visitor)
+    stored = {adapter.id: adapter for adapter in visitor.adapters()}.get(chosen)
+    if stored is None:
+        raise user_error(NOTHING, "Not yet")
+    own = {str(portrait.path): portrait.path for portrait in visitor.portraits() if portrait.kept}
+    with user_errors("Not pushed"):
+        address = hub.push(
+            stored.folder, name.strip(), [own[path] for path in pictures if path in own], token and token.token, private
+        )
+    context.records.log("adapter_pushed")
+    return note(Message("Pushed: {address}", address=address), "good")
+
+
+@contextmanager
+def user_errors(title: str) -> Iterator[None]:
+    """Show errors that are written for visitors."""
+    try:
+        yield
+    except (AdapterError, HubError, WorkspaceError) as error:
+        raise user_error(str(error), title) from error

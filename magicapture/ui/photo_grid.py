@@ -1,0 +1,98 @@
+"""The photos of one role, each once: its verdict as a badge, its mask on hover, focus or tap, its problems in words."""
+
+import base64
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import gradio as gr
+from PIL import Image
+
+from magicapture.messages import Html, Message, joined, own
+from magicapture.photos.outline import mask_overlay
+from magicapture.photos.reading import PhotoError, read_photo
+from magicapture.photos.references import CheckedSet, Verdict
+from magicapture.ui.html import note
+from magicapture.ui.language import say
+
+THUMBNAIL = 224
+"""Side in pixels of a picture in the grid: about twice what it takes on the page."""
+BADGES = {"usable": "usable", "warning": "usable, but", "unusable": "not usable"}
+TICK = "✓"
+TILES = (Path(__file__).parent / "tiles.js").read_text()
+
+
+def build_grid(value: str, elem_id: str) -> gr.HTML:
+    """Give the component of a grid whose buttons raise events that name a picture."""
+    return gr.HTML(value, elem_id=elem_id, js_on_load=TILES, apply_default_css=False)
+
+
+def photo_grid(checked: CheckedSet, paths: Sequence[Path]) -> str:
+    """Show the photos at ``paths`` with their verdicts, under what concerns the set as a whole."""
+    lines = [note(checked.problem, "bad")] if checked.problem else [note(_summary(checked), "good")]
+    lines += [note(warning, "warn") for warning in checked.warnings]
+    tiles = [_tile(verdict, path) for verdict, path in zip(checked.verdicts, paths, strict=False)]
+    problems = [_problem(verdict) for verdict in checked.verdicts if verdict.problems]
+    lines += ['<ul class="magi-grid photos">', *tiles, "</ul>"]
+    if problems:
+        lines += ['<ul class="magi-problems">', *problems, "</ul>"]
+    return "\n".join(lines)
+
+
+def _summary(checked: CheckedSet) -> str:
+    used, all_ = len(checked.references), len(checked.verdicts)
+    if used == all_:
+        return Message("All {n} can be used.", n=used)
+    return Message("{n} of {m} can be used.", n=used, m=all_)
+
+
+def _tile(verdict: Verdict, path: Path) -> str:
+    html = (
+        '<li class="magi-tile {status}">'
+        '<button type="button" class="look" aria-pressed="false" aria-label="{alt}" title="{notes}">{picture}</button>'
+        '<span class="magi-badge {status}" role="img" aria-label="{verdict}" title="{verdict}">{badge}</span>'
+        '<span class="name">{name}</span>'
+        '<button type="button" class="remove" data-event="remove" data-key="delete" data-name="{file}"'
+        ' aria-label="{remove}" title="{remove}">✕</button></li>'
+    )
+    alt = Message("{name}: not usable", name=verdict.name)
+    if verdict.reference is not None:
+        alt = Message("The face in {name} as training will see it, outlined", name=verdict.name)
+    remove = Message("Remove {name}", name=verdict.name)
+    said = own(BADGES[verdict.status])
+    shown = {
+        "picture": Html(_picture(verdict, path)),
+        "verdict": said,
+        "badge": TICK if verdict.status == "usable" else said,
+    }
+    known = {"status": verdict.status, "name": verdict.name, "file": path.name, "notes": joined(" ", *verdict.notes)}
+    return say(Html(html, **known, **shown, alt=alt, remove=remove))
+
+
+def _picture(verdict: Verdict, path: Path) -> str:
+    """Draw the crop with its mask above it; of an unusable photo the photo itself, if it can be read."""
+    if verdict.reference is not None:
+        side = max(verdict.reference.image.width, THUMBNAIL)
+        layers = {"": verdict.reference.image, "mask": mask_overlay(verdict.reference, side)}
+        return "".join(f'<img class="{name}" src="{_data_uri(layer)}" alt="">' for name, layer in layers.items())
+    try:
+        photo = read_photo(path)[0]
+    except PhotoError:
+        return '<span class="none" aria-hidden="true">–</span>'
+    photo.thumbnail((THUMBNAIL, THUMBNAIL))
+    return f'<img src="{_data_uri(photo)}" alt="">'
+
+
+def _problem(verdict: Verdict) -> str:
+    said = [joined(" ", problem.message, problem.advice) for problem in verdict.problems]
+    html = '<li class="{status}"><strong>{name}</strong> {said}</li>'
+    return say(Html(html, status=verdict.status, name=verdict.name, said=joined(" ", *said, *verdict.notes)))
+
+
+def _data_uri(image: Image.Image) -> str:
+    """Embed a picture, no larger than it is shown."""
+    image = image.copy()
+    image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", quality=82)
+    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -1,0 +1,82 @@
+"""What the tab Train shows of a training, on the page that started it or on another one."""
+
+from copy import copy
+from dataclasses import dataclass
+
+import gradio as gr
+from gradio.components import Component
+
+from magicapture.adapters.adapter import AdapterError
+from magicapture.server.jobs import Job, Jobs
+from magicapture.ui.html import note
+from magicapture.ui.live import filmstrip, loss_plot, progress_bar, summary
+
+TICK_SECONDS = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingView:
+    """The parts that tell how a training goes, and ``adapter``: the state with the id of the one in use.
+
+    ``seen``: how the training stood when the page last looked, so that only what has changed is sent.
+    """
+
+    start: gr.Button
+    stop: gr.Button
+    resume: gr.Button
+    progress: gr.HTML
+    losses: gr.HTML
+    film: gr.HTML
+    done: gr.Column
+    result: gr.HTML
+    download: gr.DownloadButton
+    timer: gr.Timer
+    seen: gr.State
+    adapter: gr.State
+
+    @property
+    def parts(self) -> list[Component]:
+        """All that ``show`` may change."""
+        return list(vars(self).values())
+
+    def show(self, jobs: Jobs, job_id: str, seen: tuple | None) -> dict[Component, object]:
+        """Give what is to be shown of a job as it stands, by the parts that show it."""
+        job = copy(jobs.get(job_id)) if job_id else None  # it may end while this looks
+        if job is None:
+            return {self.timer: gr.Timer(active=False)}
+        step, pictures = job.event and job.event.step, len(job.previews())
+        shown = {
+            self.seen: (job_id, job.state, step, pictures),
+            self.timer: gr.Timer(active=job.active),
+            self.progress: progress_bar(job),
+        }
+        if seen == shown[self.seen]:
+            return shown
+        shown[self.losses] = loss_plot(job)
+        another = seen is None or seen[:2] != (job_id, job.state)
+        if another or seen[3] != pictures:
+            shown[self.film] = filmstrip(job)
+        return shown | (self._buttons(job) | self._result(job) if another else {})
+
+    def _buttons(self, job: Job) -> dict[Component, object]:
+        return {
+            self.start: gr.Button(interactive=not job.active),
+            self.stop: gr.Button(interactive=job.active),
+            self.resume: gr.Button(visible=job.resumable),
+        }
+
+    def _result(self, job: Job) -> dict[Component, object]:
+        """Give what came out, and take its adapter into use; nothing if it is gone again."""
+        try:
+            info = job.workspace.load_adapter(job.adapter).info if job.adapter else None
+            archive = str(job.workspace.zip_adapter(job.adapter)) if info else None
+        except AdapterError:  # deleted meanwhile
+            info = None
+        if info is None:
+            return {self.done: gr.Column(visible=False), self.result: ""}
+        return {
+            self.done: gr.Column(visible=True),
+            self.result: note(summary(info), "good"),
+            self.download: gr.DownloadButton(value=archive),
+            self.adapter: job.adapter,
+        }
