@@ -31,8 +31,8 @@ LOOKS = ("style-engraving", "style-poster", "style-oil-painting")
 FINISHED = ("person-1", "style-poster")
 RANK = 4
 """Of the finished adapter, which is trained with more."""
-STEPS, CANDIDATES = 160, 8
-"""Of each training: half of the preset's; and of how many portraits the best is shown."""
+STEPS, CANDIDATES = 100, 8
+"""Of each training, a third of the preset's; and portraits of which the best is shown."""
 SIDE, QUALITY = 320, 82
 """Of the pictures, in pixels, and as WebP."""
 

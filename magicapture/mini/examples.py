@@ -66,8 +66,8 @@ class Scene:
 
 PEOPLE = (
     Sitter("a woman, light background", 10),
-    Sitter("a man, light background", 16, skin=0.8),
-    Sitter("a woman, light background", 16, skin=0.8),
+    Sitter("a man, light background", 16),
+    Sitter("a woman, light background", 16, skin=0.9),
     Sitter("a man, light background", 11),
 )
 SCENES = (
