@@ -62,7 +62,7 @@ def set_name(folder: str) -> Message:
 
 
 def build_examples() -> list[Offer]:
-    """Offer everything at once, and each set by its first picture; nothing where a role has no set."""
+    """Offer one set of each role at once, and where there are several each by its first picture."""
     sets = {role: examples(role) for role in ROLES}
     if not all(sets.values()):
         return []
@@ -70,7 +70,7 @@ def build_examples() -> list[Offer]:
     with gr.Column(elem_classes="magi-examples"):
         gr.HTML(section("", NOBODY))
         with gr.Row():
-            thumbnails = {role: _build_sets(role, found) for role, found in sets.items()}
+            thumbnails = {role: _build_sets(role, found) for role, found in sets.items() if len(found) > 1}
         everything = gr.Button("Load the examples", size="sm", elem_id="load-examples", min_width=120)
     offers = [Offer(everything.click, {"": first})]
     for role, part in thumbnails.items():
