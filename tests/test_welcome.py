@@ -116,7 +116,7 @@ def test_the_first_picture_makes_room_once_the_visitor_has_agreed(page: Page) ->
 @running.needs_browser
 def test_one_click_draws_scored_portraits_and_a_second_one_nothing_twice(page: Page) -> None:
     page.locator("#try-finished").dblclick()
-    pictures = page.locator("#portraits .magi-tile, #portraits .thumbnail-lg")
+    pictures = page.locator("#portraits .magi-tile")
     expect(pictures).to_have_count(4)
     expect(page.locator("#portraits")).not_to_contain_text("not comparable")
     expect(page.locator("#adapter-status")).to_contain_text("A finished example")
@@ -142,13 +142,13 @@ def test_one_click_draws_scored_portraits_and_a_second_one_nothing_twice(page: P
 def test_a_person_and_a_look_are_chosen_by_their_pictures(page: Page) -> None:
     consent(page)
     page.locator("[data-set=person-3]").click()
-    expect(page.locator("#person-verdicts .magi-card, #person-verdicts .magi-tile")).to_have_count(5)
+    expect(page.locator("#person-verdicts .magi-tile")).to_have_count(5)
     expect(page.locator("#person-verdicts")).to_contain_text("All 5 can be used")
     expect(page.locator("[data-set=person-3]")).to_have_attribute("aria-pressed", "true")
     page.locator("[data-set=style-engraving]").focus()
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    expect(page.locator("#style-verdicts .magi-card, #style-verdicts .magi-tile")).to_have_count(5)
+    expect(page.locator("#style-verdicts .magi-tile")).to_have_count(5)
     open_tab(page, "Train")
     expect(page.locator("#ready")).to_contain_text("Ready")
 

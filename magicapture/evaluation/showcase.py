@@ -27,7 +27,7 @@ from magicapture.photos.reading import photos_in
 from magicapture.photos.references import Reference, Role, check_photos
 
 PEOPLE = ("person-1", "person-2", "person-3")
-LOOKS = ("style-engraving", "style-poster", "style-oil-painting")
+LOOKS = ("style-poster", "style-engraving", "style-oil-painting")
 FINISHED = ("person-1", "style-poster")
 RANK = 4
 """Of the finished adapter, which is trained with more."""

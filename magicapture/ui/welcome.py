@@ -79,9 +79,7 @@ def build(context: AppContext) -> Welcome:
 
 def picture(showcase: Showcase) -> Html:
     """Draw the moving picture: a person, a look and the portrait, and below each what there is to choose from."""
-    stage = (
-        '<figure class="{kind}"><div class="frame">{pictures}</div><figcaption>{caption}{scores}</figcaption></figure>'
-    )
+    stage = '<figure><div class="frame">{pictures}</div><figcaption>{caption}{scores}</figcaption></figure>'
     people = pieces(_shown(path, set_name(name), person=name) for name, path in showcase.people.items())
     looks = pieces(_shown(path, set_name(name), style=name) for name, path in showcase.looks.items())
     alts = {
@@ -119,7 +117,7 @@ def _shown(path: Path, alt: Message, person: str = "", style: str = "") -> Html:
 
 def _score(likeness: float, person: str, style: str) -> Html:
     score = Message("likeness {n}", n=f"{likeness:.2f}")
-    html = '<span data-score data-person="{person}" data-style="{style}" hidden> · {score}</span>'
+    html = '<span data-score data-person="{person}" data-style="{style}" hidden>{score}</span>'
     return Html(html, person=person, style=style, score=score)
 
 
