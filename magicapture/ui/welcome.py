@@ -26,8 +26,15 @@ CAPTION = (
 )
 OFFER = "No photo needed: draw four portraits with an adapter that is already trained."
 TITLE = "A finished example"
-DRAW = "first => { if (first) document.querySelector('#draw').click(); }"
-"""Presses the button in the tab Portraits where the example has just been taken in."""
+DRAW = """first => {
+    const press = (tries) => {
+        const draw = document.querySelector("#draw");
+        if (draw?.checkVisibility()) draw.click();
+        else if (tries) setTimeout(press, 100, tries - 1);
+    };
+    if (first) press(100);
+}"""
+"""Presses the button of the tab Portraits, once that is open, where the example has just been taken in."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,7 @@ def build(context: AppContext) -> Welcome:
     with gr.Row(visible=finished is not None, elem_classes="magi-finished"):
         gr.HTML(section("", OFFER))
         button = gr.Button("Try the finished example", min_width=180, elem_id="try-finished")
-    return Welcome(moving, showcase is not None, button, gr.Checkbox(label=TITLE, visible=False), finished)
+    return Welcome(moving, showcase is not None, button, gr.Checkbox(label=TITLE, visible="hidden"), finished)
 
 
 def picture(showcase: Showcase) -> Html:
