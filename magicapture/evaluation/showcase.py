@@ -27,12 +27,12 @@ from magicapture.photos.reading import photos_in
 from magicapture.photos.references import Reference, Role, check_photos
 
 PEOPLE = ("person-1", "person-2", "person-3")
-LOOKS = ("style-poster", "style-engraving", "style-oil-painting")
-FINISHED = ("person-1", "style-poster")
+LOOKS = ("style-engraving", "style-oil-painting", "style-sepia")
+FINISHED = ("person-1", "style-engraving")
 RANK = 4
 """Of the finished adapter, which is trained with more."""
-STEPS, CANDIDATES = 100, 8
-"""Of each training, a third of the preset's; and portraits of which the best is shown."""
+STEPS, CANDIDATES = 160, 8
+"""Of each training, half of the preset's; and portraits of which the best is shown."""
 SIDE, QUALITY = 320, 82
 """Of the pictures, in pixels, and as WebP."""
 
@@ -61,8 +61,8 @@ def reduced(adapter: Adapter, rank: int) -> Adapter:
         down, up = adapter.lora[key].float(), adapter.lora[up_key].float()
         u, s, v = torch.linalg.svd(up.flatten(1) @ down.flatten(1), full_matrices=False)
         root = s[:rank].sqrt()
-        lora[key] = (root[:, None] * v[:rank]).reshape(rank, *down.shape[1:]).half()
-        lora[up_key] = (u[:, :rank] * root).reshape(up.shape[0], rank, *up.shape[2:]).half()
+        lora[key] = (root[:, None] * v[:rank]).reshape(rank, *down.shape[1:]).half().contiguous()
+        lora[up_key] = (u[:, :rank] * root).reshape(up.shape[0], rank, *up.shape[2:]).half().contiguous()
     return replace(adapter, lora=lora, info=replace(adapter.info, rank=rank))
 
 
