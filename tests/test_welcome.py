@@ -1,5 +1,6 @@
-"""The first screen, the finished example and the examples' pictures, as they ship with the app."""
+"""The first screen, the finished example and the examples' pictures, each by itself and against forgery."""
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,28 +10,51 @@ import pytest
 import running
 import tiny
 from page_session import PageSession
+from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 from running import PATIENCE, ROOT, running_app
 from visiting import consent, open_tab
 
 from magicapture.adapters.adapter import Adapter
 from magicapture.bases import load_base
+from magicapture.config import TrainConfig
+from magicapture.faces import load_engine
+from magicapture.method.training import Training
 from magicapture.photos.reading import photos_in
+from magicapture.photos.references import Role, check_photos
 from magicapture.server.workspace import Workspace
 from magicapture.server.workspace.shelf import MOST_ADAPTERS
-from magicapture.ui import welcome
-from magicapture.ui.welcome import Showcase, finished_example
+from magicapture.ui.welcome import FINISHED, PICTURES, Showcase, finished_example
 
-EXAMPLES = ROOT / "examples"
 SHOWN = "[...document.querySelectorAll('.magi-welcome .shown')].map(picture => picture.alt)"
+SETS: tuple[tuple[str, Role], ...] = (("person-someone", "person"), ("style-grey", "style"))
+PEOPLE, LOOKS = ("person-1", "person-2", "person-3"), ("style-engraving", "style-sepia")
 
 
 @pytest.fixture(scope="module")
-def shipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """Start the app as it ships, on the embedded base; gives its address and its root."""
-    folder = tmp_path_factory.mktemp("shipped")
-    with running_app(folder, EXAMPLES, MAGICAPTURE_BASE="mini") as address:
+def furnished(examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """Start the app with pictures for the first screen, a finished adapter and several sets; gives address and root."""
+    folder = tmp_path_factory.mktemp("furnished")
+    furnish(folder, examples)
+    with running_app(folder, folder / "examples") as address:
         yield address, folder / "root"
+
+
+def furnish(folder: Path, examples: Path) -> None:
+    tiny.base(sample_size=16).pipeline.save_pretrained(folder / "base")
+    base, engine = load_base(str(folder / "base")), load_engine("builtin")
+    found = [check_photos(photos_in(examples / name), role, engine, base.resolution).references for name, role in SETS]
+    with Training(base, engine, *found, TrainConfig(token_steps=1, lora_steps=1, previews=1)) as training:
+        list(training)
+        training.adapter().save(folder / "examples" / FINISHED)
+    for person in PEOPLE:
+        shutil.copytree(examples / "person-someone", folder / "examples" / person)
+    for look in LOOKS:
+        shutil.copytree(examples / "style-grey", folder / "examples" / look)
+    pictures = folder / "examples" / PICTURES
+    pictures.mkdir()
+    for name in (*PEOPLE, *LOOKS, *(f"{person}_{look}" for person in PEOPLE for look in LOOKS)):
+        Image.new("RGB", (32, 32), "teal").save(pictures / f"{name}.webp")
 
 
 def opened(browser: Browser, address: str, **options: object) -> Page:
@@ -43,22 +67,14 @@ def opened(browser: Browser, address: str, **options: object) -> Page:
 
 
 @pytest.fixture
-def page(browser: Browser, shipped: tuple[str, Path]) -> Iterator[Page]:
+def page(browser: Browser, furnished: tuple[str, Path]) -> Iterator[Page]:
     """Open the page as a new visitor who wants no motion; nothing may go wrong in its scripts."""
-    page = opened(browser, shipped[0], reduced_motion="reduce")
+    page = opened(browser, furnished[0], reduced_motion="reduce")
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(str(error)))
     yield page
     page.context.close()
     assert not faults
-
-
-def test_the_pictures_of_the_first_screen_are_complete_and_light() -> None:
-    showcase = Showcase.read(EXAMPLES / welcome.PICTURES)
-    assert showcase is not None
-    assert len(showcase.people) == 3
-    assert len(showcase.likeness) == len(showcase.portraits) == 3 * len(showcase.looks)
-    assert sum(path.stat().st_size for path in (EXAMPLES / welcome.PICTURES).iterdir()) < 1_000_000
 
 
 def test_pictures_that_are_not_complete_are_not_shown(tmp_path: Path) -> None:
@@ -68,14 +84,14 @@ def test_pictures_that_are_not_complete_are_not_shown(tmp_path: Path) -> None:
     assert Showcase.read(tmp_path) is None
 
 
-def test_at_least_four_people_and_six_looks_ship_with_five_pictures_each() -> None:
-    assert [len(photos_in(folder)) for folder in EXAMPLES.glob("person-*/")] == [5] * 4
-    assert [len(photos_in(folder)) for folder in EXAMPLES.glob("style-*/")] == [5] * 6
+def test_four_people_and_six_looks_ship_with_five_pictures_each() -> None:
+    assert [len(photos_in(folder)) for folder in (ROOT / "examples").glob("person-*/")] == [5] * 4
+    assert [len(photos_in(folder)) for folder in (ROOT / "examples").glob("style-*/")] == [5] * 6
 
 
 @running.needs_browser
-def test_the_first_picture_moves_on_until_the_visitor_chooses(browser: Browser, shipped: tuple[str, Path]) -> None:
-    page = opened(browser, shipped[0])
+def test_the_first_picture_moves_on_until_the_visitor_chooses(browser: Browser, furnished: tuple[str, Path]) -> None:
+    page = opened(browser, furnished[0])
     pictures = page.locator(".magi-welcome img")
     assert all(pictures.evaluate_all("all => all.map(picture => picture.naturalWidth)"))
     page.wait_for_function(f"{SHOWN}.join() !== 'Person 1,Engraving,A portrait of Person 1, Engraving'")
@@ -142,19 +158,18 @@ def test_one_click_draws_scored_portraits_and_a_second_one_nothing_twice(page: P
 def test_a_person_and_a_look_are_chosen_by_their_pictures(page: Page) -> None:
     consent(page)
     page.locator("[data-set=person-3]").click()
-    expect(page.locator("#person-verdicts .magi-tile")).to_have_count(5)
-    expect(page.locator("#person-verdicts")).to_contain_text("All 5 can be used")
+    expect(page.locator("#person-verdicts .magi-tile")).to_have_count(4)
     expect(page.locator("[data-set=person-3]")).to_have_attribute("aria-pressed", "true")
     page.locator("[data-set=style-engraving]").focus()
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    expect(page.locator("#style-verdicts .magi-tile")).to_have_count(5)
+    expect(page.locator("#style-verdicts .magi-tile")).to_have_count(4)
     open_tab(page, "Train")
     expect(page.locator("#ready")).to_contain_text("Ready")
 
 
-def test_a_forged_click_on_an_example_loads_nothing(shipped: tuple[str, Path]) -> None:
-    address, root = shipped
+def test_a_forged_click_on_an_example_loads_nothing(furnished: tuple[str, Path]) -> None:
+    address, root = furnished
     session = PageSession(address)
     mine = Workspace.of(session.enter(), root)
     chosen = {"set": "person-1"}
@@ -164,13 +179,13 @@ def test_a_forged_click_on_an_example_loads_nothing(shipped: tuple[str, Path]) -
         assert session.send("click", "person_sets", event_data=forged).status_code == 500, forged
     assert not mine.photos("person")
     assert session.send("click", "person_sets", event_data=chosen).status_code == 200
-    assert len(mine.photos("person")) == 5
+    assert len(mine.photos("person")) == 4
 
 
-def test_where_there_is_no_room_for_the_example_it_says_so(shipped: tuple[str, Path]) -> None:
-    address, root = shipped
+def test_where_there_is_no_room_for_the_example_it_says_so(furnished: tuple[str, Path]) -> None:
+    address, root = furnished
     session = PageSession(address)
-    mine, adapter = Workspace.of(session.enter(), root), Adapter.load(EXAMPLES / welcome.FINISHED)
+    mine, adapter = Workspace.of(session.enter(), root), Adapter.load(root.parent / "examples" / FINISHED)
     for number in range(MOST_ADAPTERS):
         mine.add_adapter(replace(adapter, info=replace(adapter.info, seed=number + 1)), f"number {number}")
     refused = session.send("click", "try_finished")
@@ -180,12 +195,15 @@ def test_where_there_is_no_room_for_the_example_it_says_so(shipped: tuple[str, P
 
 
 def test_the_example_is_offered_on_the_base_that_it_was_trained_on_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    furnished: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert finished_example(SimpleNamespace(base=load_base("mini"))) is not None
+    folder = furnished[1].parent
+    monkeypatch.setattr("magicapture.ui.examples.EXAMPLES", folder / "examples")
+    fitting = SimpleNamespace(base=load_base(str(folder / "base")))
+    assert finished_example(fitting) is not None
     assert finished_example(SimpleNamespace(base=tiny.base(sample_size=16))) is None
     monkeypatch.setattr("magicapture.ui.examples.EXAMPLES", tmp_path)
-    assert finished_example(SimpleNamespace(base=load_base("mini"))) is None
+    assert finished_example(fitting) is None
 
 
 @running.needs_browser
