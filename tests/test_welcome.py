@@ -95,7 +95,7 @@ def test_the_first_picture_moves_on_until_the_visitor_chooses(browser: Browser, 
     pictures = page.locator(".magi-welcome img")
     assert all(pictures.evaluate_all("all => all.map(picture => picture.naturalWidth)"))
     page.wait_for_function(f"{SHOWN}.join() !== 'Person 1,Engraving,A portrait of Person 1, Engraving'")
-    page.locator(".magi-welcome input[value=person-2]").check()
+    page.locator(".magi-welcome input[value=person-2]").click()
     person, look, portrait = page.evaluate(SHOWN)
     assert person == "Person 2"
     assert portrait == f"A portrait of Person 2, {look}"

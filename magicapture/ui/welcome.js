@@ -26,8 +26,8 @@ const play = (on) => {
     }, SECONDS * 1000);
     for (const button of all(".pause")) button.setAttribute("aria-pressed", !on);
 };
-element.addEventListener("change", () => { play(false); show(); });
 element.addEventListener("click", ({target}) => {
+    if (target.matches("input")) { play(false); show(); }  // arrow keys click, too, and so does who chooses it again
     const button = target.closest(".pause");
     if (button) play(button.getAttribute("aria-pressed") === "true");
 });
