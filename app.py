@@ -30,7 +30,7 @@ from magicapture.server.queue import Limits
 from magicapture.server.records import Records
 from magicapture.server.workspace import keep_sweeping
 from magicapture.ui.examples import EXAMPLES
-from magicapture.ui.language import hand_to_browser
+from magicapture.ui.language import hand_to_browser, translate
 from magicapture.ui.page import build_page
 from magicapture.ui.session import AppContext
 from magicapture.ui.theme import CSS, THEME
@@ -62,7 +62,7 @@ def main() -> None:
         allowed_paths=[str(EXAMPLES)],
         auth=checks_password(settings().users) if settings().users else None,
         max_file_size=MAX_FILE_SIZE,
-        app_kwargs={"middleware": layers(settings())},
+        app_kwargs={"middleware": layers(settings(), translate)},
         enable_monitoring=False,  # it would show everyone's requests
         mcp_server=not settings().users,  # its tools would be open to those who are not signed in
         footer_links=[],

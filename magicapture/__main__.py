@@ -12,11 +12,12 @@ from pathlib import Path
 from tqdm import tqdm
 
 from magicapture.adapters.adapter import Adapter, AdapterError
-from magicapture.bases import MINI, Base, BaseError, load_base
+from magicapture.bases import MINI, Base, BaseError, load_base, resolve_base
 from magicapture.config import TERMS, GenerateConfig
 from magicapture.drawing.credentials import credentials
 from magicapture.drawing.generation import generate
 from magicapture.evaluation.bench import bench, peak_memory_gb
+from magicapture.evaluation.forecast import forecast
 from magicapture.faces import load_engine
 from magicapture.method.training import Training
 from magicapture.photos.reading import PhotoError, photos_in, read_photo
@@ -175,7 +176,10 @@ def run_score(args: argparse.Namespace) -> tuple[dict, int]:
 
 
 def run_bench(args: argparse.Namespace) -> tuple[dict, int]:
-    """Time a training step and a portrait."""
+    """Time a training step and a portrait, or count what they would cost."""
+    if args.meta:
+        spec = resolve_base(args.base)
+        return {"base": spec.name, "device": "meta", **forecast(spec)}, 0
     base: Base = load_base(args.base)
     return {"base": base.spec.name, "device": str(base.device), **bench(base, load_engine())}, 0
 
@@ -231,7 +235,7 @@ def build_parser() -> argparse.ArgumentParser:
     generate_.add_argument("--negative-prompt", default="")
     generate_.add_argument("--seed", type=int, default=0)
     generate_.add_argument("--dial", type=float, default=0.5, help="0 = more like the style, 1 = more like the person")
-    generate_.add_argument("--steps", type=int, default=GenerateConfig.steps)
+    generate_.add_argument("--steps", type=int, help="of the sampler; as many as suit the base if left out")
     generate_.add_argument("--upscale", type=int, choices=(1, 2, 4), default=1)
     generate_.set_defaults(run=run_generate)
 
@@ -253,6 +257,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     bench_ = commands.add_parser("bench", help="what a step and a portrait cost")
     bench_.add_argument("--base", default=MINI.name)
+    bench_.add_argument("--meta", action="store_true", help="count it without weights and without a GPU")
     bench_.set_defaults(run=run_bench)
 
     staff.add_command(commands)

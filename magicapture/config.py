@@ -74,7 +74,7 @@ class GenerateConfig:
     negative_prompt: str = ""  # empty: what suits the base
     seed: int = 0  # of the first portrait; the next ones count up
     dial: float = 0.5  # 0 = more like the style, 1 = more like me
-    steps: int = 20  # of DPM-Solver++
+    steps: int | None = None  # of the sampler; None: what suits the base
     guidance_scale: float | None = None  # None: what suits the base
     lora_scale: float | None = None  # weight of what was learned, likewise
     upscale: int = 1  # 1, 2 or 4
@@ -83,7 +83,7 @@ class GenerateConfig:
         """Refuse values outside their range with a ``ValueError`` that names the setting."""
         if not 0 <= self.dial <= 1:
             raise ValueError(f"The dial must lie between 0 (the style) and 1 (you); it is {self.dial}.")
-        if self.count < 1 or self.best_of < 1 or self.steps < 1:
+        if self.count < 1 or self.best_of < 1 or (self.steps is not None and self.steps < 1):
             raise ValueError("count, best_of and steps must be at least 1.")
         if self.upscale not in (1, 2, 4):
             raise ValueError(f"upscale must be 1, 2 or 4; it is {self.upscale}.")

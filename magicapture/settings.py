@@ -19,6 +19,7 @@ class Settings:
     root: Path  # MAGICAPTURE_ROOT: visitors' folders and the records; nothing else may lie in it
     database_url: str  # DATABASE_URL: where consents, jobs and the log are kept; SQLite in ``root`` if unset
     server_name: str  # GRADIO_SERVER_NAME: the address that the page is served at
+    server_port: int  # GRADIO_SERVER_PORT: the port there
     hosts: frozenset[str]  # MAGICAPTURE_HOSTS: names that the page is served under, besides addresses
     base: str  # MAGICAPTURE_BASE: the base model; empty: the best that this machine can use
     face_engine: str  # MAGICAPTURE_FACE_ENGINE
@@ -60,6 +61,7 @@ class Settings:
             root=root,
             database_url=os.environ.get("DATABASE_URL") or f"sqlite:///{root / 'records.sqlite'}",
             server_name=os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1",
+            server_port=int(os.environ.get("GRADIO_SERVER_PORT") or 7860),
             hosts=frozenset(_text("HOSTS", "").lower().split()),
             base=_text("BASE", ""),
             face_engine=_text("FACE_ENGINE", "auto"),

@@ -7,9 +7,9 @@ from running import PATIENCE
 from visiting import choose_count, load_examples, start_training
 
 TABS = ("references", "train", "portraits", "adapters")
-ELEMENTS = """tab => [...document.querySelectorAll(`[role=tabpanel]#${CSS.escape(tab)} [id]`)]
-    .filter(part => part.checkVisibility() && !/^(component|html|radio|range)-/.test(part.id)).map(part => part.id)"""
-"""The ids of what is seen in a tab, in the order of the page; numbers that Gradio gives are left out."""
+ELEMENTS = """() => [...document.querySelectorAll("[role=tabpanel] [id]")]
+    .filter(part => part.checkVisibility()).map(part => part.id)"""
+"""The ids of what is seen in the open tab, in the order of the page."""
 TOO_WIDE = """() => [...document.querySelectorAll(".gradio-container *")]
     .filter(part => part.checkVisibility() && part.getBoundingClientRect().right > innerWidth + 1)
     .filter(part => !part.closest(".magi-film")).map(part => `${part.tagName} ${part.id} ${part.className}`)"""

@@ -105,6 +105,7 @@ def test_without_a_mouse_a_visitor_gets_from_the_consent_to_a_kept_portrait_and_
     expect(page.locator("#person-verdicts .mask").first).to_have_css("opacity", "1")
     press("Delete")
     expect(page.locator("#person-verdicts .magi-tile")).to_have_count(3)
+    expect(page.locator("#person-verdicts .look").first).to_be_focused()
     walk_to(page, "#to-training")
     press("Enter")
 
@@ -146,6 +147,7 @@ def test_without_a_mouse_a_visitor_gets_from_the_consent_to_a_kept_portrait_and_
     walk_to(page, "#portraits .look", "Shift+Tab")
     press("k")
     expect(page.locator("#portraits .kept")).to_contain_text("kept ✓")
+    expect(page.locator("#portraits .look")).to_be_focused()
     walk_to(page, "[role=tab][data-tab-id=adapters]", "Shift+Tab")
     press("Enter")
     walk_to(page, "#delete-everything")

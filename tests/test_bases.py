@@ -7,7 +7,8 @@ import tiny
 import torch
 from diffusers import StableDiffusionPipeline
 
-from magicapture.bases import MINI, SD15, BaseSpec, BaseUnavailableError, load_base, registry, resolve_base
+from magicapture.bases import MINI, SD15, SPECS, BaseSpec, BaseUnavailableError, load_base, registry, resolve_base
+from magicapture.server.gpu import training_seconds
 
 
 def test_without_a_gpu_the_embedded_base_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,3 +75,18 @@ def test_the_embedded_base_is_an_ordinary_diffusers_folder(steps: int) -> None:
     assert picture.size == (side, side)
     weights = sum(path.stat().st_size for path in registry.MINI_WEIGHTS.rglob("*") if path.is_file())
     assert weights <= 90e6
+
+
+def test_the_table_of_bases_says_what_is_known_of_each() -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in readme.splitlines() if line.startswith("| `")]
+    told = {row[0].strip("`"): row[2:6] for row in rows if row[0].strip("`") in SPECS}
+    assert told == {
+        name: [
+            spec.licence,
+            "yes" if spec.gated else "no",
+            f"{spec.download_gb} GB",
+            f"{training_seconds(name, spec.presets['quick']):.0f} s",
+        ]
+        for name, spec in SPECS.items()
+    }

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from staff_stand_in import Drawer, ThreadEngine, people
 
-from magicapture.bases import BaseUnavailableError
 from magicapture.staff.batch import Meter, compute_cells, spent_before
 from magicapture.staff.cell import Cell, CellResult
+from magicapture.staff.compute import compute
 from magicapture.staff.engines import Engine, EngineError, open_engine
 from magicapture.staff.engines.local import LocalEngine
 from magicapture.staff.run_folder import RunFolder
-from magicapture.staff.work import Outcome, Pictures, Setup, compute
+from magicapture.staff.work import FatalError, Outcome, Pictures, Setup
 
 
 @pytest.fixture
@@ -86,10 +86,17 @@ def test_photos_that_vanish_in_mid_run_cost_their_person_alone(tmp_path: Path, r
 
 def test_what_would_fail_for_everyone_ends_the_run_with_its_sentence(tmp_path: Path, run: RunFolder) -> None:
     def no_base(cell: Cell, photos: Pictures, looks: Pictures) -> Outcome:
-        raise BaseUnavailableError("The base model could not be loaded.")
+        raise FatalError("The base model could not be loaded.")
 
-    with pytest.raises(BaseUnavailableError, match="could not be loaded"):
+    with pytest.raises(FatalError, match="could not be loaded"):
         results(people(tmp_path, 3), ThreadEngine(no_base), run)
+
+
+def test_a_base_that_is_not_there_ends_the_run_at_the_first_cell(tmp_path: Path, run: RunFolder) -> None:
+    cells = [replace(cell, recipe=replace(cell.recipe, base=str(tmp_path / "none"))) for cell in people(tmp_path, 2)]
+    with pytest.raises(FatalError, match="could not be loaded"):
+        results(cells, ThreadEngine(compute, places=1), run)
+    assert run.log_lines() == []
 
 
 def test_nothing_starts_that_would_pass_the_ceiling(tmp_path: Path, run: RunFolder, drawer: Drawer) -> None:
@@ -130,10 +137,10 @@ def test_a_killed_worker_costs_one_try_and_no_other_cell(tmp_path: Path, run: Ru
 
 def test_engines_that_are_not_there_are_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(EngineError, match="There is no engine slurm: choose local, ray"):
-        open_engine("slurm")
+        open_engine("slurm", compute)
     monkeypatch.setitem(__import__("sys").modules, "magicapture.staff.engines.on_ray", None)
     with pytest.raises(EngineError, match=r"pip install -r requirements-ray\.txt"):
-        open_engine("ray")
+        open_engine("ray", compute)
 
 
 def test_a_person_without_a_face_is_told_which_photo(tmp_path: Path, examples: Path) -> None:

@@ -10,8 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from magicapture.bases import load_base
-from magicapture.config import GenerateConfig
+from magicapture.bases import MINI, load_base
 from magicapture.evaluation.judge import closeness, dlib_descriptor
 from magicapture.faces import load_engine
 
@@ -87,7 +86,7 @@ def test_the_dial_trades_likeness_for_style(adapter: Path, tmp_path: Path) -> No
 
 def test_a_portrait_says_how_it_was_made(portraits: list[Path]) -> None:
     facts = json.loads(Image.open(portraits[0]).text["magicapture"])
-    assert facts["steps"] == GenerateConfig.steps
+    assert facts["steps"] == MINI.sampling_steps
     assert -1 <= facts["likeness"] <= 1
 
 

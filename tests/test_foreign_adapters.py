@@ -35,10 +35,10 @@ def refused(tmp_path: Path, package: Callable[[Path], object]) -> str:
     upload.parent.mkdir(parents=True)
     package(upload)
     with pytest.raises(AdapterError) as error:
-        space.import_zip(upload)
+        space.shelf.import_zip(upload)
     assert [path for path in root.rglob("*") if path.is_file()] == []
     assert not (tmp_path / "evil").exists()
-    assert space.adapters() == []
+    assert space.shelf.stored() == []
     return str(error.value)
 
 
@@ -63,8 +63,8 @@ class Evil:
 def test_a_sound_one_is_accepted(tmp_path: Path, sound: Files) -> None:
     packed(sound)(tmp_path / "Anna in oil.zip")
     space = Workspace.of(new_key(), tmp_path / "root")
-    assert space.load_adapter(space.import_zip(tmp_path / "Anna in oil.zip")).info.rank == 2
-    assert space.adapters()[0].title == "Anna in oil"
+    assert space.shelf.load(space.shelf.import_zip(tmp_path / "Anna in oil.zip")).info.rank == 2
+    assert space.shelf.stored()[0].title == "Anna in oil"
     assert (tmp_path / "Anna in oil.zip").is_file(), "it was no upload"
 
 

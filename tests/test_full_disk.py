@@ -23,12 +23,12 @@ def test_a_full_disk_is_told_and_nothing_is_lost(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     mine.keep(mine.add_portrait(portrait(), label=False), None)
-    mine.add_adapter(small_adapter(), "first")
+    mine.shelf.add(small_adapter(), "first")
     photos = mine.ingest([uploaded(root)], "person")
     before = {path: path.read_bytes() for path in files(root)}
     upload = uploaded(root)
     acts = {
-        "add_adapter": lambda: mine.add_adapter(small_adapter(), "second"),
+        "add_adapter": lambda: mine.shelf.add(small_adapter(), "second"),
         "add_portrait": lambda: mine.add_portrait(portrait(8), label=False),
         "ingest": lambda: mine.ingest([*photos, upload], "person"),
         "zip_kept": mine.zip_kept,
@@ -44,9 +44,9 @@ def test_a_full_disk_is_told_and_nothing_is_lost(
 def test_what_one_visitor_may_hold_is_bounded(mine: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shelf, "MOST_ADAPTERS", 1)
     monkeypatch.setattr(visitor, "MOST_PORTRAITS", 2)
-    mine.add_adapter(small_adapter(), "first")
+    mine.shelf.add(small_adapter(), "first")
     with pytest.raises(WorkspaceError, match=r"1 adapters here.* delete one first"):
-        mine.add_adapter(small_adapter(), "second")
+        mine.shelf.add(small_adapter(), "second")
     mine.keep(mine.add_portrait(portrait(), label=False), None)
     mine.add_portrait(portrait(8), label=False)
     with pytest.raises(WorkspaceError, match=r"2 portraits here.* reject some first"):

@@ -8,6 +8,7 @@ from urllib.parse import quote
 import pytest
 import visitor
 from page_session import PageSession, file_data, gallery, raw_get
+from PIL import Image
 
 from magicapture.server.workspace import Workspace, new_key
 
@@ -41,8 +42,8 @@ def anna(address: str, root: Path) -> Anna:
     workspace = Workspace.of(key, root)
     workspace.ingest([visitor.uploaded(root)], "person")
     workspace.add_portrait(visitor.portrait(), label=False)
-    adapter = workspace.add_adapter(visitor.small_adapter(), "Anna in oil")
-    workspace.zip_adapter(adapter)
+    adapter = workspace.shelf.add(visitor.small_adapter(), "Anna in oil")
+    workspace.shelf.zip(adapter)
     page = PageSession(address)
     assert page.enter(key) == key
     return Anna(key, workspace, adapter, page)
@@ -87,10 +88,18 @@ def test_a_photo_is_shown_to_whose_it_is_and_to_nobody_who_only_knows_its_path(
             assert ben.http.get(f"/gradio_api/{route}{written}").status_code in (403, 404)
 
 
+def test_a_crop_of_a_photo_is_shown_to_whose_it_is_alone(anna: Anna, ben: PageSession, address: str) -> None:
+    crop = anna.workspace.store_crop("me.jpg", Image.new("RGB", (8, 8), "teal"))
+    assert anna.page.http.get(f"/gradio_api/file={crop}").content == crop.read_bytes()
+    assert ben.http.get(f"/gradio_api/file={crop}").status_code == 404
+    assert raw_get(address, f"/gradio_api/file={crop}")[0] == 404
+    crop.unlink()
+
+
 def test_plans_and_measurements_of_faces_are_shown_to_nobody(anna: Anna) -> None:
     folder = anna.workspace.folder
     for name in ("plan.pt", "checkpoint.pt", "plan.part"):
-        (anna.workspace.part("jobs", "1") / name).write_bytes(b"secret")
+        (anna.workspace.place.part("jobs", "1") / name).write_bytes(b"secret")
     files = [path for path in visitor.files(folder) if path.suffix in (".pt", ".part", ".safetensors", ".json")]
     assert len(files) > 5
     for path in files:
@@ -101,7 +110,7 @@ def test_plans_and_measurements_of_faces_are_shown_to_nobody(anna: Anna) -> None
 
 def test_a_portrait_and_a_zip_are_there_for_programs_that_know_the_path(anna: Anna, address: str) -> None:
     assert raw_get(address, f"/gradio_api/file={anna.portrait}") == (200, anna.portrait.read_bytes())
-    assert raw_get(address, f"/gradio_api/file={anna.workspace.zip_adapter(anna.adapter)}")[0] == 200
+    assert raw_get(address, f"/gradio_api/file={anna.workspace.shelf.zip(anna.adapter)}")[0] == 200
 
 
 def test_an_upload_is_shown_to_who_sent_it_and_goes_when_they_leave(
@@ -204,7 +213,7 @@ def test_visitors_may_send_the_same_photo_at_the_same_time(address: str, example
 
 
 def test_another_visitors_adapter_is_not_taken_as_ones_own_upload(anna: Anna, ben: PageSession) -> None:
-    package = anna.workspace.zip_adapter(anna.adapter)
+    package = anna.workspace.shelf.zip(anna.adapter)
     assert "is not there any more" in ben.send("upload", "upload_adapter", upload_adapter=file_data(package)).text
 
 
@@ -240,6 +249,7 @@ def test_states_that_the_server_keeps_cannot_be_forged(anna: Anna, ben: PageSess
     for state in (forged, str(anna.workspace.folder), [str(anna.portrait)]):
         assert "Anna in oil" not in shelf(ben, state=state)
         for event in ("keep", "reject", "compare"):
+            assert ben.send(event, "portraits", anna.portrait.name, state=state).status_code == 500
             for name in (anna.portrait.name, str(anna.portrait), f"../../{anna.portrait.name}", "", None, [], {}):
                 answer = ben.send(event, "portraits", {"name": name, "reason": "other"}, state=state)
                 assert answer.status_code == 500

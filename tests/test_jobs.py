@@ -116,8 +116,8 @@ def test_a_training_needs_no_page_and_is_found_again(jobs: Jobs, visitor: Worksp
     assert job.state == "finished"
     assert [step for step, _ in job.curves["reconstruction"]] == list(range(1, STEPS + 1))
     assert len(job.previews()) == 1
-    assert visitor.adapters()[0].title == "My look"
-    assert visitor.adapters()[0].id == job.adapter
+    assert visitor.shelf.stored()[0].title == "My look"
+    assert visitor.shelf.stored()[0].id == job.adapter
     wait_until(lambda: jobs.records.job(job.id).adapter == job.adapter)
 
 
@@ -144,7 +144,7 @@ def test_a_training_that_ends_while_the_page_looks_still_shows_its_adapter(
 
 
 def test_photos_are_gone_when_training_ends(jobs: Jobs, visitor: Workspace, trainer: Trainer) -> None:
-    photo = visitor.part("photos", "person") / "me.png"
+    photo = visitor.place.part("photos", "person") / "me.png"
     PLAN.person[0].image.save(photo)
     job = ended(jobs.start(visitor, PLAN))
     wait_until(lambda: jobs.records.job(job.id).state == "finished")
@@ -159,7 +159,7 @@ def test_stopping_keeps_what_was_learned(jobs: Jobs, visitor: Workspace, trainer
     jobs.stop(job)
     assert ended(job).state == "stopped"
     assert job.event.step == 1
-    assert visitor.load_adapter(job.adapter)
+    assert visitor.shelf.load(job.adapter)
 
 
 def test_nobody_trains_without_consent(jobs: Jobs, tmp_path: Path, trainer: Trainer) -> None:
@@ -206,7 +206,7 @@ def test_a_refused_slice_can_go_on_from_its_checkpoint(jobs: Jobs, visitor: Work
 
 
 def test_an_unexpected_failure_is_told_and_leaves_the_photos(jobs: Jobs, visitor: Workspace, trainer: Trainer) -> None:
-    photo = visitor.part("photos", "person") / "me.png"
+    photo = visitor.place.part("photos", "person") / "me.png"
     PLAN.person[0].image.save(photo)
     trainer.breaks_at, trainer.error = 1, MemoryError("of the card")
     job = ended(jobs.start(visitor, PLAN))
@@ -309,10 +309,10 @@ def test_a_strangers_keys_do_not_give_them_the_whole_line(jobs: Jobs, tmp_path: 
 def test_what_was_started_before_everything_was_deleted_makes_no_folder_again(
     jobs: Jobs, visitor: Workspace, tmp_path: Path, trainer: Trainer
 ) -> None:
-    visitor.part("photos", "person")
+    visitor.place.part("photos", "person")
     delete_everything(jobs, Drawings(jobs.records, TRAININGS), visitor)
     for act in (
-        lambda: visitor.add_adapter(ADAPTER, "late"),
+        lambda: visitor.shelf.add(ADAPTER, "late"),
         lambda: visitor.add_portrait(Portrait(PLAN.person[0].image, 0, 0.5, 0.5, {}), label=False),
         lambda: visitor.ingest([], "person"),
     ):
@@ -322,7 +322,7 @@ def test_what_was_started_before_everything_was_deleted_makes_no_folder_again(
     with pytest.raises(WorkspaceError, match="deleted meanwhile"):
         jobs.start(visitor, PLAN)
     assert not list((tmp_path / "served").iterdir())
-    assert Workspace.named(visitor.name, tmp_path).part("photos").is_dir(), "a new visit may"
+    assert Workspace.named(visitor.name, tmp_path).place.part("photos").is_dir(), "a new visit may"
 
 
 def test_a_drawing_that_is_stopped_or_left_behind_stores_nothing(
@@ -336,7 +336,7 @@ def test_a_drawing_that_is_stopped_or_left_behind_stores_nothing(
 
     monkeypatch.setattr(drawings_module, "generate_portraits", draw)
     drawings = Drawings(jobs.records, Limits(per_visitor=2, per_address=9, in_all=9))
-    adapter = visitor.add_adapter(ADAPTER, "mine")
+    adapter = visitor.shelf.add(ADAPTER, "mine")
     running, waiting = (drawings.start(visitor, adapter, GenerateConfig(), label=False) for _ in range(2))
     with pytest.raises(BusyError):
         drawings.start(visitor, adapter, GenerateConfig(), label=False)

@@ -68,6 +68,29 @@ def test_an_enlarged_portrait_is_compared_with_itself_as_drawn_and_leaves_neithe
     assert mine.as_drawn(mine.add_portrait(portrait(), label=False)) is None
 
 
+def test_a_portrait_is_found_by_its_name_alone_and_only_by_whose_it_is(mine: Workspace, other: Workspace) -> None:
+    path = mine.add_portrait(portrait(), label=False)
+    assert mine.portrait_called(path.name) == path
+    kept = mine.keep(path, None)
+    assert mine.portrait_called(path.name) == kept
+    for name in ("", ".", "..", str(kept), f"../kept/{kept.name}", "portraits.zip"):
+        with pytest.raises(WorkspaceError, match="not there any more"):
+            mine.portrait_called(name)
+    with pytest.raises(WorkspaceError, match="not there any more"):
+        other.portrait_called(kept.name)
+
+
+def test_the_crop_that_a_portrait_is_compared_with_goes_with_the_photos(root: Path, mine: Workspace) -> None:
+    photos = mine.ingest([uploaded(root), uploaded(root, "two.jpg")], "person")
+    crop = mine.store_crop("../../me.jpg", Image.new("RGB", (8, 8)))
+    assert crop.parent.parent == mine.folder / "photos"
+    mine.ingest(photos[:1], "person")
+    assert not crop.exists()
+    crop = mine.store_crop("me.jpg", Image.new("RGB", (8, 8)))
+    mine.forget_photos()
+    assert not crop.exists()
+
+
 def test_nobody_can_keep_or_reject_what_is_not_their_portrait(root: Path, mine: Workspace, other: Workspace) -> None:
     theirs, photo = other.add_portrait(portrait(), label=False), mine.ingest([uploaded(root)], "person")[0]
     for path in (theirs, photo, mine.folder, mine.folder / "portraits/new/none.png"):

@@ -40,13 +40,14 @@ from magicapture.ui.session import AppContext
 
 PACKAGE = Path(__file__).parents[1] / "magicapture"
 SPEAKING = (
-    *("adapters.adapter", "adapters.info", "bases.registry", "bases.unet"),
+    *("adapters.adapter", "adapters.info", "bases.flux2", "bases.registry", "bases.unet"),
     *("drawing.credentials", "photos.quality", "photos.reading", "photos.references"),
     *(f"server.{name}" for name in ("drawings", "gpu", "hub", "jobs", "queue")),
-    *(f"server.workspace.{name}" for name in ("folder", "shelf", "uploads", "visitor")),
+    *(f"server.workspace.{name}" for name in ("folder", "invitation", "shelf", "uploads", "visitor")),
     *(f"ui.{name}" for name in ("adapters", "consent", "gallery", "html", "hub", "installation", "live", "page")),
     *(f"ui.{name}" for name in ("photo_grid", "portrait_grid", "portraits", "readiness", "references", "session")),
-    *(f"ui.{name}" for name in ("examples", "judging", "steps", "train", "training_view", "welcome")),
+    *(f"ui.{name}" for name in ("examples", "judging", "review", "steps", "train", "training_view", "welcome")),
+    *("server.gate.review", "staff.review_workspace"),
 )
 """The modules whose sentences visitors read."""
 MADE_OF_SENTENCES = {"{name}: {reason}"}
@@ -155,7 +156,7 @@ def test_every_component_of_the_page_is_translated_in_the_browser(
     assert len(texts) > 60
     japanese = hand_to_browser(page).translations["ja"]
     english = {text for text in texts if not JAPANESE.search(japanese.get(text, ""))}
-    assert english == {"my-portraits", "Stable Diffusion 1.5, 512 px"}
+    assert english == {"my-portraits"}
     assert InsightFaceEngine.licence in CATALOGUES["ja"]
 
 
@@ -285,7 +286,7 @@ def test_a_japanese_visitor_reads_japanese_from_the_first_photo_to_the_portrait(
     expect(page.locator("#adapter-status")).to_contain_text("使用中: クイック")
     choose_count(page, 1)
     page.locator("#draw").click()
-    expect(page.locator("#portraits-said")).to_contain_text("ポートレートが1枚できました。")
+    expect(page.locator("#portraits-said")).to_contain_text("ポートレートが1枚できました（Real-ESRGAN ×4で拡大）。")
     assert english_on(page) == []
     page.get_by_role("tab", name="マイアダプター").click()
     expect(page.locator("#adapter-facts")).to_contain_text("プリセット: クイック")

@@ -39,7 +39,7 @@ def test_sixty_unread_drawings_lock_nobody_out(address: str, app_folder: Path, e
     flood = PageSession(address)
     keys = [new_key() for _ in range(20)]
     spaces = [Workspace.of(key, app_folder / "root") for key in keys]
-    adapters = [space.add_adapter(visitor.small_adapter(), "mine") for space in spaces]
+    adapters = [space.shelf.add(visitor.small_adapter(), "mine") for space in spaces]
     with ThreadPoolExecutor(20) as clients:
         asked = [clients.submit(flood.begin, "generate", keys[i % 20], adapters[i % 20], 12) for i in range(60)]
     assert all(answer.result().status_code in (200, 503) for answer in asked)
@@ -86,7 +86,7 @@ def test_portraits_that_are_deleted_while_they_are_drawn_do_not_come_back(addres
     page = PageSession(address)
     key = new_key()
     space = Workspace.of(key, app_folder / "root")
-    adapter = space.add_adapter(visitor.small_adapter(), "mine")
+    adapter = space.shelf.add(visitor.small_adapter(), "mine")
     waiting = page.begin("generate", key, adapter, 12)
     assert waiting.is_success
     time.sleep(1)

@@ -8,7 +8,7 @@ import torch
 from stand_in import training
 
 from magicapture.bases import Base
-from magicapture.bases.precision import fast_dtype
+from magicapture.bases.precision import WorkingCopies, fast_dtype
 from magicapture.config import GenerateConfig, TrainConfig
 from magicapture.drawing.generation import generate
 from magicapture.method.optimizer import optimizer_step
@@ -52,10 +52,12 @@ def test_tokens_and_lora_learn_in_float16_and_can_be_drawn_with(base: Base) -> N
 def test_a_step_that_overflows_changes_nothing_and_the_next_one_counts() -> None:
     parameter = torch.nn.Parameter(torch.ones(2))
     optimizer, scaler = torch.optim.AdamW([parameter], lr=0.1), torch.amp.GradScaler("cpu", init_scale=4.0)
-    optimizer_step((parameter * torch.inf).sum(), optimizer, scaler)
+    scaler.scale((parameter * torch.inf).sum()).backward()
+    optimizer_step(optimizer, scaler)
     assert parameter.tolist() == [1.0, 1.0]
     assert scaler.get_scale() == 2.0
-    optimizer_step(parameter.sum(), optimizer, scaler)
+    scaler.scale(parameter.sum()).backward()
+    optimizer_step(optimizer, scaler)
     assert (parameter < 0.95).all()
 
 
@@ -67,3 +69,24 @@ def test_a_training_that_goes_on_keeps_the_scale_it_has_found(base: Base) -> Non
     with training(base, SHORT) as again:
         again.restore(checkpoint)
         assert again.scaler.get_scale() == 64.0
+
+
+def test_working_copies_give_float32_gradients_to_float32_parameters() -> None:
+    parameter = torch.nn.Parameter(torch.tensor([1.0, 1.0 + 2**-12]))
+    still = torch.nn.Parameter(torch.ones(1))
+    before = parameter.data
+    with WorkingCopies([parameter, still], torch.bfloat16):
+        assert parameter.dtype == torch.bfloat16
+        (3 * parameter).sum().backward()
+    assert parameter.data.data_ptr() == before.data_ptr()
+    assert parameter.tolist() == [1.0, 1.0 + 2**-12]
+    assert parameter.grad.dtype == torch.float32
+    assert parameter.grad.tolist() == [3.0, 3.0]
+    assert still.grad is None
+
+
+def test_an_interrupted_step_leaves_what_was_learned_in_float32() -> None:
+    parameter = torch.nn.Parameter(torch.tensor([1.0 + 2**-12]))
+    with pytest.raises(KeyboardInterrupt), WorkingCopies([parameter], torch.float16):
+        raise KeyboardInterrupt
+    assert parameter.tolist() == [1.0 + 2**-12]

@@ -33,7 +33,7 @@ def test_an_adapter_is_whole_and_can_be_pushed_after_the_server_died_in_the_midd
 ) -> None:
     key = new_key()
     visitor = Workspace.of(key, tmp_path / "root")
-    folder = visitor.part("adapters") / visitor.add_adapter(small_adapter(), TITLE)
+    folder = visitor.place.part("adapters") / visitor.shelf.add(small_adapter(), TITLE)
     whole = {path: path.read_bytes() for path in files(folder)}
     with running_hub() as hub:
         account = {

@@ -21,25 +21,25 @@ def test_delete_everything_leaves_no_byte(root: Path, mine: Workspace, other: Wo
         space.ingest([uploaded(root)], "person")
         space.keep(space.add_portrait(portrait(), label=True), None)
         space.zip_kept()
-        space.zip_adapter(space.add_adapter(adapter, "Anna"))
-        (space.part("jobs", "1") / "checkpoint").write_text("latents")
+        space.shelf.zip(space.shelf.add(adapter, "Anna"))
+        (space.place.part("jobs", "1") / "checkpoint").write_text("latents")
     theirs = files(other.folder)
     mine.delete_everything()
     assert files(root) == theirs
     assert mine.name not in " ".join(str(path) for path in root.rglob("*"))
     mine.delete_everything()
-    assert mine.adapters() == []
+    assert mine.shelf.stored() == []
 
 
 def test_each_kind_of_thing_goes_by_its_own_clock(root: Path, mine: Workspace, adapter: Adapter) -> None:
     mine.ingest([uploaded(root)], "person")
     mine.keep(mine.add_portrait(portrait(), label=False), None)
     mine.zip_kept()
-    mine.add_adapter(adapter, "Anna")
-    (mine.part("jobs", "1") / "checkpoint").write_text("latents")
+    mine.shelf.add(adapter, "Anna")
+    (mine.place.part("jobs", "1") / "checkpoint").write_text("latents")
     upload, half_upload = uploaded(root), root / "served" / "tmp123"
     half_upload.write_text("half")
-    (mine.part(".tmp-crashed") / "half").write_text("half")
+    (mine.place.part(".tmp-crashed") / "half").write_text("half")
     everything = files(root)
     make_old(root, 2)
 
@@ -48,7 +48,7 @@ def test_each_kind_of_thing_goes_by_its_own_clock(root: Path, mine: Workspace, a
     assert sweep(root, 1, 24) == {"photos": 1, "unfinished": 1}
     assert not upload.parent.exists()
     assert mine.photos("person") == []
-    assert len(mine.portraits()) == len(mine.adapters()) == 1
+    assert len(mine.portraits()) == len(mine.shelf.stored()) == 1
     assert (mine.folder / "jobs/1/checkpoint").is_file()
 
     counts = sweep(root, 1, 24, now=time.time() + 23 * HOUR)
@@ -58,7 +58,7 @@ def test_each_kind_of_thing_goes_by_its_own_clock(root: Path, mine: Workspace, a
 
 
 def test_what_a_crash_left_of_a_checkpoint_or_a_library_goes_too(root: Path, mine: Workspace) -> None:
-    (mine.part("jobs", "1") / "checkpoint.part").write_text("latents")
+    (mine.place.part("jobs", "1") / "checkpoint.part").write_text("latents")
     (root / "tmp").mkdir()
     (root / "tmp/half").write_text("a face")
     make_old(root, 2)
@@ -68,18 +68,18 @@ def test_what_a_crash_left_of_a_checkpoint_or_a_library_goes_too(root: Path, min
 
 def test_packing_does_not_prolong_what_is_packed(root: Path, mine: Workspace, adapter: Adapter) -> None:
     mine.keep(mine.add_portrait(portrait(), label=False), None)
-    stored = mine.add_adapter(adapter, "Anna")
+    stored = mine.shelf.add(adapter, "Anna")
     make_old(mine.folder, 25)
     mine.zip_kept()
-    mine.zip_adapter(stored)
+    mine.shelf.zip(stored)
     sweep(root, 1, 24)
     assert files(root) == []
 
 
 def test_sweeping_spares_the_folder_of_a_visitor_who_comes_back(root: Path, mine: Workspace) -> None:
-    mine.part("photos", "person")
+    mine.place.part("photos", "person")
     make_old(root, 2)
-    mine.part("photos", "person")
+    mine.place.part("photos", "person")
     assert not sweep(root, 1, 24)
     assert (mine.folder / "photos/person").is_dir()
 

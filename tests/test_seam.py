@@ -11,7 +11,8 @@ from magicapture.bases import Conditioning
 
 PACKAGE = Path(__file__).parents[1] / "magicapture"
 FAMILIES_OWN = re.compile(
-    r"attn2|clip_l|alphas_cumprod|[\"']mini[\"']|\bunet\b|text_encoder\b|\btokenizer\b|UNet2D|StableDiffusion"
+    r"attn2|clip_l|alphas_cumprod|[\"']mini[\"']|\bunet\b|text_encoder\b|\btokenizer\b|UNet2D|StableDiffusion|Flux2|"
+    r"transformer_blocks|joint_attention|[\"']flux2"
 )
 OUTSIDE = sorted(
     path

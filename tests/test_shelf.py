@@ -19,7 +19,7 @@ def adapter() -> Adapter:
 
 
 def test_an_adapter_comes_back_as_it_was(mine: Workspace, adapter: Adapter) -> None:
-    found = mine.load_adapter(mine.add_adapter(adapter, "  Anna,\nengraved "))
+    found = mine.shelf.load(mine.shelf.add(adapter, "  Anna,\nengraved "))
     assert found.info == replace(adapter.info, title="Anna, engraved")
     assert torch.equal(found.rows["clip_l"], adapter.rows["clip_l"])
     assert all(torch.equal(found.lora[key], value) for key, value in adapter.lora.items())
@@ -27,57 +27,57 @@ def test_an_adapter_comes_back_as_it_was(mine: Workspace, adapter: Adapter) -> N
 
 
 def test_a_new_title_does_not_make_an_adapter_younger(mine: Workspace, adapter: Adapter) -> None:
-    first = mine.add_adapter(adapter, "first")
+    first = mine.shelf.add(adapter, "first")
     make_old(mine.folder / "adapters" / first, 2)
-    second = mine.add_adapter(adapter, "second")
-    created = mine.adapters()[1].created
-    mine.zip_adapter(first)
-    mine.rename(first, "still the first")
-    assert [(stored.id, stored.title) for stored in mine.adapters()] == [
+    second = mine.shelf.add(adapter, "second")
+    created = mine.shelf.stored()[1].created
+    mine.shelf.zip(first)
+    mine.shelf.rename(first, "still the first")
+    assert [(stored.id, stored.title) for stored in mine.shelf.stored()] == [
         (second, "second"),
         (first, "still the first"),
     ]
-    assert mine.adapters()[1].created == created
-    assert [path.name for path in mine.adapters()[1].folder.glob("*.zip")] == [], "it would bear the old title"
+    assert mine.shelf.stored()[1].created == created
+    assert [path.name for path in mine.shelf.stored()[1].folder.glob("*.zip")] == [], "it would bear the old title"
 
 
 def test_a_downloaded_adapter_can_be_uploaded_again(
     root: Path, mine: Workspace, other: Workspace, adapter: Adapter
 ) -> None:
-    package = mine.zip_adapter(mine.add_adapter(adapter, "Anna: engraved"))
+    package = mine.shelf.zip(mine.shelf.add(adapter, "Anna: engraved"))
     assert package.name == "Anna_engraved.zip"
     upload = uploaded(root, "x.jpg").with_name("anna.zip")
     upload.write_bytes(package.read_bytes())
-    imported = other.import_zip(upload)
+    imported = other.shelf.import_zip(upload)
     assert not upload.exists()
-    assert [(stored.id, stored.title) for stored in other.adapters()] == [(imported, "Anna: engraved")]
-    assert torch.equal(other.load_adapter(imported).rows["clip_l"], adapter.rows["clip_l"])
+    assert [(stored.id, stored.title) for stored in other.shelf.stored()] == [(imported, "Anna: engraved")]
+    assert torch.equal(other.shelf.load(imported).rows["clip_l"], adapter.rows["clip_l"])
     assert {path.parent for path in files(other.folder)} == {other.folder / "adapters" / imported}
 
 
 def test_a_deleted_adapter_leaves_nothing(root: Path, mine: Workspace, adapter: Adapter) -> None:
-    deleted = mine.add_adapter(adapter, "Anna")
-    mine.zip_adapter(deleted)
-    mine.delete_adapter(deleted)
+    deleted = mine.shelf.add(adapter, "Anna")
+    mine.shelf.zip(deleted)
+    mine.shelf.delete(deleted)
     assert files(root) == []
     with pytest.raises(AdapterError, match="not there any more"):
-        mine.load_adapter(deleted)
+        mine.shelf.load(deleted)
 
 
 def test_no_id_leads_out_of_the_folder(root: Path, mine: Workspace, other: Workspace, adapter: Adapter) -> None:
-    theirs = other.add_adapter(adapter, "theirs")
-    mine.add_adapter(adapter, "mine")
+    theirs = other.shelf.add(adapter, "theirs")
+    mine.shelf.add(adapter, "mine")
     before = files(root)
     for wrong in (theirs, f"../../{other.name}/adapters/{theirs}", "..", "", ".", None, "0" * 16):
-        for act in (mine.load_adapter, mine.zip_adapter, mine.delete_adapter, lambda name: mine.rename(name, "x")):
+        for act in (mine.shelf.load, mine.shelf.zip, mine.shelf.delete, lambda name: mine.shelf.rename(name, "x")):
             with pytest.raises(AdapterError, match="not there any more"):
                 act(wrong)
     assert files(root) == before
 
 
 def test_an_adapter_for_scores_that_cannot_be_compared_is_stored_too(mine: Workspace, adapter: Adapter) -> None:
-    assert mine.load_adapter(mine.add_adapter(replace(adapter, targets=None), "")).targets is None
-    assert mine.adapters()[0].title == "Untitled"
+    assert mine.shelf.load(mine.shelf.add(replace(adapter, targets=None), "")).targets is None
+    assert mine.shelf.stored()[0].title == "Untitled"
 
 
 @pytest.mark.parametrize("act", ["add_adapter", "add_portrait", "ingest"])
@@ -94,11 +94,11 @@ def test_a_fault_while_writing_leaves_nothing_half_written(
     for thing in (Adapter, Portrait, Image.Image):
         monkeypatch.setattr(thing, "save", half)
     acts = {
-        "add_adapter": lambda: mine.add_adapter(adapter, "Anna"),
+        "add_adapter": lambda: mine.shelf.add(adapter, "Anna"),
         "add_portrait": lambda: mine.add_portrait(portrait(), label=False),
         "ingest": lambda: mine.ingest([upload], "person"),
     }
     with pytest.raises(OSError, match="disk full"):
         acts[act]()
     assert [path for path in files(root) if path != upload] == []
-    assert mine.adapters() == mine.portraits() == mine.photos("person") == []
+    assert mine.shelf.stored() == mine.portraits() == mine.photos("person") == []

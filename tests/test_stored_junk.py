@@ -35,8 +35,8 @@ JUNK = [
 
 @pytest.mark.parametrize("junk", JUNK, ids=range(len(JUNK)))
 def test_no_stored_adapter_breaks_the_tab_or_its_delete_button(mine: Workspace, junk: object) -> None:
-    sound = mine.add_adapter(small_adapter(), "sound")
-    broken = mine.add_adapter(small_adapter(), "broken")
+    sound = mine.shelf.add(small_adapter(), "sound")
+    broken = mine.shelf.add(small_adapter(), "broken")
     info = mine.folder / "adapters" / broken / "magicapture.json"
     if junk is None:
         info.unlink()
@@ -44,20 +44,20 @@ def test_no_stored_adapter_breaks_the_tab_or_its_delete_button(mine: Workspace, 
         info.write_bytes(junk)
     else:
         info.write_text(json.dumps(json.loads(info.read_text()) | junk))
-    assert {stored.id for stored in mine.adapters()} == {sound, broken}
+    assert {stored.id for stored in mine.shelf.stored()} == {sound, broken}
     chosen, *_, delete = list_adapters(mine, broken)
     assert chosen == broken
     assert delete.interactive
     assert list_adapters(mine, sound)[0] == sound
     assert describe(mine, broken)
     with suppress(AdapterError):  # and nothing else
-        mine.load_adapter(broken)
-    mine.delete_adapter(broken)
-    assert [stored.id for stored in mine.adapters()] == [sound]
+        mine.shelf.load(broken)
+    mine.shelf.delete(broken)
+    assert [stored.id for stored in mine.shelf.stored()] == [sound]
 
 
 def test_what_is_no_adapter_at_all_can_be_deleted_too(mine: Workspace) -> None:
-    mine.part("adapters", "0" * 16, "deep")
+    mine.place.part("adapters", "0" * 16, "deep")
     assert list_adapters(mine, None)[0] == "0" * 16
-    mine.delete_adapter("0" * 16)
-    assert mine.adapters() == []
+    mine.shelf.delete("0" * 16)
+    assert mine.shelf.stored() == []

@@ -22,9 +22,9 @@ def test_only_who_knows_the_key_finds_the_folder(root: Path) -> None:
     assert key != new_key()
     space = Workspace.of(key, root)
     assert not root.exists(), "looking must not leave a trace"
-    assert space.photos("person") == space.portraits() == space.adapters() == []
+    assert space.photos("person") == space.portraits() == space.shelf.stored() == []
     assert not root.exists()
-    assert space.part("jobs", "1").is_dir()
+    assert space.place.part("jobs", "1").is_dir()
     assert space == Workspace.of(key, root) == Workspace.named(space.name, root)
     assert key not in str(space.folder)
     assert space.folder == root / "served" / space.name
@@ -121,7 +121,7 @@ def test_nobody_can_take_in_what_is_not_theirs(root: Path, mine: Workspace, othe
     theirs = [photo, other.add_portrait(portrait(), label=False), records]
     before = files(root)
     for path in [*theirs, mine.folder / "photos" / ".." / ".." / photo.relative_to(root / "served"), root / "none"]:
-        for take in (lambda path: mine.ingest([path], "person"), mine.import_zip):
+        for take in (lambda path: mine.ingest([path], "person"), mine.shelf.import_zip):
             with pytest.raises(WorkspaceError, match="not there any more"):
                 take(path)
     assert files(root) == before

@@ -1,15 +1,27 @@
-"""Pipelines with random weights: the true structure of Stable Diffusion 1.5 at a hundredth of its width."""
+"""Pipelines with random weights: the true structure of Stable Diffusion 1.5 and XL at a hundredth of their width."""
+
+from dataclasses import replace
 
 import torch
-from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, StableDiffusionPipeline, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from diffusers import (
+    AutoencoderKL,
+    DiffusionPipeline,
+    DPMSolverMultistepScheduler,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
+from torch import nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers.models.clip.modeling_clip import CLIPPreTrainedModel
 
-from magicapture.bases import MINI, SD15, Base, BaseSpec
+from magicapture.bases import MINI, SD15, SDXL, Base, BaseSpec
+from magicapture.bases.sdxl import StableDiffusionXL
 from magicapture.bases.stable_diffusion import StableDiffusion
 from magicapture.bases.words import TEMPLATES
-from magicapture.mini.tokenizer import train_tokenizer
+from magicapture.mini.tokenizer import MAX_LENGTH, train_tokenizer
 
-TEXT_WIDTH = 32
+TEXT_WIDTH, SECOND_WIDTH = 32, 48
 
 
 def tokenizer() -> CLIPTokenizer:
@@ -68,47 +80,99 @@ def embedded() -> Base:
     return assembled(MINI, denoiser, vae((4, 4, 4, 8, 8), 16, 16), prediction_type="v_prediction")
 
 
-def assembled(spec: BaseSpec, denoiser: UNet2DConditionModel, autoencoder: AutoencoderKL, **scheduler: object) -> Base:
-    """Put a text encoder and Stable Diffusion's schedule, with the settings ``scheduler``, to the other parts."""
-    words = tokenizer()
+def xl(resolution: int = 128) -> Base:
+    """Give a whole Stable Diffusion XL: its block types, two text encoders, pooled prompt and sizes.
+
+    As the published one its configuration says 1024 px whatever it is used at, and names no true end of text.
+    """
     torch.manual_seed(0)
-    text_encoder = CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=len(words),
-            hidden_size=TEXT_WIDTH,
-            intermediate_size=64,
-            projection_dim=TEXT_WIDTH,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            max_position_embeddings=words.model_max_length,
-            bos_token_id=len(words) - 2,
-            eos_token_id=len(words) - 1,
-            pad_token_id=len(words) - 1,
-        )
+    denoiser = UNet2DConditionModel(
+        sample_size=128,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        block_out_channels=(8, 16, 32),
+        transformer_layers_per_block=(1, 2, 3),
+        layers_per_block=2,
+        attention_head_dim=(1, 2, 4),
+        cross_attention_dim=TEXT_WIDTH + SECOND_WIDTH,
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=TEXT_WIDTH + 6 * 8,
+        norm_num_groups=4,
     )
+    autoencoder = vae((4, 4, 8, 8), 4, resolution // 8)
+    autoencoder.register_to_config(force_upcast=False)  # as in the one that is mended for float16
+    first, second = tokenizer(), tokenizer()
+    second.pad_token = "!"
+    pipeline = StableDiffusionXLPipeline(
+        vae=autoencoder,
+        text_encoder=text_encoder(CLIPTextModel, len(first), TEXT_WIDTH),
+        text_encoder_2=text_encoder(CLIPTextModelWithProjection, len(second), SECOND_WIDTH, eos_token_id=2),
+        tokenizer=first,
+        tokenizer_2=second,
+        unet=denoiser,
+        scheduler=scheduler(),
+        add_watermarker=False,
+    )
+    return StableDiffusionXL(replace(SDXL, resolution=resolution), frozen(pipeline), pipeline.vae)
+
+
+def assembled(spec: BaseSpec, denoiser: UNet2DConditionModel, autoencoder: AutoencoderKL, **settings: object) -> Base:
+    """Put a text encoder and Stable Diffusion's schedule, with further ``settings``, to the other parts."""
+    words = tokenizer()
     pipeline = StableDiffusionPipeline(
         vae=autoencoder,
-        text_encoder=text_encoder,
+        text_encoder=text_encoder(CLIPTextModel, len(words), TEXT_WIDTH),
         tokenizer=words,
         unet=denoiser,
-        scheduler=DPMSolverMultistepScheduler(
-            beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1, **scheduler
-        ),
+        scheduler=scheduler(**settings),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
     )
+    return StableDiffusion(spec, frozen(pipeline), pipeline.vae)
+
+
+def text_encoder(kind: type[CLIPPreTrainedModel], words: int, width: int, **settings: object) -> CLIPPreTrainedModel:
+    torch.manual_seed(0)
+    known = {"bos_token_id": words - 2, "eos_token_id": words - 1, "pad_token_id": words - 1}
+    return kind(
+        CLIPTextConfig(
+            vocab_size=words,
+            hidden_size=width,
+            intermediate_size=64,
+            projection_dim=TEXT_WIDTH,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            max_position_embeddings=MAX_LENGTH,
+            **known | settings,
+        )
+    )
+
+
+def scheduler(**settings: object) -> DPMSolverMultistepScheduler:
+    return DPMSolverMultistepScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1, **settings
+    )
+
+
+def frozen(pipeline: DiffusionPipeline) -> DiffusionPipeline:
     pipeline.set_progress_bar_config(disable=True)
-    for module in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
+    for module in parts(pipeline).values():
         module.eval().requires_grad_(False)
-    return StableDiffusion(spec, pipeline, pipeline.vae)
+    return pipeline
+
+
+def parts(pipeline: DiffusionPipeline) -> dict[str, nn.Module]:
+    return {name: part for name, part in pipeline.components.items() if isinstance(part, nn.Module)}
 
 
 def fingerprint(base: Base) -> dict[str, object]:
     """Give all that an adapter could leave behind: modules, weights, hooks, processors, attributes and vocabulary."""
-    found: dict[str, object] = {"tokenizer": (id(base.pipeline.tokenizer), len(base.pipeline.tokenizer))}
-    for part in ("unet", "text_encoder", "vae"):
-        root = getattr(base.pipeline, part)
+    tokenizers = {name: part for name, part in base.pipeline.components.items() if name.startswith("tokenizer")}
+    found: dict[str, object] = {name: (id(part), len(part)) for name, part in tokenizers.items()}
+    for part, root in parts(base.pipeline).items():
         found[part] = sorted(vars(root).keys())
         for name, module in root.named_modules():
             found[f"{part}.{name}"] = (id(module), len(module._forward_hooks), len(module._forward_pre_hooks))

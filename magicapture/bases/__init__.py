@@ -1,11 +1,13 @@
 """The base models an adapter can be trained on: all that differs between them stays behind this door."""
 
 from magicapture.bases.base import Base, BaseError, BaseSpec, BaseUnavailableError, Conditioning, Prediction, Rows
-from magicapture.bases.registry import MINI, SD15, SPECS, load_base, resolve_base
+from magicapture.bases.registry import FLUX2, MINI, SD15, SDXL, SPECS, load_base, offered_bases, resolve_base
 
 __all__ = [
+    "FLUX2",
     "MINI",
     "SD15",
+    "SDXL",
     "SPECS",
     "Base",
     "BaseError",
@@ -15,5 +17,6 @@ __all__ = [
     "Prediction",
     "Rows",
     "load_base",
+    "offered_bases",
     "resolve_base",
 ]

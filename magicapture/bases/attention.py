@@ -13,15 +13,26 @@ def refocusing_layers(unet: UNet2DConditionModel, side: int) -> list[str]:
     """Name the cross-attention layers in down and up blocks whose maps are ``side`` × ``side``.
 
     For Stable Diffusion 1.5 at 512 px and ``side=16`` these are the five layers that MagiCapture uses.
-    Raises ``ValueError`` when the denoiser has none: the loss would silently be 0.
+    Raises ``ValueError`` as ``cross_attention`` does.
     """
     depth = len(unet.config.block_out_channels)
     sides = {f"down_blocks.{i}.": unet.config.sample_size >> i for i in range(depth)}
     sides |= {f"up_blocks.{depth - 1 - i}.": unet.config.sample_size >> i for i in range(depth)}
     wanted = tuple(prefix for prefix, this in sides.items() if this == side)
-    layers = [name for name, _ in unet.named_modules() if name.endswith("attn2") and name.startswith(wanted)]
+    try:
+        return cross_attention(unet, wanted)
+    except ValueError as error:
+        raise ValueError(f"The denoiser has no cross-attention layer with maps of {side} × {side}.") from error
+
+
+def cross_attention(unet: UNet2DConditionModel, prefixes: tuple[str, ...]) -> list[str]:
+    """Name the cross-attention layers below ``prefixes``.
+
+    Raises ``ValueError`` when there are none: a loss on their maps would silently be 0.
+    """
+    layers = [name for name, _ in unet.named_modules() if name.endswith("attn2") and name.startswith(prefixes)]
     if not layers:
-        raise ValueError(f"The denoiser has no cross-attention layer with maps of {side} × {side}.")
+        raise ValueError(f"The denoiser has no cross-attention layer below {', '.join(prefixes)}.")
     return layers
 
 

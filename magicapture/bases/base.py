@@ -1,19 +1,21 @@
 """What the method asks of a base model, whatever its family."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import torch
 from diffusers import DiffusionPipeline
 from PIL import Image
 from torch import Tensor, nn
 
-from magicapture.bases.schedule import Schedule
+from magicapture.bases.precision import WorkingCopies
+from magicapture.bases.schedule import FlowSchedule, Schedule
 from magicapture.bases.words import TOKENS
 from magicapture.config import TrainConfig
+from magicapture.messages import Message
 
 FIRST_SCALE = 2.0**12
 """What losses are multiplied by at first in float16, where small gradients vanish."""
@@ -49,18 +51,32 @@ class BaseSpec:
     source: str  # Hub id or folder of a diffusers pipeline
     title: str
     licence: str
+    download_gb: float | None  # what has to be fetched once; None: not known
     presets: Mapping[str, TrainConfig] = field(hash=False)
     guidance_scale: float  # for drawing, unless it is set
     lora_targets: str  # regular expression on the denoiser's layers
     text_projections: tuple[str, ...]  # endings of the weights with which the denoiser reads the prompt
     step_seconds: float  # of a training step with two pictures per task, on the device that it is meant for
-    portrait_seconds: float  # of a portrait with the usual number of sampling steps, likewise
+    portrait_seconds: float  # of a portrait with ``sampling_steps``, likewise
     resolution: int | None = None  # side of its pictures in pixels; None: as its denoiser's configuration says
+    sampling_steps: int = 20  # of its sampler, unless it is set
     lora_scale: float = 1.0  # weight of the LoRA for drawing, unless it is set
     negative_prompt: str = ""  # likewise
     vae: str | None = None  # Hub id of a better autoencoder; None: its own
     tiny_decoder: str | None = None  # Hub id of a distilled decoder for the identity loss; None: its own is small
+    drawn_with: str | None = None  # Hub id of what is distilled from it and draws in its place; None: itself
+    edits: bool = False  # whether it can draw from pictures without training, see ``Base.edit``
+    gated: bool = False  # whether the Hub asks for consent to its licence before it gives the weights
+    parts: Callable[[], dict[str, Any]] | None = None  # gives its parts without weights: see ``architectures``
     embedded: bool = False  # its weights are part of this app: adapters name it, not the folder they lie in
+
+    @property
+    def choice(self) -> Message:
+        """What it is called where one base is chosen out of several: with its licence and its size."""
+        facts = {"title": Message(self.title), "licence": self.licence}
+        if not self.download_gb:
+            return Message("{title} · {licence}", **facts)
+        return Message("{title} · {licence} · {n} GB to load once", **facts, n=self.download_gb)
 
     @property
     def public_source(self) -> str:
@@ -120,12 +136,19 @@ class Base(Protocol):
         Raises ``BaseError`` for a base that cannot be trained here, and what diffusers raises for missing weights.
         """
 
+    @classmethod
+    def skeleton(cls, spec: BaseSpec) -> Self:
+        """Give ``spec`` in its true size on the device "meta", without weights: what it costs can be counted.
+
+        Raises ``BaseError`` when its size is not known here (``spec.parts``).
+        """
+
     @property
     def denoiser(self) -> nn.Module:
         """What carries the LoRA."""
 
     @property
-    def schedule(self) -> Schedule:
+    def schedule(self) -> Schedule | FlowSchedule:
         """How it noises pictures, and what its denoiser predicts."""
 
     @property
@@ -182,6 +205,13 @@ class Base(Protocol):
     ) -> list[Image.Image]:
         """Draw one picture from each of ``latents`` (B, C, h, w): what ``Schedule.add_noise`` gives at the end."""
 
+    def edit(self, pictures: list[Image.Image], prompt: str, latents: Tensor) -> list[Image.Image]:
+        """Draw what ``prompt`` says of ``pictures``, without training, once from each of ``latents`` as ``draw`` does.
+
+        Only where ``BaseSpec.edits`` says so.
+        """
+        raise NotImplementedError
+
     @staticmethod
     def save_weights(spec: BaseSpec, folder: Path, lora: dict[str, Tensor], rows: Rows) -> None:
         """Write ``LORA_FILE`` and ``ROWS_FILE`` and, where other tools can load ``spec``, ``FOR_OTHER_TOOLS``."""
@@ -209,9 +239,13 @@ class Base(Protocol):
         """In what precision its frozen weights are kept."""
         return self.denoiser.dtype
 
-    def autocast(self) -> torch.autocast:
-        """Multiply in the precision of the frozen weights, while the LoRA and the tokens stay in float32."""
-        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+    def put(self, values: Tensor) -> Tensor:
+        """Move ``values`` to where the denoiser lives, without waiting for what is being computed there."""
+        return values.to(self.device, non_blocking=True)
+
+    def working_copies(self, parameters: Iterable[nn.Parameter]) -> WorkingCopies:
+        """Let float32 ``parameters`` take part in a step in the precision of the frozen weights."""
+        return WorkingCopies(parameters, self.dtype)
 
     def grad_scaler(self) -> torch.amp.GradScaler:
         """Give what keeps gradients in the range of float16 (https://docs.pytorch.org/docs/stable/amp.html).

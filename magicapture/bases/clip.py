@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from diffusers import DiffusionPipeline
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
@@ -20,14 +19,19 @@ class ConceptEmbedding(nn.Module):
     def __init__(self, original: nn.Embedding, rows: Tensor) -> None:
         """Append ``rows`` (K, D) to ``original`` (V, D): they answer to the ids V … V + K − 1."""
         super().__init__()
-        self.original = original
-        self.rows = nn.Parameter(rows.detach().float().clone())
+        self.original = original  # the first to come, for pipelines take the encoder's precision from its first weights
+        self.learned = nn.Embedding.from_pretrained(rows.detach().float().clone(), freeze=False)
+
+    @property
+    def rows(self) -> nn.Parameter:
+        """The rows (K, D) that can be trained, in float32."""
+        return self.learned.weight
 
     def forward(self, input_ids: Tensor) -> Tensor:
         """Embed ``input_ids`` (…,) as (…, D)."""
         known = self.original.num_embeddings
         old = self.original(input_ids.clamp(max=known - 1))
-        new = F.embedding((input_ids - known).clamp(min=0), self.rows)
+        new = self.learned((input_ids - known).clamp(min=0))
         return torch.where((input_ids >= known).unsqueeze(-1), new.to(old.dtype), old)
 
 
@@ -87,7 +91,7 @@ class ClipEncoder:
         encoded = tokenizer(
             prompts, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
         )
-        return encoded.input_ids.to(self.model.device)
+        return encoded.input_ids.to(self.model.device, non_blocking=True)
 
     def positions(self, ids: Tensor) -> Tensor:
         """Say where each trigger word stands in the prompts ``ids`` (B, L): (2, B), −1 where a prompt lacks it."""

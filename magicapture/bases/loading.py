@@ -1,18 +1,42 @@
-"""The parts of a pipeline with a U-Net, from the Hub, its cache or a folder."""
+"""Pipelines and their parts, from the Hub, its cache or a folder."""
 
+import json
 import logging
+from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, DiffusionPipeline, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
+from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from torch import nn
 
-from magicapture.bases.base import BaseSpec
+from magicapture.bases.base import BaseError, BaseSpec
 
 MISSING = (OSError, ValueError, HfHubHTTPError, LocalEntryNotFoundError)
 """What diffusers raises when weights are neither here nor to be downloaded."""
 
+INDEX_FILE = "model_index.json"
+
 logger = logging.getLogger(__name__)
+
+
+def pipeline_kind(source: str, *, fetch: bool = False) -> str | None:
+    """Give the diffusers class of the pipeline in a folder or on the Hub; None when nothing says it.
+
+    Of the Hub only what is on this machine is read, unless ``fetch`` allows to ask it.
+    The format: https://huggingface.co/docs/diffusers/using-diffusers/loading
+    """
+    try:
+        if Path(source).is_dir():
+            index = Path(source, INDEX_FILE)
+        else:
+            index = Path(hf_hub_download(source, INDEX_FILE, local_files_only=not fetch))
+        kind = json.loads(index.read_text())["_class_name"]
+    except (*MISSING, KeyError, TypeError):
+        return None
+    return kind if isinstance(kind, str) else None
 
 
 def load_pipeline(
@@ -52,3 +76,18 @@ def prefer_plain_attention(unet: UNet2DConditionModel) -> None:
     """Leave fused attention for small pictures: on a CPU its backward pass costs more than it saves there."""
     if unet.config.sample_size <= 32:
         unet.set_attn_processor(AttnProcessor())
+
+
+def skeleton_parts(spec: BaseSpec) -> dict[str, Any]:
+    """Give the parts of ``spec`` by name, its models frozen in bfloat16 on the device "meta".
+
+    Raises ``BaseError`` when they are not known.
+    """
+    if spec.parts is None:
+        raise BaseError(f"What {spec.name} looks like inside is not known without its weights: bench it as it is.")
+    with torch.device("meta"):
+        parts = spec.parts()
+    for part in parts.values():
+        if isinstance(part, nn.Module):
+            part.to(torch.bfloat16).eval().requires_grad_(False)
+    return parts

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import torch
 
-from magicapture.bases.base import Base, BaseSpec, BaseUnavailableError
-from magicapture.bases.loading import MISSING
+from magicapture.bases.architectures import sd15_parts, sdxl_parts
+from magicapture.bases.base import Base, BaseError, BaseSpec, BaseUnavailableError
+from magicapture.bases.flux2 import FLUX2_TARGETS, TEXT_PROJECTIONS, Flux2
+from magicapture.bases.loading import MISSING, pipeline_kind
+from magicapture.bases.sdxl import XL_ATTENTION_TARGETS, StableDiffusionXL
 from magicapture.bases.stable_diffusion import ATTENTION_TARGETS, CONVOLUTION_TARGETS, StableDiffusion
 from magicapture.bases.unet import KEYS_AND_VALUES
 from magicapture.config import TrainConfig
@@ -51,6 +54,7 @@ MINI = BaseSpec(
     source=str(MINI_WEIGHTS),
     title="the embedded demo model, 128 px",
     licence="apache-2.0",
+    download_gb=0.0,
     presets={config.preset: config for config in (QUICK, BALANCED, PAPER)},
     guidance_scale=2.5,
     lora_targets=f"({ATTENTION_TARGETS}|{CONVOLUTION_TARGETS})",
@@ -84,6 +88,7 @@ SD15 = BaseSpec(
     source="stable-diffusion-v1-5/stable-diffusion-v1-5",
     title="Stable Diffusion 1.5, 512 px",
     licence="creativeml-openrail-m",
+    download_gb=2.5,
     presets={config.preset: config for config in (SD15_QUICK, SD15_BALANCED, PAPER)},
     guidance_scale=5.0,
     lora_targets=ATTENTION_TARGETS,
@@ -94,22 +99,121 @@ SD15 = BaseSpec(
     negative_prompt="blurry, deformed, extra fingers, watermark, text",
     vae="stabilityai/sd-vae-ft-mse",
     tiny_decoder="madebyollin/taesd",
+    parts=sd15_parts,
 )
-SPECS = {spec.name: spec for spec in (MINI, SD15)}
+
+XL_QUICK = replace(SD15_QUICK, token_lr=1e-3, lora_lr=3e-4)
+"""A larger base takes smaller steps. Not measured yet, as above."""
+
+XL_BALANCED = replace(XL_QUICK, preset="balanced", token_steps=200, lora_steps=750, lora_lr=2e-4, previews=6)
+
+XL_PAPER = replace(PAPER, token_lr=5e-4, token_lr_phase2=2.5e-5, lora_lr=1e-4)
+"""The published schedule at the paper's own rates: the authors' fourfold ones are for a base a third as large."""
+
+SDXL = BaseSpec(
+    name="sdxl",
+    family=StableDiffusionXL,
+    source="stabilityai/stable-diffusion-xl-base-1.0",
+    title="Stable Diffusion XL, 768 px",
+    licence="openrail++",
+    download_gb=7.3,
+    presets={config.preset: config for config in (XL_QUICK, XL_BALANCED, XL_PAPER)},
+    guidance_scale=5.0,
+    lora_targets=XL_ATTENTION_TARGETS,
+    text_projections=KEYS_AND_VALUES,
+    step_seconds=0.5,  # on a GPU: by counting operations, on the long side
+    portrait_seconds=4.0,
+    resolution=768,
+    lora_scale=0.8,
+    negative_prompt=SD15.negative_prompt,
+    vae="madebyollin/sdxl-vae-fp16-fix",
+    tiny_decoder="madebyollin/taesdxl",
+    parts=sdxl_parts,
+)
+
+SDXL_1024 = replace(
+    SDXL,
+    name="sdxl-1024",
+    title="Stable Diffusion XL, 1024 px",
+    resolution=1024,
+    step_seconds=1.0,
+    portrait_seconds=7.0,
+)
+"""The same weights at the size that they were made for: about twice the time and memory."""
+
+FLUX2_QUICK = TrainConfig(
+    lora_lr=1e-4,
+    warmup_steps=20,
+    norm_pull=10.0,
+    identity_weight=0.4,
+    identity_tasks=("composed",),
+    heads_together=True,
+    preview_steps=4,
+)
+"""The LoRA learns at the rate of others' for this base. Identity is judged below σ = 0.6, the signal-to-noise ratio of
+t/T = 0.48 above. Not measured yet, as above."""
+
+FLUX2_BALANCED = replace(FLUX2_QUICK, preset="balanced", token_steps=120, lora_steps=680, previews=6)
+
+FLUX2_PAPER = replace(PAPER, token_lr=1e-2, token_lr_phase2=1e-3, lora_lr=1e-4, norm_pull=10.0, preview_steps=4)
+"""The published schedule at rates that suit this base."""
+
+FLUX2 = BaseSpec(
+    name="flux2-klein",
+    family=Flux2,
+    source="black-forest-labs/FLUX.2-klein-base-4B",
+    title="FLUX.2 [klein] 4B, 512 px (experimental: its code is tested, its quality not yet measured)",
+    licence="apache-2.0",
+    download_gb=23.9,
+    presets={config.preset: config for config in (FLUX2_QUICK, FLUX2_BALANCED, FLUX2_PAPER)},
+    guidance_scale=1.0,
+    lora_targets=FLUX2_TARGETS,
+    text_projections=TEXT_PROJECTIONS,
+    step_seconds=1.4,  # likewise, on a GPU with 48 GB, which recomputes activations; twice as fast on larger ones
+    portrait_seconds=1.5,
+    resolution=512,
+    sampling_steps=4,
+    drawn_with="black-forest-labs/FLUX.2-klein-4B",
+    edits=True,
+)
+
+FLUX2_ALONE = replace(
+    FLUX2,
+    presets={name: replace(config, preview_steps=12) for name, config in FLUX2.presets.items()},
+    guidance_scale=4.0,
+    portrait_seconds=20.0,
+    sampling_steps=28,
+    drawn_with=None,
+)
+"""A pipeline of this family of which no distilled one is known: it draws itself, with guidance."""
+
+SPECS = {spec.name: spec for spec in (MINI, SD15, SDXL, SDXL_1024, FLUX2)}
+
+ALIKE = {spec.family.pipeline_class.__name__: spec for spec in (SD15, SDXL, FLUX2_ALONE)}
+"""The base whose settings suit other pipelines of the same kind."""
 
 
-def resolve_base(name: str = "auto") -> BaseSpec:
-    """Find the base called ``name``: "mini", "sd15", "auto", or a Hub id or folder of a Stable Diffusion 1.x pipeline.
+def resolve_base(name: str = "auto", *, fetch: bool = False) -> BaseSpec:
+    """Find the base called ``name``: one of ``SPECS``, "auto", or a Hub id or folder of a pipeline like one of them.
 
-    "auto" is the value of ``MAGICAPTURE_BASE`` if set, else ``sd15`` on a GPU, else ``mini``.
+    "auto" is the value of ``MAGICAPTURE_BASE`` if set, else ``sd15`` on a GPU, else ``mini``. What kind of pipeline an
+    id or a folder holds is read from its ``model_index.json``; the Hub is asked for it only with ``fetch``, since
+    adapters from strangers name bases too.
     """
     if name == "auto":
         name = settings().base or (SD15 if torch.cuda.is_available() else MINI).name
-    if name in SPECS:
-        return SPECS[name]
-    tiny_decoder = None if Path(name).is_dir() else SD15.tiny_decoder
-    known = {"name": name, "source": name, "title": Path(name).name, "licence": "other"}
-    return replace(SD15, **known, vae=None, tiny_decoder=tiny_decoder)
+    for spec in SPECS.values():
+        if name in (spec.name, spec.source):
+            return spec
+    like = ALIKE.get(pipeline_kind(name, fetch=fetch), SD15)
+    known = {"name": name, "source": name, "title": Path(name).name, "licence": "other", "download_gb": None}
+    return replace(like, **known, vae=None, tiny_decoder=None if Path(name).is_dir() else like.tiny_decoder)
+
+
+def offered_bases() -> dict[str, BaseSpec]:
+    """Give the bases worth choosing here by name: without a GPU, anything larger than ``sd15`` would take days."""
+    small = {MINI.name: MINI, SD15.name: SD15}
+    return {**(SPECS if torch.cuda.is_available() else small), (own := resolve_base()).name: own}
 
 
 def load_base(name: str = "auto") -> Base:
@@ -118,7 +222,7 @@ def load_base(name: str = "auto") -> Base:
     Where "auto" finds no weights of ``sd15`` it gives ``mini``. Raises ``BaseUnavailableError`` otherwise, and
     ``BaseError`` for a base that is there but cannot be trained here.
     """
-    spec = resolve_base(name)
+    spec = resolve_base(name, fetch=True)
     try:
         return _load(spec)
     except BaseUnavailableError:
@@ -129,6 +233,9 @@ def load_base(name: str = "auto") -> Base:
 
 @lru_cache(maxsize=2)
 def _load(spec: BaseSpec) -> Base:
+    if spec.name not in SPECS and (kind := pipeline_kind(spec.source)) not in (None, *ALIKE):
+        other = "The base model {source} cannot be used: it is a {kind}, and {kinds} are known. Choose another one."
+        raise BaseError(Message(other, source=spec.source, kind=kind, kinds=", ".join(ALIKE)))
     try:
         return spec.family.load(spec)
     except MISSING as error:

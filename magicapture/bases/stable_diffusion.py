@@ -35,9 +35,7 @@ class StableDiffusion(UNetBase):
         """See ``Base.condition``."""
         encoder = self.clip["clip_l"]
         ids = encoder.tokenize(prompts)
-        with self.autocast():
-            embeddings = encoder.model(ids).last_hidden_state
-        return Conditioning(embeddings, encoder.positions(ids))
+        return Conditioning(encoder.model(ids).last_hidden_state, encoder.positions(ids))
 
     def refocusing_layers(self) -> list[str]:
         """See ``UNetBase.refocusing_layers``: five for Stable Diffusion 1.5, those that MagiCapture uses."""

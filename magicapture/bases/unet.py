@@ -35,7 +35,8 @@ from magicapture.bases.base import (
     Rows,
 )
 from magicapture.bases.clip import ClipEncoder
-from magicapture.bases.loading import load_pipeline, load_tiny_decoder, prefer_plain_attention
+from magicapture.bases.loading import load_pipeline, load_tiny_decoder, prefer_plain_attention, skeleton_parts
+from magicapture.bases.lora import fused_lora
 from magicapture.bases.precision import fast_dtype
 from magicapture.bases.schedule import Schedule
 from magicapture.bases.usage import usage
@@ -104,6 +105,15 @@ class UNetBase(Base):
             prefer_plain_attention(pipeline.unet)
         return cls(spec, pipeline, decoder)
 
+    @classmethod
+    def skeleton(cls, spec: BaseSpec) -> Self:
+        """See ``Base.skeleton``; in bfloat16, as on a GPU of today."""
+        parts = skeleton_parts(spec)
+        decoder = parts.pop("decoder")
+        pipeline = cls.pipeline_class(**parts, **cls.settings)
+        pipeline.set_progress_bar_config(disable=True)
+        return cls(spec, pipeline, decoder)
+
     @property
     def denoiser(self) -> UNet2DConditionModel:
         """See ``Base.denoiser``."""
@@ -164,9 +174,11 @@ class UNetBase(Base):
     ) -> Prediction:
         """See ``Base.predict``; the maps are those of cross-attention."""
         layers, added = self.refocusing_layers() if with_maps else [], self.added_conditions(conditioning)
-        with self.autocast(), record_attention(self.denoiser, layers) as recorder:
-            output = self.denoiser(noisy, timesteps, conditioning.embeddings, added_cond_kwargs=added).sample.float()
-        return Prediction(output, pick_words(recorder.take(), conditioning.positions) if with_maps else None)
+        with record_attention(self.denoiser, layers) as recorder:
+            output = self.denoiser(
+                noisy.to(self.dtype), timesteps, conditioning.embeddings, added_cond_kwargs=added
+            ).sample
+        return Prediction(output.float(), pick_words(recorder.take(), conditioning.positions) if with_maps else None)
 
     def draw(
         self,
@@ -179,13 +191,12 @@ class UNetBase(Base):
         lora_scale: float = 1.0,
     ) -> list[Image.Image]:
         """See ``Base.draw``."""
-        with self.autocast():  # the token rows and the LoRA are float32: without it the pipeline mixes precisions
+        with fused_lora(self.denoiser, lora_scale):
             latents = self.pipeline(
                 **self.prompt_arguments(positive, negative),
-                latents=latents,
+                latents=latents.to(self.dtype),
                 num_inference_steps=steps,
                 guidance_scale=guidance_scale,
-                cross_attention_kwargs={"scale": lora_scale},
                 height=self.resolution,
                 width=self.resolution,
                 output_type="latent",

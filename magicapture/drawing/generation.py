@@ -45,6 +45,7 @@ def draw_scored(
     latent_mean: Tensor | None,
 ) -> list[Portrait]:
     """Draw one portrait per seed with what is on ``base`` now (see ``draw``), scored where there are targets."""
+    config = replace(config, steps=config.steps or base.spec.sampling_steps)
     settings = {name: value for name, value in asdict(config).items() if name not in ("seed", "count", "best_of")}
     portraits = []
     for seed, image in zip(seeds, draw(base, seeds, config, latent_mean), strict=True):
@@ -71,7 +72,7 @@ def draw(
             positive.expand(count),
             negative.expand(count),
             latents,
-            steps=config.steps,
+            steps=config.steps or spec.sampling_steps,
             guidance_scale=guidance,
             lora_scale=lora_scale,
         )
@@ -96,9 +97,10 @@ def first_latents(base: Base, seeds: list[int], latent_mean: Tensor | None) -> T
 @torch.no_grad()
 def draw_untouched(base: Base, prompt: str, count: int) -> list[Image.Image]:
     """Draw ``count`` pictures of ``prompt``, seeds from 0, with ``base`` as it is and the usual number of steps."""
-    positive, negative = (base.condition([text]).expand(count) for text in (prompt, base.spec.negative_prompt))
+    spec = base.spec
+    positive, negative = (base.condition([text]).expand(count) for text in (prompt, spec.negative_prompt))
     latents = first_latents(base, list(range(count)), None)
-    return base.draw(positive, negative, latents, steps=GenerateConfig.steps, guidance_scale=base.spec.guidance_scale)
+    return base.draw(positive, negative, latents, steps=spec.sampling_steps, guidance_scale=spec.guidance_scale)
 
 
 def dialled(base: Base, dial: float, extras: str, guidance_scale: float) -> Conditioning:

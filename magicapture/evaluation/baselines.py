@@ -76,6 +76,8 @@ def custom_diffusion(base: Base, material: Material, config: BaselineConfig) -> 
                 {"params": layers, "lr": config.layer_lr},
             ]
             fit(base, material, groups, config, generator)
+            for parameter, data in zip(layers, before, strict=True):
+                parameter.data = parameter.data.to(data.dtype)  # no layer mixes precisions when pictures are drawn
             yield
         finally:
             for parameter, data in zip(layers, before, strict=True):
@@ -94,11 +96,14 @@ def rare_rows(base: Base, generator: torch.Generator) -> Rows:
 def fit(base: Base, material: Material, groups: list[dict], config: BaselineConfig, generator: torch.Generator) -> None:
     """Train the parameters in ``groups`` on photos of both roles; the rates fall linearly to a tenth."""
     optimizer, scaler = torch.optim.AdamW(groups, fused=True), base.grad_scaler()
+    copies = base.working_copies(parameter for group in groups for parameter in group["params"])
     decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.1, config.steps)
     for _ in range(config.steps):
         samples = material.draw(["source", "reference"], config.images_per_task, generator)
-        text = base.condition([draw_prompt(task, generator) for task in samples.tasks])
-        optimizer_step(plain_loss(base, samples.latents, text, generator), optimizer, scaler)
+        with copies:
+            text = base.condition([draw_prompt(task, generator) for task in samples.tasks])
+            scaler.scale(plain_loss(base, samples.latents, text, generator)).backward()
+        optimizer_step(optimizer, scaler)
         decay.step()
 
 

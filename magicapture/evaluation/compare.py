@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
-from magicapture.bases import Base, load_base
+from magicapture.bases import Base, load_base, resolve_base
 from magicapture.evaluation.judge import JUDGES
 from magicapture.evaluation.looks import LOOKS
 from magicapture.evaluation.methods import METHODS, Task
@@ -27,13 +27,16 @@ class Comparison:
     def __init__(self, plan: Plan, data: Path, out: Path) -> None:
         """Load the base.
 
-        Raises ``PlanError`` for an unknown method, a judge that is unknown or stands in the loss, a look that is
-        unknown or cannot be had, and missing photos.
+        Raises ``PlanError`` for a method that is unknown or not offered on that base, a judge that is unknown or stands
+        in the loss, a look that is unknown or cannot be had, and missing photos.
         """
         if unknown := {cell.method for cell in plan.cells()} - METHODS.keys():
             raise PlanError(f"There is no method {', '.join(sorted(unknown))}: choose from {', '.join(METHODS)}.")
         if plan.look not in LOOKS:
             raise PlanError(f"There is no look {plan.look}: choose from {', '.join(LOOKS)}.")
+        spec = resolve_base(plan.base)
+        if unfit := {cell.method for cell in plan.cells() if not METHODS[cell.method].offered(spec)}:
+            raise PlanError(f"The base {spec.name} cannot be used with {', '.join(sorted(unfit))}: leave that out.")
         self.plan, self.out = plan, out
         self.people, self.styles = plan.folders(data)
         self.base: Base = load_base(plan.base)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from PIL import Image
 
 from magicapture.adapters.adapter import applied
-from magicapture.bases import Base
+from magicapture.bases import Base, BaseSpec
 from magicapture.config import GenerateConfig, Term
-from magicapture.drawing.generation import draw, draw_untouched
+from magicapture.drawing.generation import draw, draw_untouched, first_latents
 from magicapture.evaluation import baselines
 from magicapture.evaluation.baselines import BaselineConfig
 from magicapture.faces import FaceEngine
@@ -18,6 +18,7 @@ from magicapture.method.training import train
 from magicapture.photos.references import Reference
 
 UNTOUCHED_PROMPT = "a portrait of a person"
+EDIT_PROMPT = "a portrait of the person from image 1 in the style of image 2, with the same face"
 
 Draw = Callable[[list[int]], list[Image.Image]]
 """Gives one portrait per seed."""
@@ -38,11 +39,15 @@ class Task:
 
 @dataclass(frozen=True)
 class Method:
-    """``learn``: a context manager that trains, and gives what draws; ``speaks``: whether it uses the two words."""
+    """``learn``: a context manager that trains, and gives what draws; ``speaks``: whether it uses the two words.
+
+    ``offered``: whether it can be used with a base.
+    """
 
     title: str
     learn: Callable[[Task], AbstractContextManager[Draw]]
     speaks: bool = True
+    offered: Callable[[BaseSpec], bool] = lambda _: True
 
 
 def _magicapture(
@@ -90,6 +95,18 @@ def _redrawn(task: Task) -> Iterator[Draw]:
     yield lambda seeds: [images[seed % len(images)] for seed in seeds]
 
 
+@contextmanager
+def _edited(task: Task) -> Iterator[Draw]:
+    """Show the base one photo of each role beside the prompt, other ones for every seed."""
+
+    def draw_one(seed: int) -> Image.Image:
+        shown = [references[seed % len(references)].image for references in (task.person, task.style)]
+        (picture,) = task.base.edit(shown, EDIT_PROMPT, first_latents(task.base, [seed], None))
+        return picture
+
+    yield lambda seeds: [draw_one(seed) for seed in seeds]
+
+
 METHODS = {
     "untouched": Method("The untouched base", _untouched, speaks=False),
     "copy": Method("Copy a photo of the person", _copy, speaks=False),
@@ -103,5 +120,12 @@ METHODS = {
     "no_attention_no_composed": Method("ours, without both", _magicapture("attention", "composed")),
     "dreambooth_lora": Method("DreamBooth-LoRA", _baseline(baselines.dreambooth_lora)),
     "textual_inversion": Method("Textual Inversion", _baseline(baselines.textual_inversion)),
-    "custom_diffusion": Method("Custom Diffusion", _baseline(baselines.custom_diffusion)),
+    "custom_diffusion": Method(
+        "Custom Diffusion",
+        _baseline(baselines.custom_diffusion),
+        offered=lambda spec: (
+            spec.drawn_with is None
+        ),  # it changes weights of the base, which another one would not have
+    ),
+    "edited": Method("The base's own editing", _edited, speaks=False, offered=lambda spec: spec.edits),
 }

@@ -66,8 +66,8 @@ def align(images: Tensor, landmarks: Tensor) -> Tensor:
     to_pixels = torch.cat([to_pixels, landmarks.new_tensor([[0, 0, 1]])])
     to_unit = landmarks.new_tensor([[2 / width, 0, 1 / width - 1], [0, 2 / height, 1 / height - 1], [0, 0, 1]])
     bottom = landmarks.new_tensor([0, 0, 1]).expand(len(landmarks), 1, 3)
-    theta = (to_unit @ torch.cat([matrix, bottom], dim=1) @ to_pixels)[:, :2]
-    grid = F.affine_grid(theta.to(images), [len(images), 3, FACE_SIZE, FACE_SIZE], align_corners=False)
+    theta = (to_unit @ torch.cat([matrix, bottom], dim=1) @ to_pixels)[:, :2].to(images, non_blocking=True)
+    grid = F.affine_grid(theta, [len(images), 3, FACE_SIZE, FACE_SIZE], align_corners=False)
     return F.grid_sample(images + 1, grid, mode="bilinear", align_corners=False) - 1
 
 

@@ -17,7 +17,8 @@ class Samples:
     """One batch.
 
     ``tasks``: B names; ``latents``: (B, C, h, w) without noise; ``loss_masks``: (B, 1, h, w), where the reconstruction
-    counts; ``attention_masks``: (B, side, side), 1 on the face; ``landmarks``: (B, 5, 2) in pixels of the picture.
+    counts; ``attention_masks``: (B, side, side), 1 on the face; ``landmarks``: (B, 5, 2) in pixels of the picture, on
+    the CPU.
     """
 
     tasks: list[str]
@@ -35,7 +36,7 @@ class RoleTensors:
     std: Tensor  # (N, 2, C, h, w)
     faces: Tensor  # (N, 2, 1, h, w), share of each latent that is face
     attention: Tensor  # (N, 2, side, side)
-    landmarks: Tensor  # (N, 2, 5, 2)
+    landmarks: Tensor  # (N, 2, 5, 2), on the CPU: what is cut out around them is decided there
 
     @property
     def latent_mean(self) -> Tensor:
@@ -65,11 +66,12 @@ class Material:
         role = self.person if task == "source" else self.style
         index = torch.randint(len(role.mean), (count,), generator=generator)
         flip = torch.randint(2, (count,), generator=generator)
-        mean, std = role.mean[index, flip], role.std[index, flip]
-        latents = mean + std * torch.randn(mean.shape, generator=generator).to(mean)
-        faces = role.faces[index, flip]
+        there = (2 * index + flip).to(role.mean.device, non_blocking=True)
+        drawn = (values.flatten(0, 1)[there] for values in (role.mean, role.std, role.faces, role.attention))
+        mean, std, faces, attention = drawn
+        latents = mean + std * torch.randn(mean.shape, generator=generator).to(mean, non_blocking=True)
         loss_masks = faces if task == "source" else 1 - faces
-        return latents, loss_masks, role.attention[index, flip], role.landmarks[index, flip]
+        return latents, loss_masks, attention, role.landmarks[index, flip]
 
 
 @torch.no_grad()
@@ -85,7 +87,7 @@ def prepare(base: Base, references: list[Reference]) -> RoleTensors:
     faces = torch.stack([_shrink(m, mean.shape[-1]) for m in both_masks])
     attention = torch.stack([_shrink(m, base.attention_side) for m in both_masks])[:, :, 0]
     both_landmarks = torch.stack([landmarks, mirrored(landmarks, images.shape[-1])], dim=1)
-    return RoleTensors(mean, std, *(t.to(base.device) for t in (faces, attention, both_landmarks)))
+    return RoleTensors(mean, std, base.put(faces), base.put(attention), both_landmarks)
 
 
 def _shrink(masks: Tensor, side: int) -> Tensor:

@@ -25,7 +25,8 @@ PHASE_TASKS = {"tokens": ["source", "reference"], "lora": ["source", "reference"
 class Objective:
     """The loss of MagiCapture on random batches of its material.
 
-    ``person``: (D,) the embedding that the identity term pulls towards; ``recogniser``: None switches that term off.
+    ``person``: (D,) the embedding that the identity term pulls towards, where the base is; ``recogniser``: None
+    switches that term off.
     """
 
     base: Base
@@ -45,18 +46,18 @@ class Objective:
         if config.one_task:
             tasks = [tasks[int(torch.randint(len(tasks), (), generator=generator))]]
         samples = self.material.draw(tasks, config.images_per_task, generator)
-        noise = torch.randn(samples.latents.shape, generator=generator).to(base.device)
+        noise = base.put(torch.randn(samples.latents.shape, generator=generator))
         late = torch.tensor([config.late_style and teaches_style(samples.tasks, i) for i in range(len(noise))])
-        timesteps = schedule.draw_timesteps(late, generator).to(base.device)
+        timesteps = schedule.draw_timesteps(late, generator)
         noisy = schedule.add_noise(samples.latents, noise, timesteps)
         text = base.condition([draw_prompt(task, generator) for task in samples.tasks])
 
         refocus = phase == "lora" and config.uses("attention")
-        prediction = base.predict(noisy, timesteps, text, with_maps=refocus)
+        prediction = base.predict(noisy, base.put(timesteps), text, with_maps=refocus)
 
-        weights = torch.tensor([1.0 if task == "source" else style_weight for task in samples.tasks])
+        weights = base.put(torch.tensor([1.0 if task == "source" else style_weight for task in samples.tasks]))
         error = masked_mse(prediction.output, schedule.target(samples.latents, noise, timesteps), samples.loss_masks)
-        terms = {"reconstruction": (error * weights.to(error)).mean()}
+        terms = {"reconstruction": (error * weights).mean()}
         if refocus:
             masks = torch.stack([samples.attention_masks, 1 - samples.attention_masks])  # [V1] inside, [V2] outside
             terms["attention"] = refocusing_loss(
@@ -75,22 +76,24 @@ class Objective:
     def _identity(self, noisy: Tensor, output: Tensor, timesteps: Tensor, samples: Samples) -> Tensor:
         """Compare the faces that the prediction implies with the person, on samples of ``config.identity_tasks``.
 
-        The landmarks are those of the picture that was noised, known beforehand. Weighted by ``Schedule.trust``.
+        The landmarks are those of the picture that was noised, known beforehand. Weighted by ``Schedule.trust``. What
+        is judged, and where, is known on the CPU: nothing waits for a GPU.
         """
         schedule, config = self.base.schedule, self.config
         share = schedule.share(timesteps)
-        judged = torch.tensor([task in config.identity_tasks for task in samples.tasks], device=noisy.device)
+        judged = torch.tensor([task in config.identity_tasks for task in samples.tasks])
         chosen = (judged & (share >= config.identity_from) & (share < config.identity_limit)).nonzero()[:, 0]
         chosen = chosen[share[chosen].argsort()][: config.identity_images]
         if len(chosen) == 0:
             return output.sum() * 0
-        x0 = schedule.predict_x0(noisy[chosen], output[chosen], timesteps[chosen])
+        there = self.base.put(chosen)
+        x0 = schedule.predict_x0(noisy[there], output[there], timesteps[chosen])
         scale, landmarks = self.base.resolution // x0.shape[-1], samples.landmarks[chosen]
         rows, columns = face_window(landmarks, *x0.shape[-2:], scale)
         decoded = self.base.decode(x0[:, :, rows, columns])
         origin = landmarks.new_tensor([columns.start, rows.start]) * scale
         embeddings = self.recogniser(align(*shrunk_faces(decoded, landmarks - origin, RECOGNISER_EYES)))
-        return identity_loss(embeddings, self.person.to(embeddings), schedule.trust(timesteps[chosen]))
+        return identity_loss(embeddings, self.person, self.base.put(schedule.trust(timesteps[chosen])))
 
 
 def teaches_style(tasks: list[str], place: int) -> bool:

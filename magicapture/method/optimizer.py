@@ -1,17 +1,13 @@
 """One step of an optimizer, whatever numbers the base computes in."""
 
 import torch
-from torch import Tensor
 
 
-def optimizer_step(
-    loss: Tensor, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, max_grad_norm: float = 1.0
-) -> None:
-    """Take one step down the gradient of ``loss``, clipped to a norm of ``max_grad_norm`` over all parameters.
+def optimizer_step(optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, max_grad_norm: float = 1.0) -> None:
+    """Take one step down the gradients, which ``scaler`` has scaled, clipped to a norm of ``max_grad_norm`` over all.
 
     ``scaler``: see ``Base.grad_scaler``; a step whose gradients overflow in float16 is left out.
     """
-    scaler.scale(loss).backward()
     scaler.unscale_(optimizer)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm)

@@ -12,7 +12,7 @@ from torch import Tensor
 from magicapture.adapters.adapter import Adapter
 from magicapture.adapters.info import AdapterInfo, PreviewScore
 from magicapture.bases import Base, Rows
-from magicapture.bases.lora import load_lora, lora_layers, lora_ratio, lora_state
+from magicapture.bases.lora import enable_lora, load_lora, lora_layers, lora_ratio, lora_state
 from magicapture.config import GenerateConfig, TrainConfig
 from magicapture.drawing.generation import draw_scored
 from magicapture.drawing.portrait import Portrait
@@ -91,7 +91,7 @@ class Training:
         self.base, self.engine, self.config = base, engine, config
         self.targets = Targets.of(person, style)
         recogniser = engine.recogniser().to(base.device) if config.uses("identity") else None
-        identity = torch.from_numpy(mean_embedding(person)).float()
+        identity = base.put(torch.from_numpy(mean_embedding(person)).float())
         self.objective = Objective(base, config, Material.of(base, person, style), identity, recogniser)
         self.generator = torch.Generator().manual_seed(config.seed)
         self.progress = Progress()
@@ -100,7 +100,9 @@ class Training:
         """Put fresh LoRA layers and tokens on the base."""
         base, config = self.base, self.config
         start = base.initial_rows(config.token_noise, self.generator)
-        self._usual_norms = {encoder: known.norm(dim=1).median() for encoder, known in base.vocabulary().items()}
+        self._usual_norms = {
+            encoder: known.norm(dim=1).median().to(base.device) for encoder, known in base.vocabulary().items()
+        }
         with ExitStack() as stack, torch.random.fork_rng():
             torch.manual_seed(config.seed)  # PEFT draws the LoRA's start from the global generator
             self.rows = stack.enter_context(base.concept_tokens(start))
@@ -111,6 +113,7 @@ class Training:
             ]
             self.optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99), fused=True)
             self.scaler = base.grad_scaler()
+            self.copies = base.working_copies([*self.rows.values(), *self.lora])
             self._stack = stack.pop_all()
         return self
 
@@ -124,11 +127,13 @@ class Training:
             phase, done = self.place(self.progress.step)
             self._set_learning_rates(phase, done)
             style_weight = self.config.style_emphasis if done < 0.5 else 1.0
-            terms = self.objective.terms(self.progress.step, phase, style_weight, self.generator)
-            optimizer_step(self.objective.total(terms), self.optimizer, self.scaler, self.config.max_grad_norm)
+            with self.copies:
+                terms = self.objective.terms(self.progress.step, phase, style_weight, self.generator)
+                self.scaler.scale(self.objective.total(terms)).backward()
+            optimizer_step(self.optimizer, self.scaler, self.config.max_grad_norm)
             self._pull_norms()
             self.progress.step += 1
-            losses = {name: term.item() for name, term in terms.items()}
+            losses = dict(zip(terms, torch.stack(list(terms.values())).tolist(), strict=True))
             previews = self._preview() if self._preview_is_due() else ()
             step, steps = self.progress.step, self.config.steps
             yield TrainEvent(phase, step, steps, losses, previews)
@@ -181,21 +186,21 @@ class Training:
         self.progress = copy.deepcopy(checkpoint.progress)
 
     def _set_learning_rates(self, phase: Phase, done: float) -> None:
-        """Let both rates fall linearly to a tenth within each phase; phase 1 leaves the LoRA alone."""
+        """Let both rates fall linearly to a tenth within each phase; phase 1 computes without the LoRA."""
         config, decay = self.config, 1 - 0.9 * done
         warm = min(1.0, (done * config.lora_steps + 1) / config.warmup_steps) if config.warmup_steps else 1.0
         tokens, lora = self.optimizer.param_groups
         tokens["lr"] = decay * (config.token_lr if phase == "tokens" else config.token_lr_phase2)
         lora["lr"] = decay * warm * config.lora_lr
-        for parameter in self.lora:
-            parameter.requires_grad_(phase == "lora")
+        if self.lora[0].requires_grad != (phase == "lora"):
+            enable_lora(self.base.denoiser, phase == "lora")
 
     @torch.no_grad()
     def _pull_norms(self) -> None:
         """Keep the learned words about as long as those that the base knows."""
         share = min(1.0, self.config.norm_pull * self.optimizer.param_groups[0]["lr"])
         for encoder, rows in self.rows.items():
-            pull_norms(rows, self._usual_norms[encoder].to(rows), share)
+            pull_norms(rows, self._usual_norms[encoder], share)
 
     def _preview_is_due(self) -> bool:
         """Space the previews evenly over phase 2; the last one falls on the last step."""

@@ -18,6 +18,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "HEIF", "AVIF", "GIF", "BMP", "TIFF")
 """What is opened (MPO counts as JPEG); Pillow would hand others (EPS) to outside programs."""
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif", ".avif", ".gif", ".bmp", ".tif", ".tiff"}
 """What is taken from a folder; a file that is named outright is tried whatever it is called."""
+MAX_PHOTOS = 20
+"""Of one person, or of a look."""
 ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
 """Formats in which several frames are an animation. Phones keep several pictures in MPO and HEIF, the photo first."""
 MAX_PIXELS = 50_000_000

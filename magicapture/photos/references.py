@@ -13,7 +13,7 @@ from magicapture.faces import Face, FaceEngine
 from magicapture.faces.square import Square
 from magicapture.messages import Message, joined
 from magicapture.photos.quality import MEASURED_SIDE, count_problems, light_problems, roll, view_problems
-from magicapture.photos.reading import PhotoError, Problem, read_photo
+from magicapture.photos.reading import MAX_PHOTOS, PhotoError, Problem, read_photo
 
 __all__ = [
     "CheckedSet",
@@ -29,7 +29,6 @@ __all__ = [
 ]
 
 Role = Literal["person", "style"]
-MAX_PHOTOS = 20
 FEW_PHOTOS = 4
 """The method was published with 4–6 photos; with fewer it still runs, and learns less."""
 WIDER = 1.2

@@ -58,7 +58,7 @@ class Drawings:
         drawing = Drawing(workspace, Asker(workspace.name, address))
         with self._lock:
             self.limits.check(drawing.asker, [other.asker for other in self._present])
-            adapter = workspace.load_adapter(adapter_id)
+            adapter = workspace.shelf.load(adapter_id)
             self._present.append(drawing)
         # The context holds the visitor's request: ZeroGPU charges the time to whoever asked for it.
         run = threading.Thread(

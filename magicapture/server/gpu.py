@@ -53,15 +53,16 @@ os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 def training_seconds(base: str, config: TrainConfig, done: int = 0) -> float:
     """Foretell how long a training will take from its step ``done`` on, in seconds."""
     spec, pictures = resolve_base(base), config.images_per_task / 2
-    previews = config.previews * config.preview_images * config.preview_steps / GenerateConfig.steps
+    previews = config.previews * config.preview_images * config.preview_steps / spec.sampling_steps
     whole = config.steps * spec.step_seconds * pictures + previews * spec.portrait_seconds
     return START_SECONDS + whole * (1 - done / config.steps)
 
 
 def drawing_seconds(base: str, config: GenerateConfig) -> float:
     """Foretell how long portraits will take, in seconds."""
-    pace = config.steps / GenerateConfig.steps
-    return START_SECONDS + config.count * config.best_of * pace * resolve_base(base).portrait_seconds
+    spec = resolve_base(base)
+    pace = (config.steps or spec.sampling_steps) / spec.sampling_steps
+    return START_SECONDS + config.count * config.best_of * pace * spec.portrait_seconds
 
 
 @contextmanager

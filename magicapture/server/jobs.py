@@ -100,7 +100,7 @@ class Job:
             self.ticket.foretell(self.pace.seconds_left())
 
     def _store(self, step: int, place: int, portrait: Portrait) -> None:
-        folder = self.workspace.part("jobs", self.id, PREVIEWS)
+        folder = self.workspace.place.part("jobs", self.id, PREVIEWS)
         settings = {**portrait.settings, "step": step}
         preview = Portrait(portrait.image, portrait.seed, portrait.likeness, portrait.style, settings)
         part = self.folder / "preview.png"  # whoever looks meanwhile sees all of a picture or nothing
@@ -128,14 +128,14 @@ class Jobs:
             raise JobError("Say first that you may use these photos: tick the box in the tab References.")
         with self._lock:
             self.limits.check(Asker(workspace.name, address), [job.asker for job in self._active()])
-            workspace.require_room()
-            workspace.part("jobs")
+            workspace.shelf.require_room()
+            workspace.place.part("jobs")
             config = plan.config
             row = self.records.add_job(
                 workspace.name, consent.id, base=plan.base, preset=config.preset, steps=config.steps
             )
             job = Job(row.id, workspace, address=address)
-            workspace.part("jobs", job.id)
+            workspace.place.part("jobs", job.id)
             plans.save(plan, job.folder / PLAN)
             self.records.log("job_started")
             self._run_in_thread(job, plan)
@@ -215,7 +215,7 @@ class Jobs:
                     pass
                 adapter = None if stop.exists() else self._train(job, plan)
             if adapter is not None and not job.abandoned:
-                job.adapter = job.workspace.add_adapter(adapter, plan.title)
+                job.adapter = job.workspace.shelf.add(adapter, plan.title)
                 job.workspace.forget_photos()
             whole = job.event is not None and job.event.step == job.event.steps
             job.state = "finished" if whole else "stopped"

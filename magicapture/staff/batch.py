@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field, replace
 
-from magicapture.photos.references import MAX_PHOTOS
+from magicapture.photos.reading import MAX_PHOTOS
 from magicapture.staff.cell import Cell, CellResult
 from magicapture.staff.engines import Engine
 from magicapture.staff.run_folder import RunFolder
-from magicapture.staff.work import FATAL, Outcome, failed
+from magicapture.staff.work import FatalError, Outcome, failed
 
 TRIES = 3
 TICK_S = 1.0
@@ -68,7 +68,7 @@ def compute_cells(cells: Iterable[Cell], engine: Engine, folder: RunFolder, mete
 
     Photos that cannot be used are a result. What fails otherwise is tried three times, at the end of the line, then
     given as failed and not kept, so that the next run tries it again. Ends early when ``meter`` allows no more. Raises
-    what would fail for everyone: see ``work.FATAL``.
+    ``FatalError`` for what would fail for everyone.
     """
     waiting, tries = deque({cell.key: cell for cell in cells}.values()), Counter()
     running: dict[Future[Outcome], tuple[Cell, float]] = {}
@@ -116,7 +116,7 @@ def _outcome(future: Future[Outcome], cell: Cell) -> Outcome:
     if error is None:
         return future.result()
     cause = getattr(error, "cause", error)  # as Ray wraps them
-    if isinstance(cause, FATAL):
+    if isinstance(cause, FatalError):
         raise cause
     return failed(cell, type(error).__name__)
 

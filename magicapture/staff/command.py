@@ -2,9 +2,9 @@
 
 from argparse import _SubParsersAction
 
-from magicapture.staff import check, plan, run
+from magicapture.staff import check, export, forget, plan, report, review, run
 
-COMMANDS = (check, plan, run)
+COMMANDS = (check, plan, run, review, report, export, forget)
 """Modules with ``add_command``, in the order in which a batch takes them."""
 
 

@@ -11,10 +11,11 @@ from magicapture.bases import BaseSpec
 from magicapture.staff.batch import Meter, compute_cells
 from magicapture.staff.cell import Cell, CellResult, Recipe
 from magicapture.staff.check import add_manifest
+from magicapture.staff.compute import compute
 from magicapture.staff.cost import Bill, Demand, Prices, break_even, cloud_bill, load_prices, own_bill
 from magicapture.staff.engines import open_engine
 from magicapture.staff.manifest import Manifest, read_manifest
-from magicapture.staff.recipe import add_recipe, cells_of, forecast_seconds, left_to_do, recipe_of
+from magicapture.staff.recipe import add_recipe, cells_of, forecast_seconds, recipe_of
 from magicapture.staff.run import add_prices, show_progress
 from magicapture.staff.run_folder import RunFolder
 
@@ -51,11 +52,11 @@ def run_plan(args: argparse.Namespace) -> tuple[dict, int]:
 
 def measure(cells: list[Cell], folder: RunFolder, args: argparse.Namespace) -> int:
     """Compute ``args.measure`` cells, spread over the manifest; gives the engine's places, 0 where none was opened."""
-    missing = left_to_do(cells, folder)
+    missing = folder.missing(cells)
     if not (args.measure and missing):
         return 0
     chosen = missing[:: max(len(missing) // args.measure, 1)][: args.measure]
-    with closing(open_engine(args.engine)) as engine:
+    with closing(open_engine(args.engine, compute)) as engine:
         show_progress(compute_cells(chosen, engine, folder, Meter()), len(chosen), Meter())
         return args.places or engine.places
 

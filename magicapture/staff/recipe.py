@@ -7,6 +7,7 @@ from magicapture.bases import MINI, BaseSpec, resolve_base
 from magicapture.config import GenerateConfig
 from magicapture.faces import load_engine
 from magicapture.staff.cell import Cell, Recipe
+from magicapture.staff.forgotten import is_forgotten
 from magicapture.staff.manifest import Manifest
 from magicapture.staff.run_folder import Entry, RunFolder
 
@@ -39,23 +40,17 @@ def recipe_of(args: argparse.Namespace) -> tuple[Recipe, BaseSpec]:
 
 
 def cells_of(manifest: Manifest, folder: RunFolder, recipe: Recipe) -> list[Cell]:
-    """Give the cells of those who agreed, and write down in ``folder`` who is who."""
-    numbers = folder.number_of(manifest.people)
-    cells = {row: Cell.of(row, numbers[row.person_id], recipe) for row in manifest.agreed}
-    folder.write_entries(
-        Entry(row, numbers[row.person_id], cells[row].key if row in cells else "") for row in manifest.rows
-    )
+    """Give the cells of those who agreed, and write down in ``folder`` who is who; who was forgotten is left out."""
+    rows = [row for row in manifest.rows if not is_forgotten(folder, row)]
+    numbers = folder.number_of(row.person_id for row in rows)
+    cells = {row: Cell.of(row, numbers[row.person_id], recipe) for row in rows if row.consented}
+    folder.write_entries(Entry(row, numbers[row.person_id], cells[row].key if row in cells else "") for row in rows)
     return list(cells.values())
 
 
 def forecast_seconds(spec: BaseSpec, recipe: Recipe, count: int) -> float:
     """Foretell how long a cell with ``count`` portraits takes on one GPU, in seconds, its base loaded already."""
-    train, draw = recipe.train, recipe.draw
-    previews = train.previews * train.preview_images * train.preview_steps / GenerateConfig.steps
-    portraits = previews + count * draw.best_of * draw.steps / GenerateConfig.steps
+    train, draw, usual = recipe.train, recipe.draw, spec.sampling_steps
+    previews = train.previews * train.preview_images * train.preview_steps / usual
+    portraits = previews + count * draw.best_of * (draw.steps or usual) / usual
     return train.steps * spec.step_seconds * train.images_per_task / 2 + portraits * spec.portrait_seconds
-
-
-def left_to_do(cells: list[Cell], folder: RunFolder) -> list[Cell]:
-    """Give the cells that have no result yet."""
-    return [cell for cell in cells if folder.result(cell.key) is None]

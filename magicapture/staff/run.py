@@ -13,10 +13,12 @@ from tqdm import tqdm
 from magicapture.staff.batch import Meter, compute_cells, spent_before
 from magicapture.staff.cell import CellResult
 from magicapture.staff.check import add_manifest
+from magicapture.staff.compute import compute
 from magicapture.staff.cost import Prices, load_prices
 from magicapture.staff.engines import EngineError, open_engine
 from magicapture.staff.manifest import read_manifest
-from magicapture.staff.recipe import add_recipe, cells_of, forecast_seconds, left_to_do, recipe_of
+from magicapture.staff.recipe import add_recipe, cells_of, forecast_seconds, recipe_of
+from magicapture.staff.review import add_links, open_review
 from magicapture.staff.run_folder import RunFolder
 
 
@@ -28,6 +30,10 @@ def add_command(commands: argparse._SubParsersAction) -> None:
     run.add_argument("--out", type=Path, required=True, help="folder of the run")
     run.add_argument("--max-cost", type=float, help="what all runs in --out together may cost; needs --hardware")
     add_prices(run)
+    run.add_argument(
+        "--review", action="store_true", help="let people decide at once: links as `staff review` writes them"
+    )
+    add_links(run)
     run.set_defaults(run=run_run)
 
 
@@ -44,7 +50,7 @@ def run_run(args: argparse.Namespace) -> tuple[dict, int]:
     recipe, spec = recipe_of(args)
     folder = RunFolder(args.out)
     cells = cells_of(manifest, folder, recipe)
-    missing = left_to_do(cells, folder)
+    missing = folder.missing(cells)
     print(f"{len(cells)} cells on {spec.title}, {len(cells) - len(missing)} of them done before.", file=sys.stderr)
     longest = max((forecast_seconds(spec, recipe, cell.count) for cell in missing), default=0.0)
     meter = Meter(price, args.max_cost, longest, spent_before(folder))
@@ -52,9 +58,10 @@ def run_run(args: argparse.Namespace) -> tuple[dict, int]:
     folder.log("run_started", cells=len(cells), missing=len(missing), skipped=len(manifest.skipped), engine=args.engine)
     states: Counter[str] = Counter()
     if missing:
-        with closing(open_engine(args.engine)) as engine:
+        with closing(open_engine(args.engine, compute)) as engine:
             states = show_progress(compute_cells(missing, engine, folder, meter), len(missing), meter)
     left = len(missing) - states.total()
+    review = open_review(folder, args.links, args.address) if args.review else {}
     folder.log("run_ended", left=left, spent=round(meter.spent, 4), **states)
     if left and args.max_cost is not None:
         ceiling = f"--max-cost {args.max_cost:g} allows no more: {meter.spent:.2f} are spent"
@@ -69,6 +76,7 @@ def run_run(args: argparse.Namespace) -> tuple[dict, int]:
         "seconds": round(time.monotonic() - started, 1),
         "place_seconds": round(meter.place_seconds, 1),
         "cost": round(meter.spent, 2) if price else None,
+        **({"review": review} if review else {}),
     }, 1 if left or states["failed"] else 0
 
 

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
 
-from magicapture.staff.cell import CellResult
+from magicapture.staff.cell import Cell, CellResult
 from magicapture.staff.manifest import Row
 
 MANIFEST, NUMBERS, LOG, CELLS, RESULT = "manifest.jsonl", "numbers.json", "log.jsonl", "cells", "result.json"
@@ -52,14 +52,27 @@ class RunFolder:
 
     def number_of(self, people: Iterable[str]) -> dict[str, int]:
         """Give everyone their number, from 1; who has one keeps it."""
-        path = self.folder / NUMBERS
-        known = json.loads(path.read_text()) if path.is_file() else {"next": 1, "numbers": {}}
+        known = self._numbers()
         for person in people:
             if person not in known["numbers"]:
                 known["numbers"][person] = known["next"]
                 known["next"] += 1
-        self._replace(NUMBERS, json.dumps(known, indent=1))
+        self.write_json(NUMBERS, known)
         return known["numbers"]
+
+    def numbers(self) -> dict[str, int]:
+        """Give everyone's number by their id."""
+        return self._numbers()["numbers"]
+
+    def forget_number(self, person: int) -> None:
+        """Let nobody be found by this number any more."""
+        known = self._numbers()
+        known["numbers"] = {name: number for name, number in known["numbers"].items() if number != person}
+        self.write_json(NUMBERS, known)
+
+    def _numbers(self) -> dict:
+        path = self.folder / NUMBERS
+        return json.loads(path.read_text()) if path.is_file() else {"next": 1, "numbers": {}}
 
     def write_entries(self, entries: Iterable[Entry]) -> None:
         """Keep what the run is to compute."""
@@ -84,11 +97,19 @@ class RunFolder:
         """Give the results of the last run's cells that are finished, in the order of the rows."""
         return filter(None, (self.result(entry.key) for entry in self.entries()))
 
+    def missing(self, cells: Iterable[Cell]) -> list[Cell]:
+        """Give those of ``cells`` that have no result yet."""
+        return [cell for cell in cells if self.result(cell.key) is None]
+
     def store(self, result: CellResult, files: dict[str, bytes]) -> bool:
         """Keep a result with its ``files`` by their path in the cell's folder; tells whether it is the first one.
 
-        The folder appears complete or not at all, and what is there is never replaced.
+        The folder appears complete or not at all, and what is there is never replaced. Of somebody who was forgotten
+        while their cell was computed, nothing is kept.
         """
+        known = self._numbers()
+        if result.person < known["next"] and result.person not in known["numbers"].values():
+            return False
         target = self.cell(result.key)
         part = target.with_name(f".{result.key}.{token_hex(8)}")
         self._make(part)
@@ -126,6 +147,10 @@ class RunFolder:
             with suppress(json.JSONDecodeError):
                 found.append(json.loads(line))
         return found
+
+    def write_json(self, name: str, values: object) -> None:
+        """Keep plain values in the file ``name`` of the run."""
+        self._replace(name, json.dumps(values, indent=1) + "\n")
 
     def _replace(self, name: str, text: str) -> None:
         self._make(self.folder)

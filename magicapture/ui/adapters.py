@@ -115,12 +115,12 @@ def _build_farewell(context: AppContext, session: Session) -> None:
 
 def list_adapters(visitor: Workspace | None, chosen: str | None) -> tuple:
     """Give the list anew, and what is known of the chosen one, or of the newest."""
-    stored = {adapter.id: adapter for adapter in visitor.adapters()} if visitor else {}
+    stored = {adapter.id: adapter for adapter in visitor.shelf.stored()} if visitor else {}
     adapter = stored.get(chosen) or next(iter(stored.values()), None)
     facts = _facts(adapter) if adapter else ""
     can = bool(facts)
     chosen = adapter.id if adapter else None
-    archive = str(visitor.zip_adapter(adapter.id)) if can else None
+    archive = str(visitor.shelf.zip(adapter.id)) if can else None
     said = note(facts, "good") if can else note(DAMAGED, "bad") if adapter else note(NOTHING)
     return (
         chosen,
@@ -159,21 +159,21 @@ def _facts(adapter: StoredAdapter) -> Message | str:
 def use(visitor: Workspace | None, chosen: str) -> str:
     """Take an adapter into use; gives its id. Raises ``gr.Error`` when it cannot be read."""
     with user_errors("Not usable"):
-        require_visitor(visitor).load_adapter(chosen)
+        require_visitor(visitor).shelf.load(chosen)
     return chosen
 
 
 def rename(visitor: Workspace | None, chosen: str, title: str) -> str:
     """Give an adapter another title."""
     with user_errors("Not renamed"):
-        require_visitor(visitor).rename(chosen, title)
+        require_visitor(visitor).shelf.rename(chosen, title)
     return section("", "Renamed.")
 
 
 def delete(context: AppContext, visitor: Workspace | None, chosen: str, used: str) -> tuple[str, str]:
     """Delete an adapter; gives what to say and the adapter that is in use afterwards."""
     with user_errors("Not deleted"):
-        require_visitor(visitor).delete_adapter(chosen)
+        require_visitor(visitor).shelf.delete(chosen)
     context.records.log("adapter_deleted")
     return section("", "Deleted."), "" if used == chosen else used
 
@@ -181,7 +181,7 @@ def delete(context: AppContext, visitor: Workspace | None, chosen: str, used: st
 def take_in(visitor: Workspace | None, path: str) -> tuple[str, str]:
     """Store an uploaded adapter; gives its id and what to say."""
     with user_errors("Not an adapter"):
-        adapter_id = require_visitor(visitor).import_zip(Path(path))
+        adapter_id = require_visitor(visitor).shelf.import_zip(Path(path))
     return adapter_id, section("", "Uploaded.")
 
 

@@ -12,7 +12,7 @@ from magicapture.scoring import nearest
 from magicapture.server.workspace import TooLittleLikenessError, Workspace, WorkspaceError
 from magicapture.ui.html import hours, section
 from magicapture.ui.language import user_error
-from magicapture.ui.photo_grid import build_grid
+from magicapture.ui.photo_grid import build_grid, told
 from magicapture.ui.portrait_grid import REASONS, portrait_grid
 from magicapture.ui.session import AppContext, Session, require_visitor
 from magicapture.ui.steps import NO_PORTRAIT, Step, build_step
@@ -103,7 +103,7 @@ def keep(context: AppContext, visitor: Workspace | None, event: gr.EventData) ->
     """Keep the portrait that the event names. Raises ``gr.Error`` when it is too unlike the person for here."""
     visitor = require_visitor(visitor)
     try:
-        visitor.keep(visitor.portrait_called(getattr(event, "name", "")), context.settings.min_likeness)
+        visitor.keep(visitor.portrait_called(told(event, "name")), context.settings.min_likeness)
     except WorkspaceError as error:
         raise user_error(str(error), "Not kept") from error
     context.records.log("portrait_kept")
@@ -128,12 +128,13 @@ def keep_all(context: AppContext, visitor: Workspace | None) -> str:
 
 def reject(context: AppContext, visitor: Workspace | None, event: gr.EventData) -> None:
     """Delete the portrait that the event names, at once, and note why."""
-    visitor, reason = require_visitor(visitor), getattr(event, "reason", "")
+    visitor, reason = require_visitor(visitor), told(event, "reason")
+    reason = reason if reason in REASONS.values() else "other"
     try:
-        visitor.reject(visitor.portrait_called(getattr(event, "name", "")))
+        visitor.reject(visitor.portrait_called(told(event, "name")), reason)
     except WorkspaceError as error:
         raise user_error(str(error), "Not there") from error
-    context.records.log("portrait_rejected", detail=reason if reason in REASONS.values() else "other")
+    context.records.log("portrait_rejected", detail=reason)
 
 
 def compare(
@@ -142,7 +143,7 @@ def compare(
     """Put the portrait that the event names beside the nearest photo, or where there is none beside itself as drawn."""
     visitor = require_visitor(visitor)
     try:
-        path = visitor.portrait_called(getattr(event, "name", ""))
+        path = visitor.portrait_called(told(event, "name"))
     except WorkspaceError as error:
         raise user_error(str(error), "Not there") from error
     there = {photo.name for photo in visitor.photos("person")}

@@ -61,7 +61,7 @@ def load_from_hub(visitor: Workspace | None, repository: str, token: gr.OAuthTok
     visitor, repository = require_visitor(visitor), repository.strip()
     with user_errors("Not loaded"), TemporaryDirectory() as place:
         adapter = hub.pull(repository, None, Path(place) / "adapter", token and token.token)
-        adapter_id = visitor.add_adapter(adapter, repository)
+        adapter_id = visitor.shelf.add(adapter, repository)
     return adapter_id, section("", Message("Loaded {repository}.", repository=repository))
 
 
@@ -99,7 +99,7 @@ def push(
 ) -> str:
     """Push the chosen adapter; says where it is now. Raises ``gr.Error``; nothing here is lost by it."""
     visitor = require_visitor(visitor)
-    stored = {adapter.id: adapter for adapter in visitor.adapters()}.get(chosen)
+    stored = {adapter.id: adapter for adapter in visitor.shelf.stored()}.get(chosen)
     if stored is None:
         raise user_error(NOTHING, "Not yet")
     own = {str(portrait.path): portrait.path for portrait in visitor.portraits() if portrait.kept}

@@ -5,7 +5,7 @@ from pathlib import Path
 import gradio as gr
 
 from magicapture.messages import Html, Message, joined
-from magicapture.ui import adapters, api, portraits, references, steps, train, welcome
+from magicapture.ui import adapters, api, portraits, references, review, steps, train, welcome
 from magicapture.ui.html import hours
 from magicapture.ui.installation import installation
 from magicapture.ui.session import AppContext, enter, new_session
@@ -26,6 +26,7 @@ def build_page(context: AppContext) -> gr.Blocks:
     with gr.Blocks(title="MagiCapture", analytics_enabled=False, fill_width=False) as page:
         session = new_session(context.settings)
         gr.HTML(HEAD)
+        invited = review.build()
         entered = page.load(enter, session.key, [session.key, session.visitor], queue=False, api_visibility="private")
         page.load(None, js=SCRIPT, api_visibility="private")
         with gr.Tabs(overflow_behavior="wrap") as tabs:
@@ -44,6 +45,7 @@ def build_page(context: AppContext) -> gr.Blocks:
         train.connect(trainer, context, session, entered)
         way = Way(tabs, first, second, third, photos.onwards, trainer.onwards, gallery.keep_all)
         steps.connect(way, session, gallery.listed)
+        review.connect(invited, context, session, tabs, entered)
         api.connect(context)
     return page
 

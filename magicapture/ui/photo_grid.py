@@ -4,6 +4,7 @@ import base64
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import gradio as gr
 from PIL import Image
@@ -25,6 +26,13 @@ TILES = (Path(__file__).parent / "tiles.js").read_text()
 def build_grid(value: str, elem_id: str) -> gr.HTML:
     """Give the component of a grid whose buttons raise events that name a picture."""
     return gr.HTML(value, elem_id=elem_id, js_on_load=TILES, apply_default_css=False)
+
+
+def told(event: gr.EventData, what: Literal["name", "reason"]) -> str:
+    """Give what a button of a grid says of its picture; an empty text for whatever else a browser sent."""
+    data = event._data
+    value = data.get(what) if isinstance(data, dict) else None
+    return value if isinstance(value, str) else ""
 
 
 def photo_grid(checked: CheckedSet, paths: Sequence[Path]) -> str:

@@ -25,7 +25,7 @@ NO_ADAPTER = "There is no adapter yet: add photos in the tab References, then tr
 CHIPS = ("with glasses", "with a beard", "with a mustache", "with a hat", "light background", "dark background")
 """Words that every base knows, the embedded one included."""
 MAX_COUNT, MAX_BEST_OF, MAX_SEED, MAX_WORDS = 12, 8, 2**31, 200
-MIN_SAMPLING, MAX_SAMPLING = 5, 50
+MAX_SAMPLING = 50
 LARGE = 512
 """Pixels a side to which portraits are enlarged unless the visitor chooses otherwise."""
 ASK_SECONDS, ASKS = 1.0, 10
@@ -60,7 +60,7 @@ class Studio:
             negative_prompt=_words(values[self.negative]),
             seed=_within(values[self.seed], 0, MAX_SEED),
             dial=float(values[self.dial]),
-            steps=_within(values[self.steps], MIN_SAMPLING, MAX_SAMPLING),
+            steps=_within(values[self.steps], 0, MAX_SAMPLING) or None,
             upscale=int(values[self.upscale]),
         )
 
@@ -133,7 +133,9 @@ def _build_controls(resolution: int) -> Studio:
         seed = gr.Number(0, label="Seed", info="Of the first one; the next count up.", precision=0, minimum=0)
         longer = "More take longer; the best are shown."
         best_of = gr.Slider(1, MAX_BEST_OF, 1, step=1, label="Candidates for each", buttons=[], info=longer)
-        steps = gr.Slider(MIN_SAMPLING, MAX_SAMPLING, default.steps, step=1, label="Sampler steps", buttons=[])
+        steps = gr.Slider(
+            0, MAX_SAMPLING, 0, step=1, label="Sampler steps", buttons=[], info="0: as many as suit the base model."
+        )
         negative = gr.Textbox(label="What to avoid", max_length=MAX_WORDS)
     return Studio(dial, count, chips, words, upscale, label, seed, best_of, steps, negative)
 
@@ -141,7 +143,7 @@ def _build_controls(resolution: int) -> Studio:
 def describe(visitor: Workspace | None, adapter_id: str) -> str:
     """Say which adapter is in use."""
     try:
-        info = visitor.load_adapter(adapter_id).info
+        info = visitor.shelf.load(adapter_id).info
     except (AdapterError, AttributeError):
         return note(NO_ADAPTER, "warn")
     used = "In use: {title} ({preset}, {n} steps, base {base})."

@@ -15,7 +15,7 @@ from magicapture.ui.examples import Offer, build_examples
 from magicapture.ui.html import note, section
 from magicapture.ui.judging import ROLES, judge
 from magicapture.ui.language import user_error
-from magicapture.ui.photo_grid import build_grid
+from magicapture.ui.photo_grid import build_grid, told
 from magicapture.ui.readiness import what_is_missing
 from magicapture.ui.session import AppContext, Session, require_visitor
 from magicapture.ui.steps import Step, build_step
@@ -209,6 +209,6 @@ def remove(
     role: Role, base: str, visitor: Workspace | None, before: CheckedSet | None, event: gr.EventData
 ) -> tuple[CheckedSet | None, str]:
     """Delete the photo whose name the event tells and check the others; what is no photo of theirs changes nothing."""
-    visitor, name = require_visitor(visitor), getattr(event, "name", None)
+    visitor, name = require_visitor(visitor), told(event, "name")
     visitor.ingest([path for path in visitor.photos(role) if path.name != name], role)
     return judge(role, base, visitor, before)

@@ -14,6 +14,7 @@ from magicapture.server.jobs import Jobs
 from magicapture.server.records import Records
 from magicapture.server.workspace import Workspace, new_key
 from magicapture.settings import Settings
+from magicapture.staff.review_workspace import ReviewWorkspace
 from magicapture.ui.language import user_error
 
 HOUR = 3600
@@ -68,6 +69,11 @@ def enter(key: str, request: gr.Request) -> tuple[str, Workspace]:
     except ValueError:
         key = new_key()
         workspace = workspace_of(key, request)
+    invited = VISITS.invitation_of(request.request)
+    if invited and isinstance(reviewed := workspace_of(invited, request), ReviewWorkspace):
+        if not workspace.folder.is_dir():  # else the browser keeps the key of what the visitor made before
+            key = invited
+        workspace = reviewed
     VISITS.enter(request.request, workspace.name)
     return key, workspace
 
@@ -75,10 +81,11 @@ def enter(key: str, request: gr.Request) -> tuple[str, Workspace]:
 def workspace_of(key: str, request: gr.Request) -> Workspace:
     """Find the workspace of whoever knows ``key``. Raises ``ValueError`` unless it looks like one that was given out.
 
-    Where visitors sign in, the name counts too: two people at one browser have nothing in common.
+    Where visitors sign in, the name counts too: two people at one browser have nothing in common. What was prepared for
+    somebody's review goes by its key alone, which only their link gave.
     """
-    workspace = Workspace.of(key)
-    if not request.username:
+    workspace = ReviewWorkspace.if_invited(Workspace.of(key))
+    if not request.username or isinstance(workspace, ReviewWorkspace):
         return workspace
     digest = hashlib.sha256(f"{request.username}\n{key}".encode()).digest()
     return Workspace.of(base64.urlsafe_b64encode(digest).decode().rstrip("="))

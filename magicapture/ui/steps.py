@@ -55,10 +55,13 @@ class Way:
 def connect(way: Way, session: Session, pictures: gr.State) -> None:
     """Show how far the visitor is whenever that may have changed; ``pictures``: the portraits that are listed."""
     hidden = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+    latest = hidden | {
+        "trigger_mode": "always_last"
+    }  # two changes at once must not leave what was true after the first
     changes = [part.change for part in (session.person, session.style, session.adapter, pictures)]
     steps = [part for step in (way.to_training, way.to_portraits, way.keep) for part in (step.said, step.button)]
     known = [session.visitor, session.person, session.style, session.adapter]
-    gr.on(changes, partial(look, way), known, [way.references, way.train, way.portraits, *steps], **hidden)
+    gr.on(changes, partial(look, way), known, [way.references, way.train, way.portraits, *steps], **latest)
     for step, tab in ((way.to_training, "train"), (way.to_portraits, "portraits")):
         step.button.click(lambda tab=tab: gr.Tabs(selected=tab), outputs=way.tabs, **hidden)
 

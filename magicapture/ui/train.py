@@ -8,7 +8,7 @@ from math import inf
 import gradio as gr
 from gradio.components import Component
 
-from magicapture.bases import SPECS, BaseError, load_base, resolve_base
+from magicapture.bases import BaseError, load_base, offered_bases, resolve_base
 from magicapture.config import TERMS, Term, TrainConfig
 from magicapture.photos.references import CheckedSet
 from magicapture.server.gate.answer import address_of
@@ -129,13 +129,12 @@ def build(base: str, session: Session) -> Trainer:
 
 def _build_advanced(base: str) -> dict[str, Component]:
     """Lay the settings out that most leave alone; gives them by their names in ``Trainer``."""
-    names = {spec.name: spec.title for spec in SPECS.values()}
-    names.setdefault(base, base)
+    bases = {**offered_bases(), base: resolve_base(base)}
     same, whole = "The same seed gives the same adapter.", "0: as many as the preset has."
     terms = [(TERM_NAMES[term], term) for term in TERMS]
     with gr.Accordion("Advanced", open=False, elem_id="advanced"):
         return {
-            "base": gr.Dropdown([(title, name) for name, title in names.items()], value=base, label="Base model"),
+            "base": gr.Dropdown([(spec.choice, name) for name, spec in bases.items()], value=base, label="Base model"),
             "seed": gr.Number(0, label="Seed", info=same, precision=0, minimum=0),
             "steps": gr.Number(
                 0, label="Steps", info=whole, precision=0, minimum=0, maximum=MAX_STEPS, elem_id="steps"

@@ -68,8 +68,8 @@ class TrainingView:
     def _result(self, job: Job) -> dict[Component, object]:
         """Give what came out, and take its adapter into use; nothing if it is gone again."""
         try:
-            info = job.workspace.load_adapter(job.adapter).info if job.adapter else None
-            archive = str(job.workspace.zip_adapter(job.adapter)) if info else None
+            info = job.workspace.shelf.load(job.adapter).info if job.adapter else None
+            archive = str(job.workspace.shelf.zip(job.adapter)) if info else None
         except AdapterError:  # deleted meanwhile
             info = None
         if info is None:

@@ -2,7 +2,6 @@
 
 import json
 import re
-import secrets
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import parse_qs
@@ -13,11 +12,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from magicapture.drawing.credentials import CredentialsError, make_outgoing
 from magicapture.server.gate.answer import refuse
-from magicapture.server.gate.visits import COOKIE, VISITS, cookie_of
+from magicapture.server.gate.visits import VISITS, cookie_header, cookie_of, new_cookie
 from magicapture.settings import Settings
 
 FILE = re.compile(r"(/gradio_api)?/file[=/](?P<path>.*)", re.DOTALL)
-OF_VISITORS = re.compile(r"[0-9a-f]{64}/(photos|portraits|adapters|jobs|\.tmp-[^/]*)(/.*)?", re.DOTALL)
+OF_VISITORS = re.compile(r"[0-9a-f]{64}/(photos|portraits|adapters|jobs|review|\.tmp-[^/]*)(/.*)?", re.DOTALL)
 PHOTO = re.compile(r"(?P<visitor>[0-9a-f]{64})/photos/(person|style|crops)/[^/]+")
 RESULT = re.compile(
     r"[0-9a-f]{64}/("
@@ -34,8 +33,7 @@ class Files:
 
     def __init__(self, app: ASGIApp, *, settings: Settings) -> None:
         self.app, self.served, self.root = app, settings.served, settings.root
-        place = "SameSite=None; Secure; Partitioned" if settings.space else "SameSite=Lax"
-        self.cookie = f"{COOKIE}={{}}; Path=/; HttpOnly; {place}"
+        self.settings = settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or say that there is no such file."""
@@ -102,7 +100,7 @@ class Files:
     def _giving_cookie(self, send: Send) -> Send:
         async def send_with_cookie(message: Message) -> None:
             if message["type"] == "http.response.start":
-                cookie = self.cookie.format(secrets.token_urlsafe(32)).encode()
+                cookie = cookie_header(new_cookie(), self.settings).encode()
                 message["headers"] = [*message.get("headers", []), (b"set-cookie", cookie)]
             await send(message)
 

@@ -4,6 +4,7 @@ Every browser gets a cookie that says nothing. What is bound to it, for as long 
 key it has shown, the page sessions that it has opened, and the files that it has uploaded and nobody has taken in.
 """
 
+import secrets
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from gradio.routes import App
 from starlette.requests import HTTPConnection
 
 from magicapture.server.gate.answer import address_of
+from magicapture.settings import Settings
 
 COOKIE = "magicapture"
 MOST = 20_000
@@ -33,6 +35,15 @@ class Visits:
         self._visitors: dict[str, set[str]] = {}
         self._sessions: dict[str, tuple[str, str | None]] = {}
         self._uploads: dict[Path, tuple[str, str, float]] = {}
+        self._invitations: dict[str, str] = {}
+
+    def invite(self, cookie: str, key: str) -> None:
+        """Note that a browser has opened a one-time link, which leads to the visitor with ``key``."""
+        _remember(self._invitations, cookie, key)
+
+    def invitation_of(self, connection: HTTPConnection) -> str | None:
+        """Give the key that a browser's one-time link led to."""
+        return self._invitations.get(cookie_of(connection))
 
     def enter(self, connection: HTTPConnection, visitor: str) -> None:
         """Note that a browser has shown the key of ``visitor``, which is the name of their folder."""
@@ -42,6 +53,7 @@ class Visits:
     def leave(self, connection: HTTPConnection) -> None:
         """Forget whose a browser is."""
         self._visitors.pop(cookie_of(connection), None)
+        self._invitations.pop(cookie_of(connection), None)
 
     def is_theirs(self, connection: HTTPConnection, visitor: str) -> bool:
         """Tell whether a browser has shown the key of ``visitor``."""
@@ -84,6 +96,17 @@ VISITS = Visits()
 def cookie_of(connection: HTTPConnection) -> str:
     """Give the cookie that a browser sends; nothing for programs."""
     return connection.cookies.get(COOKIE, "")[:100]
+
+
+def new_cookie() -> str:
+    """Draw a cookie for a browser."""
+    return secrets.token_urlsafe(32)
+
+
+def cookie_header(cookie: str, settings: Settings) -> str:
+    """Give the value of ``Set-Cookie``; on a Space the page is shown within the Hub's."""
+    place = "SameSite=None; Secure; Partitioned" if settings.space else "SameSite=Lax"
+    return f"{COOKIE}={cookie}; Path=/; HttpOnly; {place}"
 
 
 def guard_events() -> None:

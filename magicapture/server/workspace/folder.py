@@ -148,24 +148,25 @@ class VisitorFolder:
             remove(self.folder)
 
     @contextmanager
-    def _building(self, target: Path) -> Iterator[Path]:
+    def building(self, target: Path) -> Iterator[Path]:
         """Give a path to write a file or folder at; it appears at ``target`` once the ``with`` block has ended well."""
         with told_if_full(), TemporaryDirectory(prefix=TEMPORARY, dir=self.part()) as place:
             yield Path(place) / target.name
             (Path(place) / target.name).replace(target)
 
-    def _check_access(self, path: Path) -> None:
+    def check_access(self, path: Path) -> None:
         """Refuse, with one sentence for both, what is not there and what is another visitor's."""
         elsewhere = not path.is_relative_to(self.folder.parents[1])
-        if not ((elsewhere or self._is_upload(path) or path.is_relative_to(self.folder)) and path.is_file()):
+        if not ((elsewhere or self.is_upload(path) or path.is_relative_to(self.folder)) and path.is_file()):
             raise WorkspaceError(Message("{name} is not there any more. Upload it again.", name=path.name))
 
-    def _is_upload(self, path: Path) -> bool:
+    def is_upload(self, path: Path) -> bool:
         """Tell Gradio's uploads, ``served/<hash of the content>/<name>``, from visitors' files, which lie deeper."""
         return path.parent.parent == self.folder.parent
 
-    def _discard_upload(self, path: Path) -> None:
-        if self._is_upload(path) and not path.is_dir():
+    def discard_upload(self, path: Path) -> None:
+        """Delete an upload that was taken in, or will not be; leave all else alone."""
+        if self.is_upload(path) and not path.is_dir():
             path.unlink(missing_ok=True)
             with suppress(OSError):  # one folder may hold several uploads of the same content
                 path.parent.rmdir()

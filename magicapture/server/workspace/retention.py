@@ -13,7 +13,13 @@ from magicapture.server.workspace.folder import TEMPORARY, is_visitors, remove, 
 from magicapture.settings import TEMPORARY_FILES, Settings
 
 SHORT = {"unfinished": f"**/{TEMPORARY}*", "photos": "photos/*/*", "plans": "jobs/*/*.p*t"}
-LONG = {"portraits": "portraits/*/*", "downloads": "portraits/*.zip", "adapters": "adapters/*", "jobs": "jobs/*"}
+LONG = {
+    "portraits": "portraits/*/*",
+    "downloads": "portraits/*.zip",
+    "adapters": "adapters/*",
+    "jobs": "jobs/*",
+    "invitations": "review/*",
+}
 """Where the things of each kind lie in a visitor's folder, by the clock that they follow."""
 SWEEP_SECONDS = 300
 UPLOAD_SECONDS = 900

@@ -29,37 +29,40 @@ class StoredAdapter:
     info: AdapterInfo | None  # None where what it says of itself cannot be read
 
 
-class AdapterShelf(VisitorFolder):
+@dataclass(frozen=True)
+class AdapterShelf:
     """The part of a visitor's folder that holds adapters, each in ``adapters/<id>``."""
 
-    def add_adapter(self, adapter: Adapter, title: str) -> str:
+    place: VisitorFolder
+
+    def add(self, adapter: Adapter, title: str) -> str:
         """Store ``adapter`` under a title of at most 60 characters; gives its id.
 
         Raises ``WorkspaceError`` if the visitor has 20 already, or the disk is full.
         """
         self.require_room()
         adapter_id = secrets.token_hex(8)
-        with self._building(self.part("adapters") / adapter_id) as folder:
+        with self.place.building(self.place.part("adapters") / adapter_id) as folder:
             replace(adapter, info=replace(adapter.info, title=_one_line(title))).save(folder)
         return adapter_id
 
     def require_room(self) -> None:
         """Raise ``WorkspaceError`` unless there is room for one more adapter."""
-        if len(self.entries("adapters")) >= MOST_ADAPTERS:
+        if len(self.place.entries("adapters")) >= MOST_ADAPTERS:
             many = "You have {n} adapters here, which is as many as there is room for: delete one first."
             raise WorkspaceError(Message(many, n=MOST_ADAPTERS))
 
-    def adapters(self) -> list[StoredAdapter]:
+    def stored(self) -> list[StoredAdapter]:
         """List what is stored, newest first; what cannot be read is there without facts, to be deleted."""
         found = []
-        for folder in self.entries("adapters"):
+        for folder in self.place.entries("adapters"):
             with suppress(FileNotFoundError):  # deleted while this looks
                 created = datetime.fromtimestamp(folder.stat().st_mtime, UTC)
                 info = _read_info(folder)
                 found.append(StoredAdapter(folder.name, _title(folder, info), created, folder, info))
         return sorted(found, key=lambda stored: stored.created, reverse=True)
 
-    def load_adapter(self, adapter_id: str) -> Adapter:
+    def load(self, adapter_id: str) -> Adapter:
         """Read an adapter. Raises ``AdapterError`` if there is none with this id."""
         return Adapter.load(self._adapter(adapter_id))
 
@@ -74,21 +77,21 @@ class AdapterShelf(VisitorFolder):
         with same_age(folder):
             for named_as_before in folder.glob("*.zip"):
                 remove(named_as_before)
-            with self._building(folder / INFO_FILE) as file:
+            with self.place.building(folder / INFO_FILE) as file:
                 file.write_text(info.as_json())
 
-    def zip_adapter(self, adapter_id: str) -> Path:
+    def zip(self, adapter_id: str) -> Path:
         """Pack an adapter; the zip is named after its title and lies beside its files, to be deleted with them.
 
         Raises ``AdapterError`` if there is none with this id.
         """
         folder = self._adapter(adapter_id)
         target = folder / f"{safe_stem(_title(folder, _read_info(folder)))}.zip"
-        with same_age(folder), self._building(target) as package:
+        with same_age(folder), self.place.building(target) as package:
             write_zip([folder / name for name in ADAPTER_FILES if (folder / name).is_file()], package)
         return target
 
-    def delete_adapter(self, adapter_id: str) -> None:
+    def delete(self, adapter_id: str) -> None:
         """Delete an adapter. Raises ``AdapterError`` if there is none with this id."""
         remove(self._adapter(adapter_id))
 
@@ -100,16 +103,16 @@ class AdapterShelf(VisitorFolder):
         """
         path = Path(path).resolve()
         try:
-            self._check_access(path)
-            with TemporaryDirectory(prefix=TEMPORARY, dir=self.part()) as place:
+            self.place.check_access(path)
+            with TemporaryDirectory(prefix=TEMPORARY, dir=self.place.part()) as place:
                 adapter = unpack_adapter(path, Path(place) / safe_stem(path.stem))
-                return self.add_adapter(adapter, adapter.info.title or path.stem)
+                return self.add(adapter, adapter.info.title or path.stem)
         finally:
-            self._discard_upload(path)
+            self.place.discard_upload(path)
 
     def _adapter(self, adapter_id: str) -> Path:
         """Find an adapter's folder; an id that could lead elsewhere is as unknown as one that never was."""
-        folder = self.folder / "adapters" / str(adapter_id)
+        folder = self.place.folder / "adapters" / str(adapter_id)
         if not (re.fullmatch(r"[0-9a-f]{16}", str(adapter_id)) and folder.is_dir()):
             raise AdapterError("This adapter is not there any more: it was deleted, or its time was up.")
         return folder

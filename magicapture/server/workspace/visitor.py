@@ -1,4 +1,4 @@
-"""All that one visitor has on disk: photos and portraits, besides the adapters."""
+"""All that one visitor has on disk: photos, portraits, and the shelf of adapters."""
 
 import os
 import secrets
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import get_args
+from typing import Self, get_args
 
 from PIL import Image
 
@@ -15,7 +15,8 @@ from magicapture.drawing.portrait import Portrait, read_facts
 from magicapture.messages import Message, joined
 from magicapture.photos.reading import PhotoError
 from magicapture.photos.references import MAX_PHOTOS, Role
-from magicapture.server.workspace.folder import WorkspaceError, remove
+from magicapture.server.records import Reason
+from magicapture.server.workspace.folder import VisitorFolder, WorkspaceError, remove
 from magicapture.server.workspace.shelf import AdapterShelf
 from magicapture.server.workspace.uploads import MAX_PHOTO_BYTES, bare_photo, unused_path, write_zip
 
@@ -40,12 +41,48 @@ class KeptPortrait:
     kept: bool
 
 
-class Workspace(AdapterShelf):
+@dataclass(frozen=True)
+class Workspace:
     """A visitor's photos in ``photos/<role>``, portraits in ``portraits/new`` and ``portraits/kept``, and adapters."""
+
+    place: VisitorFolder
+
+    @classmethod
+    def of(cls, key: str, root: Path | None = None) -> Self:
+        """Find the workspace of the visitor who knows ``key``: see ``VisitorFolder.of``."""
+        return cls(VisitorFolder.of(key, root))
+
+    @classmethod
+    def named(cls, name: str, root: Path | None = None) -> Self:
+        """Find the workspace whose ``name`` stands in the records: see ``VisitorFolder.named``."""
+        return cls(VisitorFolder.named(name, root))
+
+    @property
+    def name(self) -> str:
+        """What records call the visitor."""
+        return self.place.name
+
+    @property
+    def folder(self) -> Path:
+        """Where all of it lies; there is none before something is put into it."""
+        return self.place.folder
+
+    @property
+    def shelf(self) -> AdapterShelf:
+        """The visitor's adapters."""
+        return AdapterShelf(self.place)
+
+    def close(self) -> None:
+        """Let nothing that was started before now put anything into the visitor's folder."""
+        self.place.close()
+
+    def delete_everything(self) -> None:
+        """Delete all that the visitor has here."""
+        self.place.delete_everything()
 
     def photos(self, role: Role) -> list[Path]:
         """List the photos of ``role`` by name."""
-        return self.entries("photos", _known(role))
+        return self.place.entries("photos", _known(role))
 
     def ingest(self, uploads: Sequence[Path], role: Role) -> list[Path]:
         """Make ``uploads`` the photos of ``role``: upright JPEG or PNG files of at most 2048 pixels without metadata.
@@ -56,7 +93,7 @@ class Workspace(AdapterShelf):
         changes no photo, if there are more than 20, or one is larger than 30 MB or not there for this visitor.
         """
         paths = list(dict.fromkeys(Path(upload).resolve() for upload in uploads))
-        folder = self.part("photos", _known(role))
+        folder = self.place.part("photos", _known(role))
         try:
             self._check_photos(paths)
             photos = [path if path.parent == folder else self._take_in(path, folder) for path in paths]
@@ -64,7 +101,7 @@ class Workspace(AdapterShelf):
             raise WorkspaceError("A photo went away while it was being read: upload it again.") from error
         finally:
             for path in paths:
-                self._discard_upload(path)
+                self.place.discard_upload(path)
         for dropped in set(self.photos(role)) - set(photos):
             remove(dropped)
         if role == "person":
@@ -73,8 +110,8 @@ class Workspace(AdapterShelf):
 
     def store_crop(self, name: str, crop: Image.Image) -> Path:
         """Store what training sees of the person's photo ``name``, to be shown; it goes with the photos."""
-        path = self.part("photos", CROPS) / f"{Path(name).name}.png"
-        with self._building(path) as file:
+        path = self.place.part("photos", CROPS) / f"{Path(name).name}.png"
+        with self.place.building(path) as file:
             crop.save(file)
         return path
 
@@ -87,14 +124,14 @@ class Workspace(AdapterShelf):
 
         Of one that was enlarged, the picture as it was drawn is stored too: ``as_drawn`` finds it.
         """
-        if sum(len(self.entries("portraits", place)) for place in PLACES) >= MOST_PORTRAITS:
+        if sum(len(self.place.entries("portraits", place)) for place in PLACES) >= MOST_PORTRAITS:
             many = "You have {n} portraits here, which is as many as there is room for: reject some first."
             raise WorkspaceError(Message(many, n=MOST_PORTRAITS))
-        path = self.part("portraits", "new") / f"seed{portrait.seed}-{secrets.token_hex(8)}.png"
+        path = self.place.part("portraits", "new") / f"seed{portrait.seed}-{secrets.token_hex(8)}.png"
         if portrait.drawn is not None:
-            with self._building(self.part("portraits", "drawn") / path.name) as file:
+            with self.place.building(self.place.part("portraits", "drawn") / path.name) as file:
                 replace(portrait, image=portrait.drawn).save(file, label=label)
-        with self._building(path) as file:
+        with self.place.building(path) as file:
             portrait.save(file, label=label)
         return path
 
@@ -107,14 +144,14 @@ class Workspace(AdapterShelf):
         """List all portraits, best likeness first, those that could not be compared last."""
         found = []
         for kept in (False, True):
-            for path in self.entries("portraits", PLACES[kept]):
+            for path in self.place.entries("portraits", PLACES[kept]):
                 with suppress(FileNotFoundError):  # deleted while this looks
                     found.append(KeptPortrait(path, read_facts(path), kept))
         return sorted(found, key=lambda portrait: (_likeness(portrait.facts), portrait.path.name), reverse=True)
 
     def portrait_called(self, name: str) -> Path:
         """Find a portrait by the name of its file. Raises ``WorkspaceError`` if this visitor has none of that name."""
-        for path in (path for place in PLACES for path in self.entries("portraits", place)):
+        for path in (path for place in PLACES for path in self.place.entries("portraits", place)):
             if path.name == name:
                 return path
         raise WorkspaceError(PORTRAIT_GONE)
@@ -135,10 +172,13 @@ class Workspace(AdapterShelf):
                 )
             found = Message(found, n=f"{min_likeness:.2f}", m=f"{likeness:.2f}")
             raise TooLittleLikenessError(joined(" ", found, "Draw more, or turn the dial towards the person."))
-        return path.replace(self.part("portraits", "kept") / path.name)
+        return path.replace(self.place.part("portraits", "kept") / path.name)
 
-    def reject(self, path: Path) -> None:
-        """Delete a portrait, and a zip that may hold it. Raises ``WorkspaceError`` if it is not this visitor's."""
+    def reject(self, path: Path, reason: Reason = "other") -> None:
+        """Delete a portrait, and a zip that may hold it. Raises ``WorkspaceError`` if it is not this visitor's.
+
+        The ``reason`` is for those who asked for the portraits: see ``staff.review_workspace``.
+        """
         path = self._own_portrait(path)
         remove(path)
         remove(self.folder / "portraits" / "drawn" / path.name)
@@ -149,7 +189,7 @@ class Workspace(AdapterShelf):
 
         The zip counts as old as the oldest portrait in it, so that it is not there for longer than that one.
         """
-        kept = self.entries("portraits", "kept")
+        kept = self.place.entries("portraits", "kept")
         if not kept:
             raise WorkspaceError("No portrait is kept yet: choose “Keep” on those that you like.")
         try:
@@ -157,7 +197,7 @@ class Workspace(AdapterShelf):
                 make_outgoing(path)
         except CredentialsError as error:
             raise WorkspaceError(str(error)) from error
-        with self._building(self._portraits_zip) as package:
+        with self.place.building(self._portraits_zip) as package:
             write_zip(kept, package)
             oldest = min(path.stat().st_mtime for path in kept)
             os.utime(package, (oldest, oldest))
@@ -178,7 +218,7 @@ class Workspace(AdapterShelf):
             many = "These are {n} photos; use at most {m}, the best ones."
             raise WorkspaceError(Message(many, n=len(paths), m=MAX_PHOTOS))
         for path in paths:
-            self._check_access(path)
+            self.place.check_access(path)
             if path.stat().st_size > MAX_PHOTO_BYTES:
                 large = "{name} has more than {n} MB: use a smaller copy."
                 raise WorkspaceError(Message(large, name=path.name, n=MAX_PHOTO_BYTES // 2**20))
@@ -187,11 +227,11 @@ class Workspace(AdapterShelf):
         try:
             picture, suffix = bare_photo(source)
         except PhotoError as error:
-            if not self._is_upload(source):
+            if not self.place.is_upload(source):
                 raise WorkspaceError(Message("{name}: {reason}", name=source.name, reason=str(error))) from error
             return source.rename(unused_path(folder, source.stem, source.suffix))
         target = unused_path(folder, source.stem, suffix)
-        with self._building(target) as file:
+        with self.place.building(target) as file:
             picture.save(file, quality=95)
         return target
 

@@ -6,7 +6,7 @@ from typing import Protocol
 from magicapture.settings import settings
 from magicapture.staff.cell import Cell
 from magicapture.staff.engines.local import LocalEngine
-from magicapture.staff.work import Outcome, Pictures, Setup, Work, compute
+from magicapture.staff.work import Outcome, Pictures, Setup, Work
 
 
 class EngineError(ValueError):
@@ -27,10 +27,10 @@ class Engine(Protocol):
         """End at once, whatever still runs."""
 
 
-def open_engine(name: str, work: Work = compute) -> Engine:
-    """Give the engine called ``name``: "local", "ray" for a cluster of this machine, or "ray:ADDRESS" to join one.
+def open_engine(name: str, work: Work) -> Engine:
+    """Give an engine that does ``work``: "local", "ray" for a cluster of this machine, or "ray:ADDRESS" to join one.
 
-    Raises ``EngineError`` for another name, and when Ray is not installed, not to be reached, or not allowed.
+    Raises ``EngineError`` for another name and without Ray, ``ClusterError`` for a cluster that cannot be had.
     """
     setup = Setup(private=settings().private)
     if name == "local":

@@ -3,10 +3,9 @@
 import multiprocessing
 import os
 import signal
+import threading
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-
-import torch
 
 from magicapture.staff.cell import Cell
 from magicapture.staff.work import Outcome, Pictures, Setup, Work, guarded
@@ -39,15 +38,18 @@ class LocalEngine:
         return self._running[free]
 
     def close(self) -> None:
-        """End all processes."""
-        for executor in self._executors:
-            for process in list((executor._processes or {}).values()):
-                process.kill()
+        """End all processes, at once those that still compute."""
+        for place, executor in enumerate(self._executors):
+            if place in self._running and not self._running[place].done():
+                for process in list(executor._processes.values()):
+                    process.kill()
             executor.shutdown(cancel_futures=True)
 
 
 def _visible_gpus() -> list[str]:
     """List the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    import torch  # noqa: PLC0415  its worker processes import this module, and need it only where their work does
+
     named = [gpu for gpu in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu.strip()]
     return (named or [str(gpu) for gpu in range(torch.cuda.device_count())])[: torch.cuda.device_count()]
 
@@ -59,7 +61,16 @@ def _executor(gpu: str | None) -> ProcessPoolExecutor:
 
 
 def _start(gpu: str | None) -> None:
-    """Show the process its own GPU alone, and leave the wish to stop to whoever started it."""
+    """Show the process its own GPU alone, leave the wish to stop to the driver, and end when the driver is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_driver, daemon=True).start()
     if gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+
+
+def _end_with_driver() -> None:
+    """Wait until the driver ends, killed or not: a next run needs the GPU."""
+    driver = multiprocessing.parent_process()
+    if driver is not None:
+        driver.join()
+        os._exit(1)

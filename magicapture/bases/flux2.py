@@ -1,0 +1,249 @@
+"""FLUX.2 [klein]: a language model as text encoder, one transformer over text and picture, latents of 32 channels.
+
+Trained on the undistilled base; where the spec names a distilled one, that draws, with what the other has learned.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Self
+
+import torch
+import torch.nn.functional as F
+from diffusers import Flux2KleinPipeline, Flux2Transformer2DModel
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from magicapture.bases.base import (
+    KOHYA_FILE,
+    LORA_FILE,
+    ROWS_FILE,
+    Base,
+    BaseError,
+    BaseSpec,
+    Conditioning,
+    Prediction,
+    Rows,
+)
+from magicapture.bases.flux2_files import ROWS_KEY, kohya_layers, usage
+from magicapture.bases.joint_attention import record_joint_attention, refocusing_blocks
+from magicapture.bases.lora import lora_too
+from magicapture.bases.output_words import OutputWords
+from magicapture.bases.precision import fast_dtype
+from magicapture.bases.schedule import FlowSchedule
+from magicapture.bases.words import PERSON, STYLE, prompt_for
+from magicapture.messages import Message
+
+FLUX2_TARGETS = (
+    r"(transformer_blocks\.\d+\.attn\.(to_[qkv]|to_out\.0|add_[qkv]_proj|to_add_out)"
+    r"|single_transformer_blocks\.\d+\.attn\.(to_qkv_mlp_proj|to_out))"
+)
+"""Attention's projections; those of the single-stream blocks are fused with their feed-forward layers."""
+
+TEXT_PROJECTIONS = ("context_embedder.weight", "add_k_proj.weight", "add_v_proj.weight")
+"""The projections of the prompt before and in the double-stream blocks."""
+
+PACKED = 2
+"""Latents of 2 × 2 places are one token: 32 channels become 128."""
+
+ROOMY_BYTES = 64e9
+"""With less memory than this a GPU keeps no activations for the backward pass: it computes a block's once more."""
+
+
+@dataclass(frozen=True, eq=False)
+class Flux2(Base):
+    """A diffusers pipeline of this family, the one that draws, and the learned words behind the text encoder."""
+
+    spec: BaseSpec
+    pipeline: Flux2KleinPipeline
+    artist: Flux2KleinPipeline
+    words: OutputWords
+
+    pipeline_class: ClassVar[type[Flux2KleinPipeline]] = Flux2KleinPipeline
+
+    @classmethod
+    def load(cls, spec: BaseSpec) -> Self:
+        """See ``Base.load``. The text encoder stays on the CPU, and is on the GPU only while it reads new prompts."""
+        device, dtype = "cuda" if torch.cuda.is_available() else "cpu", fast_dtype()
+        if dtype == torch.float16:
+            old = "The base model {source} cannot be used on this GPU, which lacks bfloat16. Choose another one."
+            raise BaseError(Message(old, source=spec.source))
+        pipeline = cls.pipeline_class.from_pretrained(spec.source, dtype=dtype)
+        if pipeline.config.is_distilled:
+            distilled = (
+                "The base model {source} cannot be used: it is distilled to few steps, which training would undo. "
+                "Choose the one that it was distilled from."
+            )
+            raise BaseError(Message(distilled, source=spec.source))
+        drawing = None
+        if spec.drawn_with is not None:
+            drawing = Flux2Transformer2DModel.from_pretrained(spec.drawn_with, subfolder="transformer", dtype=dtype)
+        for module in filter(None, (pipeline.transformer, drawing, pipeline.vae)):
+            module.to(device)
+        if device == "cuda" and torch.cuda.get_device_properties(0).total_memory < ROOMY_BYTES:
+            pipeline.transformer.enable_gradient_checkpointing()
+        return cls.of(spec, pipeline, drawing)
+
+    @classmethod
+    def of(cls, spec: BaseSpec, pipeline: Flux2KleinPipeline, drawing: Flux2Transformer2DModel | None) -> Self:
+        """Freeze the parts; ``drawing``: the distilled denoiser that draws, None for the one that is trained."""
+        artist = Flux2KleinPipeline(
+            pipeline.scheduler, pipeline.vae, None, None, drawing or pipeline.transformer, drawing is not None
+        )
+        artist.set_progress_bar_config(disable=True)
+        for module in (pipeline.transformer, artist.transformer, pipeline.vae, pipeline.text_encoder):
+            module.eval().requires_grad_(False)
+        return cls(spec, pipeline, artist, OutputWords.of(pipeline))
+
+    @property
+    def denoiser(self) -> Flux2Transformer2DModel:
+        """See ``Base.denoiser``."""
+        return self.pipeline.transformer
+
+    @property
+    def schedule(self) -> FlowSchedule:
+        """See ``Base.schedule``."""
+        return FlowSchedule.of(self.pipeline.scheduler, self.attention_side**2)
+
+    @property
+    def resolution(self) -> int:
+        """See ``Base.resolution``: its configuration names none."""
+        return self.spec.resolution
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """See ``Base.latent_shape``: (128, 32, 32) for 512 px."""
+        return self.denoiser.config.in_channels, self.attention_side, self.attention_side
+
+    @property
+    def attention_side(self) -> int:
+        """See ``Base.attention_side``: one place of the maps is one token of the picture."""
+        return self.resolution // (PACKED * self.pipeline.vae_scale_factor)
+
+    @property
+    def row_widths(self) -> dict[str, int]:
+        """See ``Base.row_widths``: three layers of the encoder side by side, 7680 for [klein] 4B."""
+        return {ROWS_KEY: self.denoiser.config.joint_attention_dim}
+
+    def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """See ``Base.encode``; packed, and normalised by the autoencoder's own statistics."""
+        vae, (mean, std) = self.pipeline.vae, self._statistics()
+        latents = vae.encode(images.to(self.device, vae.dtype)).latent_dist
+        packed, spread = (F.pixel_unshuffle(part.float(), PACKED) for part in (latents.mean, latents.std))
+        return (packed - mean) / std, spread / std
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """See ``Base.decode``."""
+        vae, (mean, std) = self.pipeline.vae, self._statistics()
+        unpacked = F.pixel_shuffle(latents * std + mean, PACKED)
+        with self._mixed():
+            return vae.decode(unpacked.to(vae.dtype)).sample.float()
+
+    def vocabulary(self) -> Rows:
+        """See ``Base.vocabulary``; rows that the encoder gives for everyday words."""
+        return {ROWS_KEY: self.words.vocabulary()}
+
+    def initial_rows(self, noise: float, generator: torch.Generator) -> Rows:
+        """See ``Base.initial_rows``."""
+        prompts = {PERSON: prompt_for("source"), STYLE: prompt_for("reference")}
+        return {ROWS_KEY: self.words.initial_rows(prompts, noise, generator)}
+
+    @contextmanager
+    def concept_tokens(self, rows: Rows) -> Iterator[dict[str, nn.Parameter]]:
+        """See ``Base.concept_tokens``."""
+        with self.words.taught(rows[ROWS_KEY].to(self.device)) as parameter:
+            yield {ROWS_KEY: parameter}
+
+    def condition(self, prompts: list[str]) -> Conditioning:
+        """See ``Base.condition``."""
+        return self.words.condition(prompts)
+
+    def predict(
+        self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning, *, with_maps: bool = False
+    ) -> Prediction:
+        """See ``Base.predict``; the maps are those of the picture's tokens in joint attention."""
+        side, length = noisy.shape[-1], conditioning.embeddings.shape[1]
+        blocks = refocusing_blocks(self.denoiser) if with_maps else []
+        with self._mixed(), record_joint_attention(blocks) as recorder:
+            output = self.denoiser(
+                hidden_states=noisy.flatten(2).transpose(1, 2).to(self.dtype),
+                encoder_hidden_states=conditioning.embeddings,
+                timestep=self.schedule.share(timesteps),
+                img_ids=_places(1, side, side, 1).to(self.device),
+                txt_ids=_places(1, 1, 1, length).to(self.device),
+            ).sample
+        velocity = output.float().transpose(1, 2).unflatten(2, (side, side))
+        return Prediction(velocity, recorder.word_maps(conditioning.positions, length) if with_maps else None)
+
+    def draw(
+        self,
+        positive: Conditioning,
+        negative: Conditioning,
+        latents: Tensor,
+        *,
+        steps: int,
+        guidance_scale: float,
+        lora_scale: float = 1.0,
+    ) -> list[Image.Image]:
+        """See ``Base.draw``. A distilled model takes no notice of guidance."""
+        return self._drawn(
+            positive,
+            latents,
+            negative_prompt_embeds=negative.embeddings,
+            num_inference_steps=steps,
+            guidance_scale=guidance_scale,
+            attention_kwargs={"scale": lora_scale},
+        )
+
+    def edit(self, pictures: list[Image.Image], prompt: str, latents: Tensor) -> list[Image.Image]:
+        """See ``Base.edit``."""
+        text, nothing = (self.condition([words]).expand(len(latents)) for words in (prompt, ""))
+        return self._drawn(
+            text,
+            latents,
+            image=pictures,
+            negative_prompt_embeds=nothing.embeddings,
+            num_inference_steps=self.spec.sampling_steps,
+            guidance_scale=self.spec.guidance_scale,
+        )
+
+    @staticmethod
+    def save_weights(spec: BaseSpec, folder: Path, lora: dict[str, Tensor], rows: Rows) -> None:
+        """See ``Base.save_weights``. No other tool has a place for words behind the text encoder."""
+        del spec
+        Flux2KleinPipeline.save_lora_weights(folder, transformer_lora_layers=lora)
+        save_file({key: value.contiguous() for key, value in rows.items()}, folder / ROWS_FILE)
+        save_file(kohya_layers(lora), folder / KOHYA_FILE)
+
+    @staticmethod
+    def read_weights(folder: Path) -> tuple[dict[str, Tensor], Rows]:
+        """See ``Base.read_weights``."""
+        lora = {key.removeprefix("transformer."): value for key, value in load_file(folder / LORA_FILE).items()}
+        return lora, load_file(folder / ROWS_FILE)
+
+    usage = staticmethod(usage)
+
+    def _drawn(self, text: Conditioning, latents: Tensor, **settings: object) -> list[Image.Image]:
+        """Draw with the pipeline that draws, and what is learned on it."""
+        side = self.resolution
+        with self._mixed(), lora_too(self.artist.transformer, self.denoiser, self.spec.lora_targets):
+            return self.artist(
+                prompt_embeds=text.embeddings, latents=latents, height=side, width=side, **settings
+            ).images
+
+    def _mixed(self) -> torch.autocast:
+        """Multiply in the precision of the frozen weights, whatever that of the LoRA is."""
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+    def _statistics(self) -> tuple[Tensor, Tensor]:
+        """Give mean and spread (1, 128, 1, 1) of packed latents, in float32."""
+        vae = self.pipeline.vae
+        mean, variance = (value.float()[None, :, None, None] for value in (vae.bn.running_mean, vae.bn.running_var))
+        return mean, (variance + vae.config.batch_norm_eps).sqrt()
+
+
+def _places(*counts: int) -> Tensor:
+    """Give the positions (N, 4) of tokens in time, row, column and text."""
+    return torch.cartesian_prod(*(torch.arange(count) for count in counts))

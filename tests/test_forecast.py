@@ -1,0 +1,75 @@
+"""What a step and portraits cost on Stable Diffusion 1.5, counted without weights and without a GPU."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from magicapture.bases import MINI, SD15, BaseError
+from magicapture.config import GenerateConfig
+from magicapture.evaluation.forecast import Cost, dreambooth_lora_cost, portraits_cost, step_costs
+from magicapture.evaluation.meter import META, metered
+
+
+@pytest.fixture(scope="module")
+def step() -> Cost:
+    """Give the dearest step of ``quick``: it judges identity too."""
+    return step_costs(SD15, "lora", 1)[0]
+
+
+def test_a_step_stays_short_enough_for_a_fast_gpu(step: Cost) -> None:
+    # The U-Net alone, its backward pass and the optimizer; then with texts, refocusing, decoder and recogniser.
+    assert 1000 < dreambooth_lora_cost(SD15, cached=True).kernels <= 3300
+    assert step.kernels <= 4500
+
+
+def test_a_step_stays_small_enough_for_a_small_gpu(step: Cost) -> None:
+    assert 1 < step.saved_gb <= 5.5
+    assert step.saved_gb < step.peak_memory_gb < 12
+
+
+def test_a_step_waits_for_the_gpu_once(step: Cost) -> None:
+    assert step.waits == 1
+
+
+def test_a_step_multiplies_about_as_much_as_the_u_net_alone(step: Cost) -> None:
+    # Six samples of 0.80 TFLOP, forward and, for what lies behind the LoRA, backward to the activations.
+    assert 6 * 0.80 * 1.5 < step.tflop < 6 * 0.80 * 2.5
+
+
+def test_portraits_are_drawn_at_the_cost_of_the_base_alone() -> None:
+    # Four portraits and their unguided twins in each sampling step, and the decoder.
+    cost = portraits_cost(SD15, GenerateConfig(steps=2))
+    assert 2 * 8 * 0.80 < cost.tflop < 2 * 8 * 0.80 + 4 * 3
+    assert cost.saved_gb == 0
+
+
+def test_a_base_of_unknown_size_is_refused_in_a_sentence() -> None:
+    with pytest.raises(BaseError, match="mini looks like inside is not known"):
+        portraits_cost(MINI, GenerateConfig())
+
+
+def test_the_meter_counts_operations_memory_and_every_wait() -> None:
+    with metered() as (meter, flops):
+        a = torch.ones(64, 32, device=META, requires_grad=True)
+        meter.reset()
+        product = a @ torch.ones(32, 16).to(META, non_blocking=True)
+        assert (meter.kernels, meter.waits) == (2, 0)
+        assert flops.get_total_flops() == 2 * 64 * 32 * 16
+        assert meter.saved == 4 * 32 * 16  # the other factor; `a` was there before
+        assert meter.peak == 4 * (64 * 32 + 32 * 16 + 64 * 16)
+        del product
+        assert meter.live == 4 * 64 * 32
+        assert a.sum().item() == 0
+        assert a.cpu().shape == (64, 32)
+        torch.ones(3).to(META)
+        a[torch.tensor([1, 2])]
+        assert meter.waits == 4
+
+
+def test_attention_is_counted_as_the_fused_kernel_that_a_gpu_takes() -> None:
+    with metered() as (meter, _):
+        query, key, value = (torch.empty(1, 8, 4096, 40, dtype=torch.bfloat16, device=META) for _ in range(3))
+        assert F.scaled_dot_product_attention(query, key, value).shape == query.shape
+        mask = torch.ones(1, 1, 4096, 4096, dtype=torch.bool, device=META)
+        assert F.scaled_dot_product_attention(query, key, value, mask).shape == query.shape
+    assert meter.peak < 8 * 4096 * 4096 * 2  # the matrix of one attention

@@ -1,0 +1,253 @@
+"""A person decides first: their link opens their portraits once, for them alone, and what they decide counts."""
+
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from pilot import Member, Pilot
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+from magicapture.__main__ import main
+from magicapture.server.gate import layers
+from magicapture.server.gate.review import YOURS
+from magicapture.server.gate.visits import COOKIE, VISITS
+from magicapture.server.workspace import Workspace, WorkspaceError
+from magicapture.server.workspace.invitation import (
+    INVITATION,
+    Invitation,
+    InvitationError,
+    key_of,
+    new_token,
+    open_once,
+)
+from magicapture.settings import settings
+from magicapture.staff.decisions import decided, kept_by_person
+from magicapture.staff.invite import invite
+from magicapture.staff.review_workspace import ReviewWorkspace
+from magicapture.ui.language import translate
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Let the page's files lie in the test's own folder."""
+    monkeypatch.setenv("MAGICAPTURE_ROOT", str(tmp_path / "root"))
+    settings.cache_clear()
+    yield tmp_path / "root"
+    monkeypatch.undo()
+    settings.cache_clear()
+
+
+@pytest.fixture
+def pilot(tmp_path: Path) -> Pilot:
+    return Pilot(tmp_path / "run", [Member("anna"), Member("ben"), Member("cleo", unusable="blurred")])
+
+
+def client(**changes: object) -> TestClient:
+    """Give a browser before the gate, with a page behind it that tells nothing."""
+    page = Starlette(routes=[Route("/", lambda _: PlainTextResponse("the page"))])
+    page.tokens, page.cookie_id = {}, "here"
+    for layer in reversed(layers(replace(settings(), **changes), translate)):
+        page.add_middleware(layer.cls, *layer.args, **layer.kwargs)
+    return TestClient(page, base_url="http://127.0.0.1", follow_redirects=False)
+
+
+def post(browser: TestClient, token: str, **options: object) -> object:
+    return browser.post("/review", data={"token": token}, **options)
+
+
+def key_in(browser: TestClient) -> str | None:
+    """Give the key that the browser's cookie leads to."""
+    return VISITS._invitations.get(browser.cookies.get(COOKIE, ""))
+
+
+def test_a_link_opens_its_persons_portraits_and_nobody_elses(pilot: Pilot, here: Path) -> None:
+    tokens = {name: invite(pilot.run, pilot.number(name))[0] for name in ("anna", "ben")}
+    for name, token in tokens.items():
+        browser = client()
+        answer = post(browser, token)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/")
+        workspace = Workspace.of(key_in(browser), here)
+        shown = {portrait.facts["seed"] for portrait in workspace.portraits()}
+        assert shown == {10 * pilot.number(name) + n for n in (1, 2)}
+
+
+def test_fetching_a_link_as_previews_do_uses_nothing_up_and_carries_no_secret(pilot: Pilot, tmp_path: Path) -> None:
+    main(["staff", "review", str(pilot.folder), "--links", str(tmp_path / "links.csv"), "--address", "http://h"])
+    link = (tmp_path / "links.csv").read_text().splitlines()[1].split(",")[1]
+    token = urlsplit(link).fragment
+    assert token
+    assert token not in link.partition("#")[0]
+    browser = client()
+    for method in ("GET", "HEAD", "OPTIONS", "PUT"):
+        answer = browser.request(method, "/review")
+        assert answer.status_code == (200 if method in ("GET", "HEAD") else 405)
+    page = browser.get("/review")
+    assert YOURS in page.text
+    assert page.headers["cache-control"] == "no-store"
+    assert page.headers["referrer-policy"] == "same-origin"
+    assert not re.search(r"(src|href)=", page.text), "nothing is loaded that could be told where from"
+    assert browser.get(f"/review?token={token}").status_code == 200
+    assert post(browser, token).status_code == 303, "it is still unused"
+
+
+def test_a_link_opens_once_also_when_two_browsers_press_at_a_time(pilot: Pilot) -> None:
+    token, _ = invite(pilot.run, pilot.number("anna"))
+    browsers = [client() for _ in range(6)]
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(lambda browser: post(browser, token), browsers))
+    assert sorted(answer.status_code for answer in answers) == [303] + [403] * 5
+    refused = next(answer for answer in answers if answer.status_code == 403)
+    assert "opened before" in refused.text
+    assert sum(key_in(browser) is not None for browser in browsers) == 1
+
+
+@pytest.mark.parametrize("guess", ["", "x", "A" * 43, "../../etc/passwd", "A" * 43 + "%00", "\x00" * 43, "é" * 43])
+def test_a_guessed_link_leads_nowhere_and_says_no_more(pilot: Pilot, guess: str) -> None:
+    invite(pilot.run, pilot.number("anna"))
+    browser = client()
+    answer = post(browser, guess)
+    assert answer.status_code == 403
+    assert "leads nowhere" in answer.text
+    assert key_in(browser) is None
+
+
+def test_names_of_folders_and_keys_are_no_links(pilot: Pilot, here: Path) -> None:
+    token, _ = invite(pilot.run, pilot.number("anna"))
+    for known in (
+        key_of(token),
+        next((here / "served").iterdir()).name[:43],
+        ("B" if token[0] == "A" else "A") + token[1:],
+    ):
+        with pytest.raises(InvitationError, match="leads nowhere"):
+            open_once(known, here)
+
+
+def test_a_link_that_is_over_leads_nowhere_even_before_it_is_swept(pilot: Pilot, here: Path) -> None:
+    token, _ = invite(pilot.run, pilot.number("anna"))
+    folder = Workspace.of(key_of(token), here).folder
+    past = Invitation(pilot.folder, 1, datetime.now(UTC) - timedelta(seconds=1))
+    (folder / INVITATION).write_text(past.as_json())
+    with pytest.raises(InvitationError, match="its time is up"):
+        open_once(token, here)
+
+
+def test_a_new_link_ends_the_old_one_and_keeps_what_was_decided(pilot: Pilot, here: Path) -> None:
+    workspace = pilot.opened("anna", here)
+    first, second = workspace.portraits()
+    workspace.keep(first.path, None)
+    workspace.reject(second.path, "artefacts")
+    token, _ = invite(pilot.run, pilot.number("anna"))
+    assert not workspace.folder.exists()
+    again = Workspace.of(open_once(token, here), here)
+    assert [(portrait.kept, portrait.facts["seed"]) for portrait in again.portraits()] == [(True, first.facts["seed"])]
+
+
+def test_a_stolen_cookie_from_before_the_link_opens_nothing(pilot: Pilot) -> None:
+    token, _ = invite(pilot.run, pilot.number("anna"))
+    browser = client()
+    browser.cookies.set(COOKIE, "planted")
+    assert post(browser, token).status_code == 303
+    assert "planted" not in VISITS._invitations
+
+
+def test_a_strangers_page_cannot_open_a_link_in_a_visitors_browser(pilot: Pilot) -> None:
+    token, _ = invite(pilot.run, pilot.number("anna"))
+    assert post(client(), token, headers={"origin": "https://evil.example"}).status_code == 403
+    assert post(client(), token, headers={"origin": "http://127.0.0.1"}).status_code == 303
+
+
+def test_a_large_or_broken_form_is_refused(pilot: Pilot) -> None:
+    assert post(client(), "A" * 10_000).status_code == 413
+    assert client().post("/review", content=b"\xff\xfe=%zz").status_code == 403
+
+
+def test_where_visitors_sign_in_the_link_is_the_sign_in_until_the_review_is_over(pilot: Pilot) -> None:
+    token, _ = invite(pilot.run, pilot.number("anna"))
+    browser = client(users={"anna": "a-secret"})
+    answer = post(browser, token)
+    assert answer.status_code == 303
+    given = browser.cookies.get("access-token-unsecure-here")
+    assert given
+    assert browser.cookies.get(COOKIE)
+
+
+def test_the_page_speaks_the_visitors_language(pilot: Pilot) -> None:
+    answer = client().get("/review", headers={"accept-language": "ja,en;q=0.5"})
+    assert "ポートレート" in answer.text
+    assert 'lang="ja"' in answer.text
+    hostile = client().get("/review", headers={"accept-language": '"><script>alert(1)</script>'})
+    assert "alert(1)" not in hostile.text
+
+
+def test_what_is_decided_counts_in_the_run_at_once(pilot: Pilot, here: Path) -> None:
+    workspace = pilot.opened("anna", here)
+    best, other = workspace.portraits()
+    workspace.keep(best.path, None)
+    workspace.reject(other.path, "not_like_me")
+    assert list(kept_by_person(pilot.run)) == ["anna"]
+    theirs = [one for one in decided(pilot.run) if one.entry.row.person_id == "anna"]
+    assert [(one.decision, one.reason) for one in theirs] == [("kept", None), ("rejected", "not_like_me")]
+    cell = pilot.run.cell(theirs[0].entry.key)
+    assert sorted(path.name for path in cell.glob("*.png")) == ["portrait-1.png"], "what was rejected is deleted there"
+    kept = workspace.portraits()[0]
+    workspace.reject(kept.path, "other")
+    assert kept_by_person(pilot.run) == {}
+
+
+def test_what_does_not_reach_its_least_likeness_is_not_kept_in_the_run_either(pilot: Pilot, here: Path) -> None:
+    workspace = pilot.opened("anna", here)
+    with pytest.raises(WorkspaceError, match=r"0\.95"):
+        workspace.keep(workspace.portraits()[0].path, 0.95)
+    assert kept_by_person(pilot.run) == {}
+
+
+def test_withdrawing_forgets_the_person_and_the_link(pilot: Pilot, here: Path) -> None:
+    workspace = pilot.opened("anna", here)
+    workspace.delete_everything()
+    assert not workspace.folder.exists()
+    assert "anna" not in pilot.run.numbers()
+    assert pilot.run.log_lines()[-1]["what"] == "forgotten"
+    assert "ben" in pilot.run.numbers()
+
+
+def test_a_run_that_was_moved_away_is_told_and_nothing_is_lost(pilot: Pilot, here: Path) -> None:
+    workspace = pilot.opened("anna", here)
+    pilot.folder.rename(pilot.folder.with_name("elsewhere"))
+    portrait = workspace.portraits()[0]
+    with pytest.raises(WorkspaceError, match="cannot be reached"):
+        workspace.reject(portrait.path, "other")
+    assert portrait.path.is_file()
+    with pytest.raises(WorkspaceError, match="cannot be reached"):
+        workspace.delete_everything()
+    assert not pilot.folder.exists(), "nothing was written beside the run"
+
+
+def test_links_are_written_for_everyone_ready_once_and_anew_for_those_named(
+    pilot: Pilot, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    links = tmp_path / "links.csv"
+    command = ["staff", "review", str(pilot.folder), "--links", str(links), "--address", "https://p.example/"]
+    assert main(command) == 0
+    first = links.read_text().splitlines()
+    assert [line.split(",")[0] for line in first] == ["person_id", "anna", "ben"], "cleo has no portraits"
+    assert first[1].split(",")[1].startswith("https://p.example/review#")
+    assert links.stat().st_mode & 0o077 == 0
+    assert main(command) == 0
+    assert links.read_text().splitlines() == ["person_id,link,valid_until"], "a second run sends no second link"
+    assert main([*command, "--again", "anna"]) == 0
+    assert [line.split(",")[0] for line in links.read_text().splitlines()] == ["person_id", "anna"]
+    assert main([*command, "--again", "nobody"]) == 1
+    assert "nobody" in capsys.readouterr().err
+
+
+def test_an_ordinary_visitors_folder_is_no_review(here: Path) -> None:
+    workspace = Workspace.of(key_of(new_token()), here)
+    assert type(ReviewWorkspace.if_invited(workspace)) is Workspace
