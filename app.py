@@ -24,6 +24,7 @@ from magicapture.server.drawings import Drawings
 from magicapture.server.gate import guard_events, guard_uploads, layers
 from magicapture.server.gate.queue import THREADS, bound_queue
 from magicapture.server.gate.sign_in import checks_password
+from magicapture.server.gpu import prepare
 from magicapture.server.jobs import TRAININGS, Jobs
 from magicapture.server.metrics import serve_metrics
 from magicapture.server.queue import Limits
@@ -46,6 +47,7 @@ def main() -> None:
     jobs = Jobs(records, replace(TRAININGS, per_visitor=per_visitor, per_address=per_address))
     drawings = Drawings(records, Limits(per_visitor=3, per_address=settings().drawings_per_address, in_all=48))
     keep_sweeping(settings(), records)
+    prepare()
     context = AppContext(load_base(), load_engine(), settings(), records, jobs, drawings)
     jobs.recover()
     if settings().metrics_port:

@@ -79,6 +79,15 @@ class GenerateConfig:
     lora_scale: float | None = None  # weight of what was learned, likewise
     upscale: int = 1  # 1, 2 or 4
 
+    def settled(self, steps: int) -> Self:
+        """Give the same with so many ``steps`` of the sampler, unless they are set."""
+        return self if self.steps else replace(self, steps=steps)
+
+    @property
+    def seeds(self) -> list[int]:
+        """One of each picture that is drawn: the candidates of all portraits."""
+        return [self.seed + i for i in range(self.count * self.best_of)]
+
     def __post_init__(self) -> None:
         """Refuse values outside their range with a ``ValueError`` that names the setting."""
         if not 0 <= self.dial <= 1:

@@ -21,6 +21,7 @@ from magicapture.bases.words import PERSON, STYLE, prompt_for
 from magicapture.config import GenerateConfig, TrainConfig
 from magicapture.drawing.generation import draw
 from magicapture.scoring import likeness_in_words
+from magicapture.server.workspace import Workspace
 
 
 @pytest.fixture(scope="module")
@@ -163,12 +164,11 @@ def test_targets_that_fit_no_score_are_refused_before_anything_is_drawn(adapter:
         Adapter.load(folder)
 
 
-def test_the_zip_holds_the_files_other_tools_read(adapter: Adapter, tmp_path: Path) -> None:
-    names = zipfile.ZipFile(adapter.zip(tmp_path / "mine.zip")).namelist()
+def test_the_zip_holds_the_files_other_tools_read(adapter: Adapter, mine: Workspace) -> None:
+    names = zipfile.ZipFile(mine.shelf.zip(mine.shelf.add(adapter, "mine"))).namelist()
     assert {"pytorch_lora_weights.safetensors", "magicapture_emb.safetensors", "magicapture.json", "README.md"} <= set(
         names
     )
-    assert not (tmp_path / "mine").exists()
 
 
 def test_the_code_on_the_card_draws_our_picture(

@@ -154,12 +154,17 @@ def test_latents_are_packed_and_scaled_as_the_stock_pipeline_does(base: Flux2) -
 
 
 def test_a_window_of_latents_decodes_to_the_window_of_the_picture(base: Flux2) -> None:
-    latents = torch.randn(1, *base.latent_shape, generator=torch.Generator().manual_seed(0))
-    whole, window = base.decode(latents), base.decode(latents[:, :, 2:7, 1:6])
-    assert window.shape == (1, 3, 80, 80)
-    inside = torch.stack([window[..., 16:64, 16:64].flatten(), whole[..., 48:96, 32:80].flatten()])
-    elsewhere = torch.stack([window[..., 16:64, 16:64].flatten(), whole[..., :48, :48].flatten()])
-    assert torch.corrcoef(inside)[0, 1] > 0.9 > torch.corrcoef(elsewhere)[0, 1]
+    latents = torch.zeros(1, *base.latent_shape)
+    marked = latents.clone()
+    marked[:, :, 4, 3] = 3.0
+
+    def where(part: tuple[slice, slice]) -> Tensor:
+        change = (base.decode(marked[:, :, *part]) - base.decode(latents[:, :, *part])).abs().sum(dim=1)[0]
+        return (change > change.quantile(0.98)).nonzero().float().mean(dim=0)
+
+    whole, window = where((slice(None), slice(None))), where((slice(2, 7), slice(1, 6)))
+    assert torch.allclose(window + torch.tensor([32.0, 16.0]), whole, atol=8)
+    assert torch.allclose(whole, torch.tensor([4.5 * 16, 3.5 * 16]), atol=8)
 
 
 def samples() -> tuple[Tensor, Tensor, Tensor]:
@@ -363,7 +368,7 @@ def fingerprint(base: Flux2) -> dict[str, object]:
 
 def strong(adapter: Adapter) -> Adapter:
     """Give ``adapter`` with so much learned that a picture without it is another one."""
-    lora = {key: 100 * value if ".lora_B." in key else value for key, value in adapter.lora.items()}
+    lora = {key: 300 * value if ".lora_B." in key else value for key, value in adapter.lora.items()}
     return replace(adapter, lora=lora, rows={key: 20 * value for key, value in adapter.rows.items()})
 
 
@@ -404,13 +409,10 @@ def test_the_code_on_the_card_lets_stock_diffusers_draw_our_picture(
     exec(code, names)
     with applied(base, adapter):
         ours = picture(base, steps=4, guidance_scale=1.0)
+        assert torch.equal(names["embeddings"], base.condition([BOTH]).embeddings)
     assert np.abs(ours - np.asarray(names["image"])).max() <= 1
-    for less in (
-        {"lora": {key: 0 * value for key, value in adapter.lora.items()}},
-        {"rows": run.base.initial_rows(0.0, torch.Generator())},
-    ):
-        with applied(base, replace(adapter, **less)):
-            assert np.abs(ours - picture(base, steps=4, guidance_scale=1.0)).max() > 8, "both parts count"
+    with applied(base, replace(adapter, lora={key: 0 * value for key, value in adapter.lora.items()})):
+        assert np.abs(ours - picture(base, steps=4, guidance_scale=1.0)).max() > 2
 
 
 def test_without_a_distilled_one_the_base_draws_with_guidance(rows: dict) -> None:
@@ -574,7 +576,12 @@ def test_two_denoisers_of_the_true_size_and_a_step_fit_the_memory_that_the_readm
 ) -> None:
     weights = 2 * 2 * sum(parameter.numel() for parameter in klein.parameters()) / 1e9
     assert weights == pytest.approx(15.5, abs=0.1)
-    assert weights + saved_gb(klein, batch=6) < ROOMY_BYTES / 1e9
+    assert 60 < weights + saved_gb(klein, batch=6) < 0.95 * ROOMY_BYTES / 1e9
+    klein.enable_gradient_checkpointing()
+    try:
+        assert saved_gb(klein, batch=6) < 8
+    finally:
+        klein.disable_gradient_checkpointing()
 
 
 def test_the_loras_of_the_true_size_fit_a_file_that_can_be_uploaded(klein: Flux2Transformer2DModel) -> None:

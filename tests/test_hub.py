@@ -194,7 +194,7 @@ def test_a_visitor_from_elsewhere_never_acts_with_the_owners_token(server, folde
             with pytest.raises(HubError, match="sign in"):
                 push(folder, "theirs", [])
             with pytest.raises(HubError, match="no such repository"):
-                pull("mona/mine", base, tmp_path / "adapters" / "1")
+                pull("mona/mine", tmp_path / "adapters" / "1")
         assert {token for _, _, token in server.requests} == {""}
 
 
@@ -207,4 +207,4 @@ def test_private_mode_opens_no_connection(server: Hub, folder: Path, base, tmp_p
     with pytest.raises(HubError, match="MAGICAPTURE_PRIVATE"):
         push(folder, "mine", [], WRITER)
     with pytest.raises(HubError, match="MAGICAPTURE_PRIVATE"):
-        pull("mona/mine", base, tmp_path / "adapters" / "1", WRITER)
+        pull("mona/mine", tmp_path / "adapters" / "1", WRITER)

@@ -7,8 +7,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import gradio as gr
@@ -16,23 +17,28 @@ import pytest
 import stand_in
 import tiny
 import torch
+from PIL import Image
 
 from magicapture.adapters.adapter import Adapter
 from magicapture.adapters.info import AdapterInfo
-from magicapture.bases import MINI
+from magicapture.bases import MINI, BaseSpec, registry
 from magicapture.config import GenerateConfig, TrainConfig
 from magicapture.drawing.portrait import Portrait
-from magicapture.method.training import Checkpoint, Progress, TrainEvent, Weights
-from magicapture.photos.references import Reference
+from magicapture.method.progress import Progress, TrainEvent, Weights
+from magicapture.method.training import Checkpoint
 from magicapture.server import drawings as drawings_module
-from magicapture.server import gpu, plans
+from magicapture.server import engine, gpu, plans
 from magicapture.server import jobs as jobs_module
 from magicapture.server.drawings import Drawings
-from magicapture.server.jobs import TRAININGS, Job, JobError, Jobs, TrainingPlan, delete_everything
+from magicapture.server.gpu import GpuError, refusal
+from magicapture.server.job import Job
+from magicapture.server.jobs import TRAININGS, JobError, Jobs, delete_everything
+from magicapture.server.plans import TrainingPlan
 from magicapture.server.queue import Asker, BusyError, Limits, Queue
 from magicapture.server.records import Records
+from magicapture.server.wire import pack
 from magicapture.server.workspace import Workspace, WorkspaceError, new_key
-from magicapture.settings import Settings
+from magicapture.settings import Settings, settings
 from magicapture.ui import train, training_view
 from magicapture.ui.session import new_session
 
@@ -49,18 +55,17 @@ class Trainer:
 
     def __init__(self) -> None:
         self.started: list[int] = []
+        self.places: list[int] = []
         self.hold = False
         self.breaks_at: int | None = None
-        self.error: Exception = gr.Error("gone", title="ZeroGPU worker error")
+        self.error: Exception = GpuError(refusal(gr.Error("gone", title="ZeroGPU worker error")))
 
-    def __call__(
-        self, base: str, person: list[Reference], style: list, config: object, checkpoint: Checkpoint | None,
-        stop: Path, seconds: float,
-    ) -> Iterator[object]:  # fmt: skip
+    def __call__(self, plan: TrainingPlan, checkpoint: Checkpoint | None, stop: Path, place: int) -> Iterator[object]:
+        self.places.append(place)
         first = checkpoint.progress.step if checkpoint else 0
         self.started.append(first)
         for step in range(first + 1, STEPS + 1):
-            previews = (Portrait(person[0].image, 0, 0.5, 0.5, {}),) if step == 3 else ()
+            previews = (Portrait(plan.person[0].image, 0, 0.5, 0.5, {}),) if step == 3 else ()
             yield TrainEvent("lora", step, STEPS, {"reconstruction": 1 / step}, previews)
             yield Checkpoint(TrainConfig(), {}, {}, {}, torch.zeros(1), Progress(step))
             if step == self.breaks_at:
@@ -80,7 +85,9 @@ def trainer(monkeypatch: pytest.MonkeyPatch) -> Trainer:
 
 
 @pytest.fixture
-def jobs(tmp_path: Path) -> Iterator[Jobs]:
+def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Jobs]:
+    monkeypatch.setenv("MAGICAPTURE_ROOT", str(tmp_path))
+    settings.cache_clear()
     records = Records(f"sqlite:///{tmp_path / 'records.sqlite'}")
     yield Jobs(records)
     records.close()
@@ -205,6 +212,61 @@ def test_a_refused_slice_can_go_on_from_its_checkpoint(jobs: Jobs, visitor: Work
     assert jobs.get(job.id).error == ""
 
 
+def test_going_on_counts_as_starting_does(jobs: Jobs, visitor: Workspace, tmp_path: Path, trainer: Trainer) -> None:
+    trainer.breaks_at = 2
+    broken = [ended(jobs.start(visitor, PLAN, "192.0.2.1")) for _ in range(2)]
+    trainer.breaks_at, trainer.hold = None, True
+    jobs.limits = Limits(per_visitor=1, per_address=9, in_all=9)
+    first = jobs.resume(broken[0], "192.0.2.1")
+    with pytest.raises(BusyError, match="still waits or runs"):
+        jobs.resume(broken[1], "192.0.2.1")
+    jobs.limits = Limits(per_visitor=9, per_address=1, in_all=9)
+    with pytest.raises(BusyError, match="1 from your network"):
+        jobs.resume(broken[1], "192.0.2.1")
+    jobs.limits = Limits(per_visitor=9, per_address=9, in_all=9)
+    with pytest.raises(BusyError, match="still waits or runs"):
+        jobs.resume(broken[0], "192.0.2.1")
+    jobs.stop(first)
+    ended(first)
+
+
+def test_two_interrupted_trainings_of_one_visitor_do_not_keep_the_app_from_starting(
+    jobs: Jobs, visitor: Workspace, trainer: Trainer
+) -> None:
+    trainer.breaks_at = 2
+    broken = [ended(jobs.start(visitor, PLAN)) for _ in range(2)]
+    for job in broken:
+        jobs.records.update_job(job.id, state="running")
+    trainer.breaks_at, trainer.hold = None, True
+    again = Jobs(jobs.records, Limits(per_visitor=1, per_address=9, in_all=9))
+    again.recover()
+    first, second = (again.get(job.id) for job in broken)
+    assert first.active
+    assert second.state == "interrupted"
+    assert second.resumable
+    again.stop(first)
+    ended(first)
+    trainer.hold = False
+    assert ended(again.resume(second)).state == "finished"
+
+
+def test_a_training_that_has_ended_is_in_memory_no_more_and_still_shows_what_it_did(
+    jobs: Jobs, visitor: Workspace, trainer: Trainer
+) -> None:
+    job = ended(jobs.start(visitor, PLAN))
+    assert not jobs._jobs
+    assert not jobs._threads
+    assert job.event.previews == ()
+    found = jobs.get(job.id)
+    assert found is not job
+    assert (found.state, found.adapter, found.curves) == ("finished", job.adapter, job.curves)
+    assert (found.event.step, found.event.steps) == (STEPS, TrainConfig().steps)
+    assert len(found.previews()) == 1
+    trainer.breaks_at = 1
+    failed = ended(jobs.start(visitor, PLAN))
+    assert jobs.get(failed.id).error.key == failed.error.key, "it can still be said in another language"
+
+
 def test_an_unexpected_failure_is_told_and_leaves_the_photos(jobs: Jobs, visitor: Workspace, trainer: Trainer) -> None:
     photo = visitor.place.part("photos", "person") / "me.png"
     PLAN.person[0].image.save(photo)
@@ -219,11 +281,75 @@ def test_too_little_memory_on_the_gpu_is_told_with_what_to_do(tmp_path: Path, mo
     def fill(_: str) -> None:
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(gpu, "load_base", fill)
-    with pytest.raises(gr.Error, match="fewer portraits at once"):
-        gpu.generate_portraits(ADAPTER, GenerateConfig())
-    with pytest.raises(gr.Error, match="train on the embedded base"):
-        next(gpu.train_slice("sd15", PLAN.person, PLAN.style, TrainConfig(), None, tmp_path / "stop", 60.0))
+    monkeypatch.setattr(engine, "load_base", fill)
+    with pytest.raises(GpuError, match="fewer portraits at once"):
+        gpu.draw(ADAPTER, GenerateConfig())
+    with pytest.raises(GpuError, match="train on the embedded base"):
+        next(gpu.train_slice(PLAN, None, tmp_path / "stop"))
+
+
+def test_a_slice_that_comes_no_further_is_tried_once(
+    jobs: Jobs, visitor: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slices = []
+
+    def end_early(*_: object) -> Iterator[bytes]:
+        slices.append(1)
+        yield pack(TrainEvent("tokens", 1, STEPS, {"reconstruction": 0.5}))
+
+    monkeypatch.setattr(engine, "train", end_early)
+    job = ended(jobs.start(visitor, PLAN))
+    assert slices == [1]
+    assert job.state == "failed"
+    assert "ended without a result" in job.error
+    assert job.resumable
+
+
+def test_every_gpu_of_a_machine_trains_for_somebody(
+    jobs: Jobs, tmp_path: Path, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs_module, "QUEUE", Queue(places=2))
+    trainer.hold = True
+    started = [jobs.start(newcomer(tmp_path, jobs), PLAN) for _ in range(3)]
+    wait_until(lambda: len(trainer.places) == 2)
+    assert set(trainer.places) == {0, 1}
+    (waiting,) = (job for job in started if job.state == "waiting")
+    assert waiting.ticket.ahead == 1
+    freed = next(job for job in started if job.state == "running")
+    place = freed.ticket.place
+    jobs.stop(freed)
+    wait_until(lambda: len(trainer.places) == 3)
+    assert trainer.places[2] == place
+    for job in started:
+        jobs.stop(job)
+        ended(job)
+
+
+def test_each_gpu_has_bases_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = []
+    current = threading.local()
+
+    @contextmanager
+    def device(place: int) -> Iterator[None]:
+        current.place = place
+        yield
+
+    def load(spec: BaseSpec) -> object:
+        loaded.append((spec.name, current.place))
+        return object()
+
+    monkeypatch.setattr(gpu, "QUEUE", Queue(places=2))
+    monkeypatch.setattr(torch.cuda, "device", device)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: current.place)
+    monkeypatch.setattr(registry, "_load", load)
+    monkeypatch.setattr(registry, "_loader", cache(registry._loader.__wrapped__))
+    bases = []
+    for place in (0, 1, 0, 1):
+        with gpu._device(place):
+            bases.append(registry.load_base("mini"))
+    assert loaded == [("mini", 0), ("mini", 1)]
+    assert bases[0] is bases[2] is not bases[1] is bases[3]
 
 
 def test_deleting_everything_ends_the_training_and_leaves_no_byte(
@@ -253,7 +379,8 @@ def test_a_killed_server_goes_on_from_the_checkpoint_with_the_same_result(tmp_pa
 
     def run(root: Path, *, kill: bool) -> dict[str, torch.Tensor]:
         driver = [sys.executable, Path(__file__).parent / "job_server.py", root, tmp_path / "base"]
-        environment = {**os.environ, "PYTHONPATH": f"{Path(__file__).parent}:{Path(__file__).parents[1]}"}
+        paths = f"{Path(__file__).parent}:{Path(__file__).parents[1]}"
+        environment = {**os.environ, "PYTHONPATH": paths, "MAGICAPTURE_ROOT": str(root)}
         if kill:
             with (tmp_path / "log.txt").open("w") as log:
                 server = subprocess.Popen(driver, env=environment, stdout=log, stderr=log)
@@ -265,7 +392,8 @@ def test_a_killed_server_goes_on_from_the_checkpoint_with_the_same_result(tmp_pa
                 server.send_signal(signal.SIGKILL)
                 server.wait()
             assert not list(root.glob("served/*/adapters/*"))
-        subprocess.run(driver, env=environment, check=True, timeout=PATIENCE, capture_output=True)
+        again = subprocess.run(driver, env=environment, check=True, timeout=PATIENCE, capture_output=True, text=True)
+        assert ("taken up" if kill else "begun") in again.stdout
         (folder,) = root.glob("served/*/adapters/*")
         return Adapter.load(folder).lora
 
@@ -330,14 +458,15 @@ def test_a_drawing_that_is_stopped_or_left_behind_stores_nothing(
 ) -> None:
     go_on = threading.Event()
 
-    def draw(*_: object) -> list[Portrait]:
+    def draw(*_: object) -> list[Image.Image]:
         assert go_on.wait(20)
-        return [Portrait(PLAN.person[0].image, seed, 0.5, 0.5, {}) for seed in range(24)]
+        return [PLAN.person[0].image] * 24
 
-    monkeypatch.setattr(drawings_module, "generate_portraits", draw)
+    monkeypatch.setattr(drawings_module, "draw", draw)
     drawings = Drawings(jobs.records, Limits(per_visitor=2, per_address=9, in_all=9))
     adapter = visitor.shelf.add(ADAPTER, "mine")
-    running, waiting = (drawings.start(visitor, adapter, GenerateConfig(), label=False) for _ in range(2))
+    config = GenerateConfig(count=24)
+    running, waiting = (drawings.start(visitor, adapter, config, label=False) for _ in range(2))
     with pytest.raises(BusyError):
         drawings.start(visitor, adapter, GenerateConfig(), label=False)
     wait_until(lambda: running.ticket is not None and running.ticket.started)

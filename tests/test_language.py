@@ -42,7 +42,7 @@ PACKAGE = Path(__file__).parents[1] / "magicapture"
 SPEAKING = (
     *("adapters.adapter", "adapters.info", "bases.flux2", "bases.registry", "bases.unet"),
     *("drawing.credentials", "photos.quality", "photos.reading", "photos.references"),
-    *(f"server.{name}" for name in ("drawings", "gpu", "hub", "jobs", "queue")),
+    *(f"server.{name}" for name in ("drawings", "engine", "gpu", "hub", "jobs", "queue")),
     *(f"server.workspace.{name}" for name in ("folder", "invitation", "shelf", "uploads", "visitor")),
     *(f"ui.{name}" for name in ("adapters", "consent", "gallery", "html", "hub", "installation", "live", "page")),
     *(f"ui.{name}" for name in ("photo_grid", "portrait_grid", "portraits", "readiness", "references", "session")),

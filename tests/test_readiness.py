@@ -1,12 +1,23 @@
 """Nobody should learn from a refusal that their quota was too small: the page says the share before the start."""
 
+import json
+from dataclasses import replace
+from importlib.resources import files
+
 import gradio as gr
 import pytest
 import stand_in
+import torch
 
-from magicapture.config import TrainConfig
+from magicapture.bases import MINI, SD15
+from magicapture.config import GenerateConfig, TrainConfig
 from magicapture.photos.references import CheckedSet, Verdict
+from magicapture.server import forecast
+from magicapture.settings import Settings
 from magicapture.ui import readiness
+
+CARDS = files("spaces.zero") / "configs.json"
+"""What ``spaces`` knows of the platform's cards."""
 
 CHECKED = CheckedSet("person", tuple(Verdict("me.jpg", reference) for reference in stand_in.references(32)))
 MONA = {"name": "Mona", "preferred_username": "mona", "profile": "", "picture": ""}
@@ -14,15 +25,40 @@ STRANGER, MEMBER, PRO = None, gr.OAuthProfile(MONA), gr.OAuthProfile({**MONA, "i
 
 
 @pytest.mark.parametrize(
-    ("profile", "said"),
-    [(STRANGER, "75% without an account, 30% with a free account"), (MEMBER, "that is 30%."), (PRO, "that is 4%.")],
+    ("profile", "factor", "said"),
+    [
+        (STRANGER, 1.5, "75% without an account, 30% with a free account"),
+        (MEMBER, 1.5, "that is 30%."),
+        (PRO, 1.5, "that is 4%."),
+        (MEMBER, 1.0, "that is 20%."),
+    ],
 )
-def test_the_share_of_the_quota_is_the_visitors_own(
-    profile: gr.OAuthProfile | None, said: str, monkeypatch: pytest.MonkeyPatch
+def test_the_share_of_the_quota_is_the_visitors_own_on_the_platforms_card(
+    profile: gr.OAuthProfile | None, factor: float, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(forecast, "get_config", lambda: {"duration_factor": factor})
     monkeypatch.setattr(readiness, "training_seconds", lambda *_: 60)
     monkeypatch.setattr(readiness, "ZERO_GPU", True)
     assert said in readiness.readiness(CHECKED, CHECKED, "mini", TrainConfig(), profile)
+
+
+def test_an_account_is_not_needed_to_train_on_zero_gpu_and_to_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    dearest = max(card["duration_factor"] for card in json.loads(CARDS.read_text()))
+    monkeypatch.setattr(forecast, "get_config", lambda: {"duration_factor": dearest})
+    for spec in (SD15, MINI):
+        training = forecast.training_seconds(spec.name, spec.presets["quick"])
+        drawing = forecast.drawing_seconds(spec.name, GenerateConfig(count=4))
+        assert forecast.quota_seconds(training + drawing) <= 0.8 * readiness.ANONYMOUS_QUOTA
+        assert training <= Settings.from_environment().slice_seconds
+
+
+def test_what_is_left_of_a_training_takes_what_is_left_of_its_time() -> None:
+    quick = SD15.presets["quick"]
+    whole, half, none = (forecast.training_seconds("sd15", quick, done) for done in (0, quick.steps // 2, quick.steps))
+    assert whole > half > none == forecast.START_SECONDS
+    assert forecast.training_seconds("sd15", replace(quick, images_per_task=1)) < whole
+    assert forecast.training_seconds("sd15", replace(quick, one_task=True)) < whole
 
 
 def test_where_time_is_not_counted_no_quota_is_mentioned() -> None:

@@ -29,6 +29,18 @@ def test_nothing_but_the_bases_knows_how_a_base_is_made(path: Path) -> None:
     assert found == []
 
 
+def test_the_server_knows_of_gradio_where_requests_come_in_and_where_spaces_raises_its_errors() -> None:
+    server = PACKAGE / "server"
+    asking = [
+        path.name
+        for path in server.glob("*.py")
+        if re.search(r"^\s*(import|from) gradio", path.read_text(), re.MULTILINE)
+    ]
+    assert asking == ["gpu.py"]
+    assert set(re.findall(r"\bgr\.\w+", (server / "gpu.py").read_text())) == {"gr.Error"}
+    assert not re.search(r"raise gr\.", (server / "gpu.py").read_text())
+
+
 def test_the_dial_moves_all_that_a_picture_is_conditioned_on() -> None:
     def of(value: float) -> Conditioning:
         pooled = {"pooled": torch.full((1, 3), 10 * value)}

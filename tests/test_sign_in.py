@@ -1,6 +1,7 @@
 """On a Space, a visitor signs in and takes an adapter to their own account: nothing of theirs is lost on the way."""
 
 import re
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -141,7 +142,8 @@ def test_who_has_not_signed_in_is_told_to_and_nothing_is_sent(page: Page, hub: H
     open_tab(page, "My adapters")
     with page.expect_file_chooser() as chooser:
         page.locator("#upload-adapter").click()
-    chooser.value.set_files(small_adapter().zip(tmp_path / "adapter.zip"))
+    folder = small_adapter().save(tmp_path / "adapter")
+    chooser.value.set_files(shutil.make_archive(str(folder), "zip", folder))
     expect(page.locator("#adapters-said")).to_contain_text("Uploaded")
     page.get_by_role("button", name="Push to my account").click()
     expect(page.locator("#hub-account")).to_contain_text("Nobody is signed in to the Hub here: sign in above")

@@ -3,12 +3,13 @@
 import json
 from contextlib import suppress
 
+import gradio as gr
 import pytest
 from visitor import small_adapter
 
 from magicapture.adapters.adapter import AdapterError
 from magicapture.server.workspace import Workspace
-from magicapture.ui.adapters import list_adapters
+from magicapture.ui.adapters import Shelf, build_shelf
 from magicapture.ui.portraits import describe
 
 NOTHING_SCORED = [{"step": 1, "likeness": None, "style": None}]
@@ -33,8 +34,15 @@ JUNK = [
 ]
 
 
+@pytest.fixture(scope="module")
+def shelf() -> Shelf:
+    """Give the parts of My adapters."""
+    with gr.Blocks():
+        return build_shelf()
+
+
 @pytest.mark.parametrize("junk", JUNK, ids=range(len(JUNK)))
-def test_no_stored_adapter_breaks_the_tab_or_its_delete_button(mine: Workspace, junk: object) -> None:
+def test_no_stored_adapter_breaks_the_tab_or_its_delete_button(mine: Workspace, shelf: Shelf, junk: object) -> None:
     sound = mine.shelf.add(small_adapter(), "sound")
     broken = mine.shelf.add(small_adapter(), "broken")
     info = mine.folder / "adapters" / broken / "magicapture.json"
@@ -45,10 +53,10 @@ def test_no_stored_adapter_breaks_the_tab_or_its_delete_button(mine: Workspace, 
     else:
         info.write_text(json.dumps(json.loads(info.read_text()) | junk))
     assert {stored.id for stored in mine.shelf.stored()} == {sound, broken}
-    chosen, *_, delete = list_adapters(mine, broken)
-    assert chosen == broken
-    assert delete.interactive
-    assert list_adapters(mine, sound)[0] == sound
+    shown = shelf.show(mine, broken)
+    assert shown[shelf.chosen] == broken
+    assert shown[shelf.delete].interactive
+    assert shelf.show(mine, sound)[shelf.chosen] == sound
     assert describe(mine, broken)
     with suppress(AdapterError):  # and nothing else
         mine.shelf.load(broken)
@@ -56,8 +64,8 @@ def test_no_stored_adapter_breaks_the_tab_or_its_delete_button(mine: Workspace, 
     assert [stored.id for stored in mine.shelf.stored()] == [sound]
 
 
-def test_what_is_no_adapter_at_all_can_be_deleted_too(mine: Workspace) -> None:
+def test_what_is_no_adapter_at_all_can_be_deleted_too(mine: Workspace, shelf: Shelf) -> None:
     mine.place.part("adapters", "0" * 16, "deep")
-    assert list_adapters(mine, None)[0] == "0" * 16
+    assert shelf.show(mine, None)[shelf.chosen] == "0" * 16
     mine.shelf.delete("0" * 16)
     assert mine.shelf.stored() == []

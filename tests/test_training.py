@@ -13,7 +13,8 @@ from magicapture.bases import Base, load_base
 from magicapture.config import TrainConfig
 from magicapture.method.material import Material, Samples
 from magicapture.method.objective import teaches_style
-from magicapture.method.training import Training, Weights
+from magicapture.method.progress import Weights
+from magicapture.method.training import Training
 
 SHORT = TrainConfig(token_steps=3, lora_steps=4, previews=2, preview_images=1, preview_steps=2, rank=2)
 

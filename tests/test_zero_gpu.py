@@ -43,6 +43,39 @@ def test_training_in_slices_gives_the_adapter_of_one_piece(found: dict) -> None:
     assert found["sliced"] == {"slices": 5, "events": 5, "same": True}
 
 
+def test_training_opens_no_file_for_each_tensor(found: dict) -> None:
+    # 256 may be open in each process there, and a checkpoint has many times as many tensors.
+    assert found["whole"]["slices"] == 1
+
+
+def test_scores_are_found_outside_the_worker_and_reach_the_adapter(found: dict) -> None:
+    assert found["scored here"]
+    assert found["scores"] == [1, 1]
+    assert found["targets"]
+
+
+def test_a_slice_that_comes_no_further_is_an_error_and_not_tried_for_ever(found: dict) -> None:
+    assert "ended without a result" in found["fruitless"]
+
+
+def test_visitors_do_not_wait_for_each_other(found: dict) -> None:
+    assert found["side by side"] == ["finished", "finished", "2"]
+
+
+def test_the_embedded_base_can_be_chosen_and_what_workers_need_is_made_before_they_are(found: dict) -> None:
+    assert found["offered"] == [True, "mini"]
+    chosen, unknown = found["embedded"]["said"]
+    assert chosen == ""
+    assert unknown.startswith("This Space has other base models: ")
+    assert unknown.endswith("the embedded demo model, 128 px. Choose one of them.")
+    assert found["embedded"]["done"] == ["mini", 2]
+    assert found["embedded"]["converted by"] == [True]
+
+
+def test_portraits_are_enlarged_after_they_were_chosen(found: dict) -> None:
+    assert found["enlarged"] == [2, 2]
+
+
 def test_a_used_worker_draws_for_the_next_visitor_as_a_fresh_one_would(found: dict) -> None:
     assert found["warm as fresh"]
     assert found["new workers"] == 0
@@ -63,6 +96,13 @@ def test_errors_in_the_worker_arrive_as_sentences_and_free_the_gpu(found: dict) 
 def test_refusals_name_the_limit_and_the_way_out(found: dict) -> None:
     assert "quota for today" in found["quota"]
     assert f"{found['seconds']} s of GPU time at once, so waiting does not help: sign in" in found["illegal"]
+
+
+def test_a_gpu_that_was_busy_is_not_taken_for_a_quota_that_is_used_up() -> None:
+    busy = "No GPU was available after 60s. Try re-running outside of examples if it happened after clicking one"
+    assert refusal(gr.Error(busy, title="ZeroGPU quota exceeded")).startswith("No GPU came free in time")
+    expired = refusal(gr.Error("Expired ZeroGPU proxy token", title="ZeroGPU client error"))
+    assert "reload the page" in expired
 
 
 def test_a_refusal_says_how_much_is_left_and_how_long_to_wait() -> None:

@@ -6,9 +6,11 @@ local port, goes through every case, and prints what happened as one JSON object
 
 import json
 import os
+import resource
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -58,19 +60,22 @@ server = ThreadingHTTPServer(("127.0.0.1", 0), Device)
 threading.Thread(target=server.serve_forever, daemon=True).start()
 FOLDER = Path(tempfile.mkdtemp())
 (FOLDER / "cgroup").write_text("0::/x\n")
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 os.environ |= {
+    "MAGICAPTURE_BASE": str(FOLDER / "base"),
+    "MAGICAPTURE_FACE_ENGINE": "builtin",
+    "MAGICAPTURE_ROOT": str(FOLDER),
     "SPACES_ZERO_GPU": "true",
     "SPACES_ZERO_DEVICE_API_URL": f"http://127.0.0.1:{server.server_port}",
     "ZEROGPU_PROC_SELF_CGROUP_PATH": str(FOLDER / "cgroup"),
 }
 
 import spaces.zero.wrappers  # noqa: E402  the environment decides what it is
+from spaces.zero.torch.patching import cuda_aliases  # noqa: E402
 
 spaces.zero.wrappers.torch.init = lambda *_: None
-spaces.zero.wrappers.torch.move = lambda **_: None
 spaces.zero.wrappers.torch.size = lambda: 0
 
-import gradio as gr  # noqa: E402
 import skimage.data  # noqa: E402
 import stand_in  # noqa: E402
 import tiny  # noqa: E402
@@ -78,26 +83,66 @@ import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from magicapture.adapters.adapter import Adapter  # noqa: E402
+from magicapture.bases import BaseError, registry  # noqa: E402
 from magicapture.config import GenerateConfig, TrainConfig  # noqa: E402
-from magicapture.faces import load_engine  # noqa: E402
-from magicapture.method.training import Checkpoint, TrainEvent  # noqa: E402
-from magicapture.server import gpu  # noqa: E402
+from magicapture.drawing.generation import chosen  # noqa: E402
+from magicapture.evaluation.bench import noise_reference  # noqa: E402
+from magicapture.faces import load_engine, recogniser  # noqa: E402
+from magicapture.method.progress import TrainEvent  # noqa: E402
+from magicapture.method.training import Checkpoint  # noqa: E402
+from magicapture.server import engine, gpu  # noqa: E402
+from magicapture.server.jobs import Jobs  # noqa: E402
+from magicapture.server.plans import TrainingPlan  # noqa: E402
+from magicapture.server.records import Records  # noqa: E402
+from magicapture.server.wire import pack  # noqa: E402
+from magicapture.server.workspace import Workspace, new_key  # noqa: E402
 
-BASE = tiny.base(sample_size=16)
-REFERENCES = stand_in.references(BASE.resolution)
+NAME = os.environ["MAGICAPTURE_BASE"]
 SHORT = TrainConfig(token_steps=2, lora_steps=3, previews=1, preview_images=1, preview_steps=2, rank=2)
 DRAWING = GenerateConfig(count=2, steps=2)
 STOP = FOLDER / "stop"
-gpu.load_base = lambda _="auto": BASE
-gpu.load_engine = stand_in.StandInEngine
+REAL_TRAIN, REAL_DRAW = engine.train, engine.draw
 
 
-def train(config: TrainConfig, slice_seconds: float) -> tuple[Adapter, int, int]:
+def move(**_: object) -> None:
+    """Put what the parent "placed on CUDA" where a worker finds it, as the platform does: here, on the CPU."""
+    for fake, original in list(cuda_aliases.items()):
+        fake.data = original
+    loader = registry._loader(0)
+    registry._loader = lambda _: loader  # the worker has no CUDA, the platform's has
+
+
+spaces.zero.wrappers.torch.move = move
+
+
+def note(file: str, text: object = None) -> None:
+    """Let this process, which may be a worker, leave a line."""
+    with (FOLDER / file).open("a") as lines:
+        lines.write(f"{os.getpid() if text is None else text}\n")
+
+
+def notes(file: str) -> set[str]:
+    return set((FOLDER / file).read_text().split())
+
+
+class Engine(stand_in.StandInEngine):
+    """Notes who scores."""
+
+    def detect(self, image: Image.Image) -> list:
+        note("scored by")
+        return super().detect(image)
+
+
+def plan(config: TrainConfig, slice_seconds: float = 1000) -> TrainingPlan:
+    return TrainingPlan(NAME, REFERENCES, REFERENCES, config, slice_seconds=slice_seconds)
+
+
+def train(asked: TrainingPlan) -> tuple[Adapter, int, int]:
     """Train in as many slices as it takes; gives the adapter, how many they were, and how many events came."""
     checkpoint, slices, events = None, 0, 0
     while True:
         slices += 1
-        for item in gpu.train_slice("sd15", REFERENCES, REFERENCES, config, checkpoint, STOP, slice_seconds):
+        for item in gpu.train_slice(asked, checkpoint, STOP):
             if isinstance(item, Adapter):
                 return item, slices, events
             if isinstance(item, Checkpoint):
@@ -106,13 +151,13 @@ def train(config: TrainConfig, slice_seconds: float) -> tuple[Adapter, int, int]
 
 
 def pixels(adapter: Adapter) -> list[bytes]:
-    return [portrait.image.tobytes() for portrait in gpu.generate_portraits(adapter, DRAWING)]
+    return [image.tobytes() for image in gpu.draw(adapter, DRAWING)]
 
 
 def refused(adapter: Adapter, kind: str, answer: dict) -> str:
     Device.refusal = (kind, answer)
     try:
-        return failing(lambda: gpu.generate_portraits(adapter, DRAWING))
+        return failing(lambda: gpu.draw(adapter, DRAWING))
     finally:
         Device.refusal = None
 
@@ -121,8 +166,8 @@ def failing(call: Callable[[], object]) -> str:
     """Give the sentence that a visitor would read."""
     try:
         call()
-    except gr.Error as error:
-        return gpu.refusal(error)
+    except (gpu.GpuError, BaseError) as error:
+        return str(error)
     return ""
 
 
@@ -131,14 +176,65 @@ def same(a: Adapter, b: Adapter) -> bool:
     return all(torch.equal(ours[key], theirs[key]) for key in ours)
 
 
+def trains_on_the_embedded_base() -> dict[str, object]:
+    """Choose it as a visitor does, in a thread of the server, and train and draw with the real recogniser."""
+    said, done = [], []
+
+    def visit() -> None:
+        said.append(failing(lambda: gpu.require_base("mini")))
+        said.append(failing(lambda: gpu.require_base("someone/base")))
+        references = [noise_reference(registry.load_base("mini").resolution, seed) for seed in range(2)]
+        adapter, *_ = train(TrainingPlan("mini", references, references, SHORT))
+        done.append(adapter.info.base)
+        done.append(len(gpu.draw(adapter, DRAWING)))
+
+    visitor = threading.Thread(target=visit)
+    visitor.start()
+    visitor.join()
+    return {"said": said, "done": done, "converted by": [int(pid) == os.getpid() for pid in notes("converted by")]}
+
+
+def trainings_side_by_side() -> list[str]:
+    """Let two visitors train; neither begins before the other is there, too."""
+
+    def together(*arguments: object) -> object:
+        note("there")
+        deadline = time.monotonic() + 60
+        while len(notes("there")) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        note("met", len(notes("there")))
+        yield from REAL_TRAIN(*arguments)
+
+    engine.train = together
+    jobs = Jobs(Records(f"sqlite:///{FOLDER / 'records.sqlite'}"))
+    started = []
+    for _ in range(2):
+        visitor = Workspace.of(new_key(), FOLDER)
+        jobs.records.give_consent(visitor.name, "1", "training")
+        started.append(jobs.start(visitor, plan(SHORT)))
+    while any(job.active for job in started):
+        time.sleep(0.05)
+    engine.train = REAL_TRAIN
+    return [job.state for job in started] + sorted(notes("met"))
+
+
 def main() -> None:
     found: dict[str, object] = {}
+    convert = recogniser.convert
+    recogniser.convert = lambda *arguments: (note("converted by"), convert(*arguments))[1]
+    gpu.prepare()
+    found["offered"] = [name == NAME or name for name in gpu.offered()]
+    found["embedded"] = trains_on_the_embedded_base()
+    gpu.load_engine = engine.load_engine = Engine
+    Device.workers.clear()
 
-    whole, slices, events = train(SHORT, 1000)
+    whole, slices, events = train(plan(SHORT))
     found["whole"] = {"slices": slices, "events": events}
-    sliced, slices, events = train(SHORT, 0)
+    sliced, slices, events = train(plan(SHORT, 0))
     found["sliced"] = {"slices": slices, "events": events, "same": same(whole, sliced)}
-    other, *_ = train(replace(SHORT, seed=5), 1000)
+    found["scores"] = [len(adapter.info.scores) for adapter in (whole, sliced)]
+    found["targets"] = all(adapter.targets is not None for adapter in (whole, sliced))
+    other, *_ = train(plan(replace(SHORT, seed=5)))
 
     fresh = [pixels(whole), pixels(other)]
     found["seconds"] = Device.seconds[-1]
@@ -148,33 +244,40 @@ def main() -> None:
     found["warm as fresh"] = warm == [*fresh, fresh[0]] and warm[0] != warm[1]
     found["new workers"] = len(Device.workers)
     Device.idle = False
+    drawn = chosen(gpu.draw(whole, DRAWING), whole.targets, Engine(), DRAWING)
+    found["enlarged"] = [portrait.image.width / portrait.drawn.width for portrait in gpu.enlarge(drawn, 2)]
+    found["scored here"] = notes("scored by") == {str(os.getpid())}
 
     STOP.touch()
-    stopped, _, events = train(SHORT, 1000)
+    stopped, _, events = train(plan(SHORT))
     STOP.unlink()
     found["stopped"] = {"events": events, "steps": stopped.info.steps}
+    found["side by side"] = trainings_side_by_side()
 
     Device.releases = 0
-    found["exception"] = failing(
-        lambda: gpu.generate_portraits(replace(whole, rows={"clip_l": whole.rows["clip_l"][:1]}), DRAWING)
-    )
-    gpu.generate = lambda *_: 1 / 0
-    found["crash"] = failing(lambda: gpu.generate_portraits(whole, DRAWING))
-    gpu.generate = lambda *_: [lambda: None]
-    found["unpicklable"] = failing(lambda: gpu.generate_portraits(whole, DRAWING))
+    found["exception"] = failing(lambda: gpu.draw(replace(whole, rows={"clip_l": whole.rows["clip_l"][:1]}), DRAWING))
+    engine.draw = lambda *_: 1 / 0
+    found["crash"] = failing(lambda: gpu.draw(whole, DRAWING))
+    engine.draw = lambda *_: lambda: None
+    found["unpicklable"] = failing(lambda: gpu.draw(whole, DRAWING))
     found["releases"] = Device.releases
+    engine.draw = REAL_DRAW
+    engine.train = lambda *_: iter([pack(TrainEvent("tokens", 1, 5, {}))])
+    found["fruitless"] = failing(lambda: train(plan(SHORT)))
     found["quota"] = refused(whole, "quota-exceeded", {"left": 12, "wait": 600})
     found["illegal"] = refused(whole, "illegal-duration", {"left": 0, "wait": -1})
 
-    engine = load_engine("builtin")
+    faces = load_engine("builtin")
     photo = Image.fromarray(skimage.data.astronaut())
-    mine = engine.detect(photo)[0].embedding.tolist()
-    gpu.generate = lambda *_: engine.detect(photo)[0].embedding.tolist()
-    found["face"] = gpu.generate_portraits(whole, DRAWING) == mine
+    mine = faces.detect(photo)[0].embedding.tolist()
+    engine.draw = lambda *_: pack(faces.detect(photo)[0].embedding.tolist())
+    found["face"] = gpu.draw(whole, DRAWING) == mine
     print(json.dumps(found))
 
 
 if __name__ == "__main__":
+    tiny.base(sample_size=16).pipeline.save_pretrained(FOLDER / "base")
+    REFERENCES = stand_in.references(128)
     main()
     sys.stdout.flush()
     os._exit(0)  # the workers wait for ever

@@ -1,6 +1,5 @@
 """The result of a training: LoRA, tokens and what is known of them. Saving, loading, and putting it on a base."""
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from magicapture.adapters.card import model_card
 from magicapture.adapters.info import DAMAGED, INFO_FILE, AdapterError, AdapterInfo
 from magicapture.bases import Base, Rows, resolve_base
 from magicapture.bases.base import LORA_FILE, ROWS_FILE
-from magicapture.bases.lora import load_lora, lora_layers, require_fitting_layers
+from magicapture.bases.lora import load_lora, lora_layers
 from magicapture.bases.words import TOKENS
 from magicapture.faces.likeness import RECOGNISER
 from magicapture.messages import Message
@@ -73,13 +72,6 @@ class Adapter:
             raise AdapterError(Message(DAMAGED, name=folder.name, reason=error)) from error
         return cls(lora, rows, info, targets)
 
-    def zip(self, path: Path) -> Path:
-        """Pack the adapter's files into ``path``, which ends in ``.zip``; gives it."""
-        folder = self.save(path.with_suffix(""))
-        shutil.make_archive(str(folder), "zip", folder)
-        shutil.rmtree(folder)
-        return path
-
 
 def _check_shapes(info: AdapterInfo, lora: dict[str, Tensor], rows: Rows) -> None:
     """Raise ``ValueError`` unless the weights are those that ``info`` describes: layers of its rank, two rows each."""
@@ -110,20 +102,6 @@ def applied(base: Base, adapter: Adapter) -> Iterator[None]:
         except ValueError as error:
             raise AdapterError(ANOTHER_BASE) from error
         yield
-
-
-def require_fit(base: Base, adapter: Adapter) -> None:
-    """Raise ``AdapterError`` unless ``adapter`` was trained on ``base``.
-
-    Reads the base's configuration only, so that it may be in use meanwhile and nothing is left on it.
-    """
-    if adapter.info.base != base.spec.name or not _has_same_widths(base, adapter):
-        other = "The adapter was trained on another base, {base}, not on {here}."
-        raise AdapterError(Message(other, base=adapter.info.base, here=base.spec.name))
-    try:
-        require_fitting_layers(base.denoiser, adapter.info.rank, base.spec.lora_targets, adapter.lora)
-    except ValueError as error:
-        raise AdapterError(ANOTHER_BASE) from error
 
 
 def _has_same_widths(base: Base, adapter: Adapter) -> bool:

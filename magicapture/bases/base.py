@@ -58,6 +58,7 @@ class BaseSpec:
     text_projections: tuple[str, ...]  # endings of the weights with which the denoiser reads the prompt
     step_seconds: float  # of a training step with two pictures per task, on the device that it is meant for
     portrait_seconds: float  # of a portrait with ``sampling_steps``, likewise
+    seconds_on_gpu: tuple[float, float] | None = None  # the same two on a GPU, if the base is meant for a CPU
     resolution: int | None = None  # side of its pictures in pixels; None: as its denoiser's configuration says
     sampling_steps: int = 20  # of its sampler, unless it is set
     lora_scale: float = 1.0  # weight of the LoRA for drawing, unless it is set

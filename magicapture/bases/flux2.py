@@ -29,6 +29,7 @@ from magicapture.bases.base import (
 )
 from magicapture.bases.flux2_files import ROWS_KEY, kohya_layers, usage
 from magicapture.bases.joint_attention import record_joint_attention, refocusing_blocks
+from magicapture.bases.loading import skeleton_parts
 from magicapture.bases.lora import lora_too
 from magicapture.bases.output_words import OutputWords
 from magicapture.bases.precision import fast_dtype
@@ -48,8 +49,9 @@ TEXT_PROJECTIONS = ("context_embedder.weight", "add_k_proj.weight", "add_v_proj.
 PACKED = 2
 """Latents of 2 × 2 places are one token: 32 channels become 128."""
 
-ROOMY_BYTES = 64e9
-"""With less memory than this a GPU keeps no activations for the backward pass: it computes a block's once more."""
+ROOMY_BYTES = 100e9
+"""With less memory than this a GPU keeps no activations for the backward pass, 74 GB of them with six pictures, but
+computes a block's once more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +98,11 @@ class Flux2(Base):
         for module in (pipeline.transformer, artist.transformer, pipeline.vae, pipeline.text_encoder):
             module.eval().requires_grad_(False)
         return cls(spec, pipeline, artist, OutputWords.of(pipeline))
+
+    @classmethod
+    def skeleton(cls, spec: BaseSpec) -> Self:
+        """See ``Base.skeleton``; the parts are ``pipeline`` and ``drawing`` of ``of``."""
+        return cls.of(spec, **skeleton_parts(spec))
 
     @property
     def denoiser(self) -> Flux2Transformer2DModel:

@@ -109,14 +109,6 @@ def require_same_layers(denoiser: nn.Module, state: dict[str, Tensor]) -> None:
         raise ValueError("The LoRA does not fit the layers of this denoiser.")
 
 
-def require_fitting_layers(denoiser: nn.Module, rank: int, targets: str, state: dict[str, Tensor]) -> None:
-    """Raise ``ValueError`` unless ``state`` would fit ``denoiser``, of which only the configuration is read."""
-    with torch.device("meta"):  # shapes without weights
-        shapes = type(denoiser).from_config(denoiser.config)
-    with lora_layers(shapes, rank, targets):
-        require_same_layers(shapes, state)
-
-
 @contextmanager
 def lora_too(other: nn.Module, denoiser: nn.Module, targets: str) -> Iterator[None]:
     """Put the LoRA that is on ``denoiser`` on ``other`` as well, for the length of a ``with`` block.

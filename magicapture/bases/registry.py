@@ -1,7 +1,8 @@
 """Which bases there are, with all that is known of each before it is loaded, and the one place that loads them."""
 
+from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import torch
@@ -61,12 +62,16 @@ MINI = BaseSpec(
     text_projections=KEYS_AND_VALUES,
     step_seconds=0.3,  # as ``bench`` measures it on two cores
     portrait_seconds=0.5,
+    seconds_on_gpu=(0.06, 0.15),  # launching its small operations takes longest there; an estimate
     embedded=True,
 )
 
+ZERO_GPU_TFLOPS = 50
+"""TFLOP a second that half an RTX PRO 6000, what ZeroGPU lends, is thought to do: a fifth of what it is built for."""
+
 SD15_QUICK = TrainConfig(
-    token_steps=80,
-    lora_steps=300,
+    token_steps=60,
+    lora_steps=170,
     token_lr=2e-3,
     token_lr_phase2=1e-4,
     lora_lr=5e-4,
@@ -77,8 +82,11 @@ SD15_QUICK = TrainConfig(
     identity_from=0.1,
     attention_weight=1.0,
     heads_together=True,
+    previews=3,
 )
-"""Rates at a quarter of the embedded base's and below. Not measured yet: starting points from what others use."""
+"""Rates at a quarter of the embedded base's and below. Not measured yet: starting points from what others use.
+
+So short that it fits, with four portraits, into what ZeroGPU gives a visitor without an account in a day."""
 
 SD15_BALANCED = replace(SD15_QUICK, preset="balanced", token_steps=200, lora_steps=750, lora_lr=4e-4, previews=6)
 
@@ -93,8 +101,8 @@ SD15 = BaseSpec(
     guidance_scale=5.0,
     lora_targets=ATTENTION_TARGETS,
     text_projections=KEYS_AND_VALUES,
-    step_seconds=0.3,  # on a GPU: an estimate that errs on the long side
-    portrait_seconds=3.0,
+    step_seconds=6 * 1.74 / ZERO_GPU_TFLOPS,  # six pictures forward and backward, as counted on its shapes
+    portrait_seconds=(40 * 0.80 + 2.5) / ZERO_GPU_TFLOPS,  # 20 guided steps and the decoder, likewise
     lora_scale=0.8,
     negative_prompt="blurry, deformed, extra fingers, watermark, text",
     vae="stabilityai/sd-vae-ft-mse",
@@ -102,10 +110,10 @@ SD15 = BaseSpec(
     parts=sd15_parts,
 )
 
-XL_QUICK = replace(SD15_QUICK, token_lr=1e-3, lora_lr=3e-4)
-"""A larger base takes smaller steps. Not measured yet, as above."""
+XL_QUICK = replace(SD15_QUICK, token_steps=120, lora_steps=500, images_per_task=1, token_lr=1e-3, lora_lr=3e-4)
+"""A larger base takes smaller steps, and with one picture a task a GPU of 24 GB. Not measured yet, as above."""
 
-XL_BALANCED = replace(XL_QUICK, preset="balanced", token_steps=200, lora_steps=750, lora_lr=2e-4, previews=6)
+XL_BALANCED = replace(XL_QUICK, preset="balanced", token_steps=300, lora_steps=1250, lora_lr=2e-4, previews=6)
 
 XL_PAPER = replace(PAPER, token_lr=5e-4, token_lr_phase2=2.5e-5, lora_lr=1e-4)
 """The published schedule at the paper's own rates: the authors' fourfold ones are for a base a third as large."""
@@ -122,7 +130,7 @@ SDXL = BaseSpec(
     lora_targets=XL_ATTENTION_TARGETS,
     text_projections=KEYS_AND_VALUES,
     step_seconds=0.5,  # on a GPU: by counting operations, on the long side
-    portrait_seconds=4.0,
+    portrait_seconds=2.5,
     resolution=768,
     lora_scale=0.8,
     negative_prompt=SD15.negative_prompt,
@@ -137,9 +145,9 @@ SDXL_1024 = replace(
     title="Stable Diffusion XL, 1024 px",
     resolution=1024,
     step_seconds=1.0,
-    portrait_seconds=7.0,
+    portrait_seconds=5.0,
 )
-"""The same weights at the size that they were made for: about twice the time and memory."""
+"""The same weights at the size that they were made for: about twice the time, and a GPU of 40 GB."""
 
 FLUX2_QUICK = TrainConfig(
     lora_lr=1e-4,
@@ -169,7 +177,7 @@ FLUX2 = BaseSpec(
     guidance_scale=1.0,
     lora_targets=FLUX2_TARGETS,
     text_projections=TEXT_PROJECTIONS,
-    step_seconds=1.4,  # likewise, on a GPU with 48 GB, which recomputes activations; twice as fast on larger ones
+    step_seconds=1.4,  # likewise, with activations recomputed, on half of a GPU as ZeroGPU gives it
     portrait_seconds=1.5,
     resolution=512,
     sampling_steps=4,
@@ -217,21 +225,28 @@ def offered_bases() -> dict[str, BaseSpec]:
 
 
 def load_base(name: str = "auto") -> Base:
-    """Load the base called ``name`` (see ``resolve_base``) onto the GPU if there is one, once per process.
+    """Load the base called ``name`` (see ``resolve_base``) onto the thread's own GPU if there is one, once for each.
 
     Where "auto" finds no weights of ``sd15`` it gives ``mini``. Raises ``BaseUnavailableError`` otherwise, and
     ``BaseError`` for a base that is there but cannot be trained here.
     """
     spec = resolve_base(name, fetch=True)
+    load = _loader(torch.cuda.current_device() if torch.cuda.is_available() else None)
     try:
-        return _load(spec)
+        return load(spec)
     except BaseUnavailableError:
         if name != "auto" or spec is MINI:
             raise
-        return _load(MINI)
+        return load(MINI)
 
 
-@lru_cache(maxsize=2)
+@cache
+def _loader(device: int | None) -> Callable[[BaseSpec], Base]:
+    """Give what loads bases onto a GPU, this thread's current one, and keeps the last two of them."""
+    del device
+    return lru_cache(maxsize=2)(_load)
+
+
 def _load(spec: BaseSpec) -> Base:
     if spec.name not in SPECS and (kind := pipeline_kind(spec.source)) not in (None, *ALIKE):
         other = "The base model {source} cannot be used: it is a {kind}, and {kinds} are known. Choose another one."

@@ -1,6 +1,6 @@
 """An adapter and a base turn into scored portraits."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 
 import torch
@@ -14,7 +14,7 @@ from magicapture.config import GenerateConfig
 from magicapture.drawing.enhance import upscale
 from magicapture.drawing.portrait import Portrait
 from magicapture.faces import FaceEngine
-from magicapture.scoring import Targets, score, worth
+from magicapture.scoring import Scores, Targets, score, worth
 
 BATCH = 4
 """Portraits drawn side by side."""
@@ -29,29 +29,35 @@ def generate(base: Base, engine: FaceEngine, adapter: Adapter, config: GenerateC
 
     A seed gives the same picture whatever it is drawn beside. Raises ``AdapterError`` when the adapter does not fit.
     """
-    seeds = [config.seed + i for i in range(config.count * config.best_of)]
+    config = config.settled(base.spec.sampling_steps)
+    portraits = chosen(draw_candidates(base, adapter, config), adapter.targets, engine, config)
+    if config.upscale == 1:
+        return portraits
+    return [enlarged(portrait, *upscale(portrait.image, config.upscale)) for portrait in portraits]
+
+
+def draw_candidates(base: Base, adapter: Adapter, config: GenerateConfig) -> list[Image.Image]:
+    """Draw a picture for each of ``config.seeds``: all that ``generate`` does on ``base`` itself."""
     with applied(base, adapter):
-        portraits = draw_scored(base, engine, adapter.targets, seeds, config, adapter.latent_mean)
-    best = rank(portraits, config.dial)[: config.count]
-    return [_finished(portrait, config) for portrait in best]
+        return list(draw(base, config.seeds, config, adapter.latent_mean))
 
 
-def draw_scored(
-    base: Base,
-    engine: FaceEngine,
-    targets: Targets | None,
-    seeds: list[int],
-    config: GenerateConfig,
-    latent_mean: Tensor | None,
+def chosen(
+    candidates: list[Image.Image], targets: Targets | None, engine: FaceEngine, config: GenerateConfig
 ) -> list[Portrait]:
-    """Draw one portrait per seed with what is on ``base`` now (see ``draw``), scored where there are targets."""
-    config = replace(config, steps=config.steps or base.spec.sampling_steps)
+    """Score what ``draw_candidates`` gave, and give the ``config.count`` best, best first."""
+    return rank(scored(candidates, targets, engine, config), config.dial)[: config.count]
+
+
+def scored(
+    images: Iterable[Image.Image], targets: Targets | None, engine: FaceEngine, config: GenerateConfig
+) -> list[Portrait]:
+    """Make portraits of ``images``, drawn from ``config.seeds`` in turn; without targets they have no scores."""
     settings = {name: value for name, value in asdict(config).items() if name not in ("seed", "count", "best_of")}
     portraits = []
-    for seed, image in zip(seeds, draw(base, seeds, config, latent_mean), strict=True):
-        scores = score(image, targets, engine) if targets else None
-        likeness, style = (scores.likeness, scores.style) if scores else (None, None)
-        portraits.append(Portrait(image, seed, likeness, style, settings))
+    for seed, image in zip(config.seeds, images, strict=True):
+        scores = score(image, targets, engine) if targets else Scores(None, None)
+        portraits.append(Portrait(image, seed, scores.likeness, scores.style, settings))
     return portraits
 
 
@@ -123,9 +129,7 @@ def rank(portraits: list[Portrait], dial: float = 0.5) -> list[Portrait]:
     return sorted(portraits, key=lambda p: worth(p.likeness, p.style, dial), reverse=True)
 
 
-def _finished(portrait: Portrait, config: GenerateConfig) -> Portrait:
-    if config.upscale == 1:
-        return portrait
-    image, upscaler = upscale(portrait.image, config.upscale)
+def enlarged(portrait: Portrait, image: Image.Image, upscaler: str) -> Portrait:
+    """Give ``portrait`` with ``image``, the larger one that ``upscaler`` made of it."""
     settings = {**portrait.settings, "upscaler": upscaler}
     return replace(portrait, image=image, drawn=portrait.image, settings=settings)

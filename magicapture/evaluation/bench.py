@@ -27,6 +27,8 @@ from magicapture.photos.references import Reference
 ROUNDS, WARMUP_STEPS, TIMED_STEPS = 3, 3, 8
 """Both loops are timed in turn, so that a machine that slows down does so for both."""
 MATRIX_SIDE = 4096
+FEW_STEPS = 12
+"""Enough to see whether what is learned grows out of all proportion."""
 
 
 def bench(base: Base, engine: FaceEngine) -> dict[str, float]:
@@ -62,8 +64,22 @@ def bench(base: Base, engine: FaceEngine) -> dict[str, float]:
         "operations_per_second": rate,
         "floor_seconds_per_step": operations / rate,
         "seconds_per_portrait": portrait,
+        **sizes_learned(base, engine, references),
         "peak_memory_gb": peak_memory_gb(),
     }
+
+
+def sizes_learned(base: Base, engine: FaceEngine, references: list[Reference]) -> dict[str, float]:
+    """Give how large LoRA and words are after a few steps at ``quick``'s rates: a rate that blows up shows at once.
+
+    ``lora_ratio`` is ‖ΔW‖ / ‖W‖, ``row_norm`` the length of the longer word, ``usual_row_norm`` that of the base's own.
+    """
+    few = base.spec.presets["quick"].with_steps(FEW_STEPS)
+    config = replace(few, previews=1, preview_images=1, preview_steps=1)
+    with Training(base, engine, references, references, config) as training:
+        drawn = [event.preview for event in training.unscored()][-1]
+    usual = max(float(rows.norm(dim=1).median()) for rows in base.vocabulary().values())
+    return {"lora_ratio": drawn.lora_ratio, "row_norm": drawn.row_norm, "usual_row_norm": usual}
 
 
 @contextmanager

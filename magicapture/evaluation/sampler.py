@@ -15,7 +15,7 @@ from diffusers import EulerDiscreteScheduler, SchedulerMixin
 from magicapture.adapters.adapter import Adapter, applied
 from magicapture.bases import Base, load_base
 from magicapture.config import GenerateConfig
-from magicapture.drawing.generation import draw_scored
+from magicapture.drawing.generation import draw, scored
 from magicapture.faces import load_engine
 
 FAST_STEPS = (8, 12, 16, 20, 30)
@@ -48,7 +48,8 @@ def main() -> None:
         with applied(base, adapter), scheduler(base, sampler):
             started = time.monotonic()
             settings = GenerateConfig(count=args.count, steps=steps)
-            drawn = draw_scored(base, engine, adapter.targets, list(range(args.count)), settings, adapter.latent_mean)
+            pictures = draw(base, settings.seeds, settings, adapter.latent_mean)
+            drawn = scored(pictures, adapter.targets, engine, settings)
             seconds = (time.monotonic() - started) / args.count
         likeness, style = (sum(getattr(p, key) for p in drawn) / len(drawn) for key in ("likeness", "style"))
         rows.append({"sampler": name, "steps": steps, "likeness": likeness, "style": style, "seconds": seconds})

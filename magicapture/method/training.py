@@ -1,61 +1,33 @@
 """The two-phase training of an adapter, readable from top to bottom; one event per step."""
 
 import copy
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import torch
 from torch import Tensor
 
 from magicapture.adapters.adapter import Adapter
-from magicapture.adapters.info import AdapterInfo, PreviewScore
-from magicapture.bases import Base, Rows
+from magicapture.adapters.info import AdapterInfo
+from magicapture.bases import Base
 from magicapture.bases.lora import enable_lora, load_lora, lora_layers, lora_ratio, lora_state
 from magicapture.config import GenerateConfig, TrainConfig
-from magicapture.drawing.generation import draw_scored
-from magicapture.drawing.portrait import Portrait
+from magicapture.drawing.generation import draw
 from magicapture.faces import FaceEngine
 from magicapture.method.losses import pull_norms
 from magicapture.method.material import Material
 from magicapture.method.objective import Objective, Phase
 from magicapture.method.optimizer import optimizer_step
+from magicapture.method.progress import Preview, Progress, TrainEvent, Weights
 from magicapture.photos.references import Reference, mean_embedding
 from magicapture.scoring import Targets
 
-STYLE_WEIGHT = 1 / 3
-"""Of style beside likeness where the best state is chosen: more than among portraits, lest one without the look win."""
-
-
-@dataclass(frozen=True, eq=False)
-class TrainEvent:
-    """What one step did. ``step`` counts from 1 over both phases; ``losses`` by name, unweighted."""
-
-    phase: Phase
-    step: int
-    steps: int
-    losses: dict[str, float]
-    previews: tuple[Portrait, ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class Weights:
-    """What is learned, on the CPU: PEFT's state dict of the LoRA, and the trigger words' rows."""
-
-    lora: dict[str, Tensor]
-    rows: Rows
-
-
-@dataclass
-class Progress:
-    """All that changes while training, beside the weights under training: part of a checkpoint."""
-
-    step: int = 0
-    best_score: float = float("-inf")
-    best_step: int = 0
-    best: Weights | None = None  # of the best preview so far
-    history: list[PreviewScore] = field(default_factory=list)  # one row per round of previews
+GLOBAL_GENERATOR = threading.Lock()
+"""Torch's own generator is shared by all threads; each GPU of a machine may have one that trains."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,8 +61,9 @@ class Training:
         if not person or not style:
             raise ValueError("Training needs at least one usable photo of the person and one of the style.")
         self.base, self.engine, self.config = base, engine, config
-        self.targets = Targets.of(person, style)
-        recogniser = engine.recogniser().to(base.device) if config.uses("identity") else None
+        self.person, self.style = person, style
+        # A copy: there is one recogniser per process, but perhaps a base on each of several GPUs.
+        recogniser = copy.deepcopy(engine.recogniser()).to(base.device) if config.uses("identity") else None
         identity = base.put(torch.from_numpy(mean_embedding(person)).float())
         self.objective = Objective(base, config, Material.of(base, person, style), identity, recogniser)
         self.generator = torch.Generator().manual_seed(config.seed)
@@ -103,10 +76,11 @@ class Training:
         self._usual_norms = {
             encoder: known.norm(dim=1).median().to(base.device) for encoder, known in base.vocabulary().items()
         }
-        with ExitStack() as stack, torch.random.fork_rng():
-            torch.manual_seed(config.seed)  # PEFT draws the LoRA's start from the global generator
-            self.rows = stack.enter_context(base.concept_tokens(start))
-            self.lora = stack.enter_context(lora_layers(base.denoiser, config.rank, base.spec.lora_targets))
+        with ExitStack() as stack:
+            with GLOBAL_GENERATOR, torch.random.fork_rng(devices=[]):
+                torch.manual_seed(config.seed)  # PEFT draws the LoRA's start from the global generator
+                self.rows = stack.enter_context(base.concept_tokens(start))
+                self.lora = stack.enter_context(lora_layers(base.denoiser, config.rank, base.spec.lora_targets))
             groups = [
                 {"params": list(self.rows.values()), "weight_decay": 0.0},
                 {"params": self.lora, "weight_decay": config.weight_decay},
@@ -121,8 +95,18 @@ class Training:
         """Restore the base."""
         self._stack.close()
 
+    @cached_property
+    def targets(self) -> Targets:
+        """What previews and portraits are compared with."""
+        return Targets.of(self.person, self.style)
+
     def __iter__(self) -> Iterator[TrainEvent]:
-        """Train step by step until the end, from wherever ``progress`` stands."""
+        """Train step by step until the end, from wherever ``progress`` stands, and score the previews."""
+        for event in self.unscored():
+            yield self.progress.judge(event, self.targets, self.engine)
+
+    def unscored(self) -> Iterator[TrainEvent]:
+        """Do the same without scoring: whoever does that elsewhere keeps the best state, too (see ``Progress``)."""
         while self.progress.step < self.config.steps:
             phase, done = self.place(self.progress.step)
             self._set_learning_rates(phase, done)
@@ -134,9 +118,9 @@ class Training:
             self._pull_norms()
             self.progress.step += 1
             losses = dict(zip(terms, torch.stack(list(terms.values())).tolist(), strict=True))
-            previews = self._preview() if self._preview_is_due() else ()
+            preview = self._preview() if self._preview_is_due() else None
             step, steps = self.progress.step, self.config.steps
-            yield TrainEvent(phase, step, steps, losses, previews)
+            yield TrainEvent(phase, step, steps, losses, preview=preview)
 
     def place(self, step: int) -> tuple[Phase, float]:
         """Tell in which phase the step after ``step`` finished ones lies, and what share of that phase is done, 0–1."""
@@ -147,7 +131,11 @@ class Training:
 
     def adapter(self) -> Adapter:
         """Give the best state that a preview has seen, or the present one when there was none."""
-        weights = self.progress.best or self._weights()
+        return self.progress.crown(self.unscored_adapter(), self.targets)
+
+    def unscored_adapter(self) -> Adapter:
+        """Give the present state, without scores and without what portraits are scored against."""
+        weights = self._weights()
         info = AdapterInfo.of(
             self.base.spec,
             preset=self.config.preset,
@@ -155,12 +143,11 @@ class Training:
             seed=self.config.seed,
             off=tuple(sorted(self.config.off)),
             steps=self.progress.step,
-            best_step=self.progress.best_step or self.progress.step,
+            best_step=self.progress.step,
             engine=self.engine.name,
             latent_mean=tuple(self.objective.material.style.latent_mean.tolist()),
-            scores=tuple(self.progress.history),
         )
-        return Adapter(weights.lora, weights.rows, info, self.targets)
+        return Adapter(weights.lora, weights.rows, info)
 
     def checkpoint(self) -> Checkpoint:
         """Give the state after the last step."""
@@ -210,27 +197,12 @@ class Training:
         interval = self.config.lora_steps / self.config.previews
         return int(done / interval) > int((done - 1) / interval)
 
-    def _preview(self) -> tuple[Portrait, ...]:
-        """Draw and score a few quick portraits, and keep this state when they are the best so far."""
-        settings = GenerateConfig(count=self.config.preview_images, steps=self.config.preview_steps)
-        seeds, mean = list(range(settings.count)), self.objective.material.style.latent_mean
-        portraits = draw_scored(self.base, self.engine, self.targets, seeds, settings, mean)
-        likeness = sum(p.likeness for p in portraits) / len(portraits)
-        style = sum(p.style for p in portraits) / len(portraits)
-        progress = self.progress
+    def _preview(self) -> Preview:
+        """Draw a few quick portraits and keep the state that drew them."""
+        config = GenerateConfig(count=self.config.preview_images, steps=self.config.preview_steps)
+        images = list(draw(self.base, config.seeds, config, self.objective.material.style.latent_mean))
         norm = float(torch.cat([rows.detach().norm(dim=1) for rows in self.rows.values()]).max())
-        progress.history.append(
-            {
-                "step": progress.step,
-                "likeness": likeness,
-                "style": style,
-                "lora_ratio": lora_ratio(self.base.denoiser),
-                "row_norm": norm,
-            }
-        )
-        if (best := likeness + STYLE_WEIGHT * min(style, 1.0)) > progress.best_score:
-            progress.best_score, progress.best_step, progress.best = best, progress.step, self._weights()
-        return tuple(portraits)
+        return Preview(images, config, self._weights(), lora_ratio(self.base.denoiser), norm)
 
     def _weights(self) -> Weights:
         """Copy LoRA and token rows to the CPU."""

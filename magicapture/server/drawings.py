@@ -6,14 +6,16 @@ from contextvars import copy_context
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import gradio as gr
-
 from magicapture.adapters.adapter import Adapter, AdapterError
+from magicapture.bases import resolve_base
 from magicapture.config import GenerateConfig
 from magicapture.drawing.credentials import CredentialsError
+from magicapture.drawing.generation import chosen
 from magicapture.drawing.portrait import Portrait
+from magicapture.faces import load_engine
 from magicapture.messages import Message
-from magicapture.server.gpu import QUEUE, drawing_seconds, generate_portraits, refusal
+from magicapture.server.forecast import drawing_seconds
+from magicapture.server.gpu import QUEUE, GpuError, draw, enlarge
 from magicapture.server.metrics import LIKENESS, STAGE
 from magicapture.server.queue import Asker, Limits, Ticket
 from magicapture.server.records import Records
@@ -82,10 +84,7 @@ class Drawings:
 
     def _run(self, drawing: Drawing, adapter: Adapter, config: GenerateConfig, label: bool) -> None:
         try:
-            with QUEUE.join(drawing_seconds(adapter.info.base, config), drawing.asker) as drawing.ticket:
-                while not drawing.ticket.wait(timeout=0.5) and not drawing.stopped.is_set():
-                    pass
-                portraits = [] if drawing.stopped.is_set() else _draw(adapter, config)
+            portraits = self._draw(drawing, adapter, config)
             for portrait in portraits:
                 if drawing.stopped.is_set():
                     return
@@ -95,9 +94,7 @@ class Drawings:
                     LIKENESS.observe(portrait.likeness)
             if portraits:
                 self.records.log("portraits_drawn", len(portraits))
-        except gr.Error as error:
-            drawing.error = refusal(error)
-        except (AdapterError, CredentialsError, WorkspaceError) as error:
+        except (AdapterError, CredentialsError, GpuError, WorkspaceError) as error:
             drawing.error = str(error)
         except Exception as error:
             logger.exception("Drawing failed.")
@@ -110,7 +107,18 @@ class Drawings:
                 self._present.remove(drawing)
             drawing.ended.set()
 
-
-@STAGE.labels("draw").time()
-def _draw(adapter: Adapter, config: GenerateConfig) -> list[Portrait]:
-    return generate_portraits(adapter, config)
+    def _draw(self, drawing: Drawing, adapter: Adapter, config: GenerateConfig) -> list[Portrait]:
+        """Wait for the turn and draw; the accelerator is held no longer than it is needed."""
+        config = config.settled(resolve_base(adapter.info.base).sampling_steps)
+        with QUEUE.join(drawing_seconds(adapter.info.base, config), drawing.asker) as drawing.ticket:
+            while not drawing.ticket.wait(timeout=0.5) and not drawing.stopped.is_set():
+                pass
+            if drawing.stopped.is_set():
+                return []
+            place = drawing.ticket.place
+            with STAGE.labels("draw").time():
+                candidates = draw(adapter, config, place)
+                if config.upscale > 1:
+                    best = chosen(candidates, adapter.targets, load_engine(), config)
+                    return enlarge(best, config.upscale, place)
+        return chosen(candidates, adapter.targets, load_engine(), config)

@@ -1,146 +1,190 @@
-"""The two functions that run on the accelerator, how long they will take, and what a refusal means.
+"""Lends accelerators: ZeroGPU's, this machine's own GPUs, or its CPU; and what a refusal of ZeroGPU means.
 
-On ZeroGPU both run in a forked worker that the next visitor may get too: what they take and give is CPU tensors,
-pictures and plain data, and what they put on the base they take off again (https://huggingface.co/docs/hub/spaces-zerogpu).
+What is done there is in ``engine``. On ZeroGPU that runs in a forked worker that the next visitor may get too, so bytes
+go in and bytes come out (https://huggingface.co/docs/hub/spaces-zerogpu); scores are found out here, at no one's quota.
 """
 
 import os
 import re
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
+from functools import lru_cache, partial
 from pathlib import Path
 
-import gradio as gr
+import gradio as gr  # spaces raises its errors, and no other module here knows of it
 import spaces
 import torch
+from PIL import Image
 from spaces.config import Config as SpacesConfig
 
-from magicapture.adapters.adapter import Adapter, AdapterError
-from magicapture.bases import BaseError, load_base, resolve_base
-from magicapture.config import GenerateConfig, TrainConfig
-from magicapture.drawing.generation import generate
+from magicapture.adapters.adapter import Adapter
+from magicapture.bases import MINI, BaseError, BaseSpec, load_base, offered_bases
+from magicapture.config import GenerateConfig
+from magicapture.drawing.generation import enlarged
 from magicapture.drawing.portrait import Portrait
 from magicapture.faces import load_engine
 from magicapture.messages import Message, joined
-from magicapture.method.training import Checkpoint, TrainEvent, Training
-from magicapture.photos.references import Reference
+from magicapture.method.progress import Progress, TrainEvent
+from magicapture.method.training import Checkpoint
+from magicapture.scoring import Targets
+from magicapture.server import engine
+from magicapture.server.engine import DrawRequest, EnlargeRequest, Failure, TrainRequest
+from magicapture.server.forecast import drawing_seconds, enlarging_seconds, training_seconds
+from magicapture.server.plans import TrainingPlan
 from magicapture.server.queue import Queue
+from magicapture.server.wire import pack, unpack
 
 ZERO_GPU: bool = SpacesConfig.zero_gpu
 """Whether this is a Space on ZeroGPU."""
 
-QUEUE = Queue()
-"""Training and drawing put LoRA layers on the base that the whole process shares: one of them at a time."""
+UNBOUNDED = 10**6
+QUEUE = Queue(UNBOUNDED if ZERO_GPU else max(1, torch.cuda.device_count()))
+"""Training and drawing put LoRA layers on the base that a process has on each GPU: one of them at a time.
 
-START_SECONDS = 15
-"""Loading, encoding the photos and handing the result over."""
+On ZeroGPU each has a process of its own, and the platform lets visitors wait."""
 
-CHECKPOINT_SECONDS = 20
-"""Between two checkpoints within a slice: what a crash can cost."""
-
-LITTLE_MEMORY = (
-    "The GPU has too little free memory for this. Free what other programs hold of it, draw fewer portraits at once, "
-    "or train on the embedded base model."
-)
+MARGIN_SECONDS = 4
+"""Of what is declared for a slice: for its start before the clock of ``engine.train``, and its end after it."""
 
 # The threads of OpenMP do not live on in a forked process, and the first parallel operation there would wait for them
 # for ever. A process with one thread starts none.
 os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 
-def training_seconds(base: str, config: TrainConfig, done: int = 0) -> float:
-    """Foretell how long a training will take from its step ``done`` on, in seconds."""
-    spec, pictures = resolve_base(base), config.images_per_task / 2
-    previews = config.previews * config.preview_images * config.preview_steps / spec.sampling_steps
-    whole = config.steps * spec.step_seconds * pictures + previews * spec.portrait_seconds
-    return START_SECONDS + whole * (1 - done / config.steps)
+NOTHING_CAME = (
+    "The GPU worker ended without a result. Your photos and what was learned before are kept: go on from there, or try "
+    "again."
+)
 
 
-def drawing_seconds(base: str, config: GenerateConfig) -> float:
-    """Foretell how long portraits will take, in seconds."""
-    spec = resolve_base(base)
-    pace = (config.steps or spec.sampling_steps) / spec.sampling_steps
-    return START_SECONDS + config.count * config.best_of * pace * spec.portrait_seconds
+class GpuError(Exception):
+    """Work that an accelerator did not do; the text says why and what to do."""
+
+
+def offered() -> dict[str, BaseSpec]:
+    """Give the bases that can be chosen by name; on ZeroGPU those that are loaded."""
+    return _loaded() if ZERO_GPU else offered_bases()
+
+
+@lru_cache(maxsize=1)
+def _loaded() -> dict[str, BaseSpec]:
+    """Load the installation's own base and the embedded one, which on ZeroGPU only the main thread can do."""
+    return {spec.name: spec for spec in (load_base(name).spec for name in ("auto", MINI.name))}
+
+
+def prepare() -> None:
+    """Load, once and from the main thread, what workers inherit: a visitor's time should not pay for it."""
+    offered()
+    load_engine().recogniser()
+
+
+def require_base(name: str) -> None:
+    """Raise ``BaseError`` if nothing can be trained on the base called ``name`` here."""
+    if not ZERO_GPU:
+        load_base(name)
+    elif name not in offered():
+        titles = joined(", ", *(Message(spec.title) for spec in offered().values()))
+        raise BaseError(Message("This Space has other base models: {bases}. Choose one of them.", bases=titles))
+
+
+def train_slice(
+    plan: TrainingPlan, checkpoint: Checkpoint | None, stop: Path, place: int = 0
+) -> Iterator[TrainEvent | Checkpoint | Adapter]:
+    """Train as ``plan`` says from ``checkpoint`` on, on the accelerator number ``place``.
+
+    Gives one event per step, now and then a checkpoint, and last of all the adapter when training is over, or else a
+    checkpoint for the next slice. As soon as the file ``stop`` exists, training ends early with the best it has; it is
+    a file because a worker is another process. Raises ``GpuError``, also when a slice ends without having come further.
+    """
+    progress = checkpoint.progress.at(checkpoint.progress.step) if checkpoint else Progress()
+    first, targets, faces = progress.step, Targets.of(plan.person, plan.style), load_engine()
+    seconds = min(plan.slice_seconds, training_seconds(plan.base, plan.config, first))
+    request = TrainRequest(
+        plan.base,
+        plan.person,
+        plan.style,
+        plan.config,
+        checkpoint and engine.without_scores(checkpoint),
+        seconds - MARGIN_SECONDS if ZERO_GPU else float("inf"),
+    )
+    with _errors(), _device(place):
+        for data in _training(pack(request), stop, round(seconds)):
+            match _received(data):
+                case TrainEvent() as event:
+                    yield progress.judge(event, targets, faces)
+                case Checkpoint() as last:
+                    progress = progress.at(last.progress.step)
+                    yield replace(last, progress=progress.at(progress.step))
+                case Adapter() as adapter:
+                    yield progress.crown(adapter, targets)
+                    return
+    if progress.step == first:
+        raise GpuError(NOTHING_CAME)
+
+
+def draw(adapter: Adapter, config: GenerateConfig, place: int = 0) -> list[Image.Image]:
+    """Draw a picture for each of ``config.seeds`` on the accelerator number ``place``. Raises ``GpuError``."""
+    with _errors(), _device(place):
+        require_base(adapter.info.base)
+        seconds = round(drawing_seconds(adapter.info.base, replace(config, upscale=1)))
+        return _received(_drawing(pack(DrawRequest(adapter, config)), seconds))
+
+
+def enlarge(portraits: list[Portrait], factor: int, place: int = 0) -> list[Portrait]:
+    """Enlarge ``portraits`` on the accelerator number ``place``. Raises ``GpuError``."""
+    with _errors(), _device(place):
+        request = EnlargeRequest([portrait.image for portrait in portraits], factor)
+        larger = _received(_enlarging(pack(request), round(enlarging_seconds(len(portraits)))))
+    return [enlarged(portrait, *result) for portrait, result in zip(portraits, larger, strict=True)]
+
+
+def _declared(*arguments: object) -> int:
+    """Give the seconds to ask ZeroGPU for: it calls this with the arguments of the functions below."""
+    return arguments[-1]
+
+
+@spaces.GPU(duration=_declared)
+def _training(request: bytes, stop: Path, seconds: int) -> Iterator[bytes]:
+    del seconds
+    yield from engine.train(request, stop.exists)
+
+
+@spaces.GPU(duration=_declared)
+def _drawing(request: bytes, seconds: int) -> bytes:
+    del seconds
+    return engine.draw(request)
+
+
+@spaces.GPU(duration=_declared)
+def _enlarging(request: bytes, seconds: int) -> bytes:
+    del seconds
+    return engine.enlarge(request)
+
+
+def _received(data: bytes) -> object:
+    """Give what came back. Raises ``GpuError`` if that is a failure."""
+    match unpack(data):
+        case Failure(sentence=sentence):
+            raise GpuError(sentence)
+        case result:
+            return result
+
+
+def _device(place: int) -> AbstractContextManager:
+    """Make the GPU number ``place`` this thread's own: bases are loaded there, and found there again."""
+    return torch.cuda.device(place) if QUEUE.places > 1 and not ZERO_GPU else nullcontext()
 
 
 @contextmanager
-def _user_errors() -> Iterator[None]:
-    """Raise errors that are written for visitors as ``gr.Error``: of others, ZeroGPU passes on the name alone."""
+def _errors() -> Iterator[None]:
+    """Raise as ``GpuError`` what is written for visitors, and put into their words what ``spaces`` raises."""
     try:
         yield
-    except (AdapterError, BaseError, ValueError) as error:
-        raise gr.Error(str(error), print_exception=False) from error
-    except torch.OutOfMemoryError as error:
-        raise gr.Error(LITTLE_MEMORY, print_exception=False) from error
-
-
-def _declared_training(
-    base: str,
-    person: list[Reference],
-    style: list[Reference],
-    config: TrainConfig,
-    checkpoint: Checkpoint | None,
-    stop: Path,
-    seconds: float,
-) -> int:
-    """Give the seconds to ask ZeroGPU for: it calls this with the arguments of ``train_slice``."""
-    del person, style, stop
-    return round(min(seconds, training_seconds(base, config, checkpoint.progress.step if checkpoint else 0)))
-
-
-def _declared_drawing(adapter: Adapter, config: GenerateConfig) -> int:
-    """Give the seconds to ask ZeroGPU for: it calls this with the arguments of ``generate_portraits``."""
-    return round(drawing_seconds(adapter.info.base, config))
-
-
-@spaces.GPU(duration=_declared_training)
-def train_slice(
-    base: str,
-    person: list[Reference],
-    style: list[Reference],
-    config: TrainConfig,
-    checkpoint: Checkpoint | None,
-    stop: Path,
-    seconds: float,
-) -> Iterator[TrainEvent | Checkpoint | Adapter]:
-    """Train on the base called ``base`` from ``checkpoint`` on, for at most ``seconds``.
-
-    Gives one event per step, now and then a checkpoint, and last of all the adapter when training is over, or else a
-    checkpoint for the next slice; where slices end changes nothing in the result. As soon as the file ``stop`` exists,
-    training ends early with the best it has; it is a file because a ZeroGPU worker is another process. Raises
-    ``gr.Error``, which ``refusal`` puts into plain words.
-    """
-    ends = time.monotonic() + seconds
-    with _user_errors(), Training(load_base(base), load_engine(), person, style, config) as training:
-        if checkpoint is not None:
-            training.restore(checkpoint)
-        longest, before = 0.0, time.monotonic()
-        saved = before
-        for event in training:
-            now = time.monotonic()
-            longest, before = max(longest, now - before), now
-            yield event
-            if stop.exists():
-                break
-            if event.step < event.steps and now + 1.5 * longest > ends:
-                yield training.checkpoint()
-                return
-            if now - saved > CHECKPOINT_SECONDS:
-                yield training.checkpoint()
-                saved = now
-        yield training.adapter()
-
-
-@spaces.GPU(duration=_declared_drawing)
-def generate_portraits(adapter: Adapter, config: GenerateConfig) -> list[Portrait]:
-    """Draw portraits on the base that ``adapter`` was trained on, best first.
-
-    Raises ``gr.Error``, which ``refusal`` puts into plain words.
-    """
-    with _user_errors():
-        return generate(load_base(adapter.info.base), load_engine(), adapter, config)
+    except gr.Error as error:
+        raise GpuError(refusal(error)) from error
+    except BaseError as error:
+        raise GpuError(str(error)) from error
 
 
 def refusal(error: gr.Error) -> str:
@@ -154,7 +198,9 @@ def refusal(error: gr.Error) -> str:
             "limit, choose fewer steps or portraits, or duplicate the Space to a GPU of your own.",
             time=seconds,
         )
-    if title == "ZeroGPU quota exceeded":
+    if said.startswith("Expired"):
+        return "Your visit to this Space has run out: reload the page, then go on from where it was, or try again."
+    if title == "ZeroGPU quota exceeded" and not said.startswith("No GPU"):
         left, wait = re.search(r"(\d+)s left", said), re.search(r"Try again in ([\d:]+)", said)
         small = "Your GPU quota for today is too small for {time}."
         if left:

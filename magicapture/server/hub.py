@@ -14,10 +14,10 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ge
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 from huggingface_hub.utils import validate_repo_id
 
-from magicapture.adapters.adapter import Adapter, require_fit
+from magicapture.adapters.adapter import Adapter
 from magicapture.adapters.card import model_card
 from magicapture.adapters.info import INFO_FILE, AdapterError, AdapterInfo
-from magicapture.bases import SPECS, Base, resolve_base
+from magicapture.bases import SPECS, resolve_base
 from magicapture.bases.base import FOR_OTHER_TOOLS, LORA_FILE, ROWS_FILE
 from magicapture.bases.words import prompt_for
 from magicapture.drawing.credentials import CredentialsError, outgoing
@@ -96,11 +96,11 @@ def push(folder: Path, name: str, pictures: list[Path], oauth_token: str | None 
     return f"{api.endpoint}/{repo_id}"
 
 
-def pull(repo_id: str, base: Base | None, into: Path, oauth_token: str | None = None) -> Adapter:
+def pull(repo_id: str, into: Path, oauth_token: str | None = None) -> Adapter:
     """Load the adapter of the repository ``repo_id``, check it, and save it as the folder ``into``.
 
-    ``into`` must not exist; it appears with all files or not at all. The adapter must have been trained on ``base``,
-    with None on one that this installation knows. Raises ``HubError``.
+    ``into`` must not exist; it appears with all files or not at all. The adapter must have been trained on a base that
+    this installation knows. Raises ``HubError``.
     """
     _refuse_in_private_mode()
     try:
@@ -117,7 +117,7 @@ def pull(repo_id: str, base: Base | None, into: Path, oauth_token: str | None = 
             for file in (LORA_FILE, ROWS_FILE):
                 check_tensors(folder / file)
             adapter = Adapter.load(folder)
-            _require_known_base(adapter, base)
+            _require_known_base(adapter)
         except AdapterError as error:
             failed = "{repository} was not loaded, and nothing has changed here; choose another adapter."
             raise HubError(joined(" ", Message(failed, repository=repo_id), str(error))) from error
@@ -228,11 +228,9 @@ def _download(api: HfApi, repo_id: str, folder: Path) -> None:
         api.hf_hub_download(repo_id, name, revision=info.sha, local_dir=folder)
 
 
-def _require_known_base(adapter: Adapter, base: Base | None) -> None:
+def _require_known_base(adapter: Adapter) -> None:
     """Raise ``AdapterError`` for a base that a stranger chose: it would be downloaded and run."""
-    if base is not None:
-        require_fit(base, adapter)
-    here = base.spec if base else resolve_base()
+    here = resolve_base()
     spec = {**SPECS, here.name: here}.get(adapter.info.base)
     if spec is None or adapter.info.base_source != spec.public_source:
         named = f"{adapter.info.base} ({adapter.info.base_source})"

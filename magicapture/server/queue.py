@@ -6,9 +6,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 
 from magicapture.messages import Message
 from magicapture.server.metrics import WAITED
+
+STILL_THERE = "Your last one still waits or runs: stop it, or wait until it is done."
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Limits:
         """
         present = list(present)
         if sum(other.visitor == asker.visitor for other in present) >= self.per_visitor:
-            raise BusyError("Your last one still waits or runs: stop it, or wait until it is done.")
+            raise BusyError(STILL_THERE)
         if asker.address and sum(other.address == asker.address for other in present) >= self.per_address:
             raise BusyError(Message("{n} from your network wait or run already: try again later.", n=self.per_address))
         if len(present) >= self.in_all:
@@ -47,13 +50,17 @@ class Limits:
 
 @dataclass(eq=False)
 class Ticket:
-    """A place in the queue. ``seconds`` is how long its owner means to stay, by a forecast."""
+    """A place in the queue. ``seconds`` is how long its owner means to stay, by a forecast.
+
+    ``place``: the number of the accelerator that is its own once its turn has come, from 0.
+    """
 
     seconds: float
     asker: Asker
     _queue: "Queue" = field(repr=False)
     _joined: float = field(default_factory=time.monotonic)
     _started: float | None = None
+    place: int = 0
 
     @property
     def ahead(self) -> int:
@@ -83,11 +90,10 @@ class Ticket:
         """Correct the forecast: it will be about so many ``seconds`` from now on."""
         self.seconds = seconds + (0.0 if self._started is None else time.monotonic() - self._started)
 
-    def start(self) -> None:
-        """Note when the turn came."""
-        if self._started is None:
-            self._started = time.monotonic()
-            WAITED.observe(self._started - self._joined)
+    def start(self, place: int) -> None:
+        """Note when the turn came, and on which accelerator."""
+        self._started, self.place = time.monotonic(), place
+        WAITED.observe(self._started - self._joined)
 
 
 class Queue:
@@ -138,8 +144,9 @@ class Queue:
         """Block until ``ticket`` is among the first, at most ``timeout`` seconds."""
         with self._moved:
             come = self._moved.wait_for(lambda: len(self._first(ticket)) < self.places, timeout)
-            if come:
-                ticket.start()  # within the lock: from now on nobody comes before it
+            if come and not ticket.started:  # within the lock: from now on nobody comes before it
+                taken = {other.place for other in self._tickets if other.started}
+                ticket.start(next(place for place in count() if place not in taken))
         return come
 
     def _first(self, ticket: Ticket) -> list[Ticket]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import MethodType
 
 import gradio as gr
+from gradio.components import Component
 
 from magicapture.messages import Message, joined
 from magicapture.server.gate.queue import BOUNDED
@@ -37,6 +38,35 @@ class Shelf:
     delete: gr.Button
     said: gr.HTML
 
+    @property
+    def listed(self) -> list[Component]:
+        """All that ``show`` may change."""
+        return [part for part in vars(self).values() if part is not self.said]
+
+    def show(self, visitor: Workspace | None, chosen: str | None) -> dict[Component, object]:
+        """Give the list anew, and what is known of the chosen one, or of the newest, by the parts that show it."""
+        stored = {adapter.id: adapter for adapter in visitor.shelf.stored()} if visitor else {}
+        adapter = stored.get(chosen) or next(iter(stored.values()), None)
+        facts = _facts(adapter) if adapter else ""
+        can = bool(facts)
+        chosen = adapter.id if adapter else None
+        archive = str(visitor.shelf.zip(adapter.id)) if can else None
+        return {
+            self.chosen: chosen,
+            self.menu: gr.Dropdown([(_line(item), item.id) for item in stored.values()], value=chosen),
+            self.facts: note(facts, "good") if can else note(DAMAGED, "bad") if adapter else note(NOTHING),
+            self.title: gr.Textbox(adapter.title if can else "", interactive=can),
+            self.use: gr.Button(interactive=can),
+            self.rename: gr.Button(interactive=can),
+            self.download: gr.DownloadButton(value=archive, interactive=can),
+            self.delete: gr.Button(interactive=adapter is not None),
+        }
+
+    def refresh(self, visitor: Workspace | None, chosen: str | None) -> dict[Component, object]:
+        """Give the list anew, but no choice that stands: the visitor may have made another meanwhile."""
+        shown = self.show(visitor, chosen)
+        return {part: value for part, value in shown.items() if part is not self.chosen or value != chosen}
+
 
 def build(
     context: AppContext,
@@ -51,7 +81,7 @@ def build(
     """
     with gr.Row(equal_height=False):
         with gr.Column(min_width=300):
-            shelf = _build_shelf()
+            shelf = build_shelf()
         with gr.Column(min_width=300):
             upload = gr.UploadButton("Upload an adapter (zip)", file_types=[".zip"], elem_id="upload-adapter")
             if not context.settings.private:
@@ -59,17 +89,16 @@ def build(
             _build_farewell(context, session)
     hidden = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
     queued = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
-    shown = [shelf.menu, shelf.facts, shelf.title, shelf.use, shelf.rename, shelf.download, shelf.delete]
     listing = {
-        "fn": refresh_list,
+        "fn": shelf.refresh,
         "inputs": [session.visitor, shelf.chosen],
-        "outputs": [shelf.chosen, *shown],
+        "outputs": shelf.listed,
         **hidden,
     }
     for arrival in arrivals:
         (arrival.then if isinstance(arrival, gr.events.Dependency) else arrival)(**listing)
-    session.adapter.change(**listing | {"fn": list_adapters, "inputs": [session.visitor, session.adapter]})
-    shelf.menu.input(**listing | {"fn": list_adapters, "inputs": [session.visitor, shelf.menu]})
+    session.adapter.change(**listing | {"fn": shelf.show, "inputs": [session.visitor, session.adapter]})
+    shelf.menu.input(**listing | {"fn": shelf.show, "inputs": [session.visitor, shelf.menu]})
     shelf.use.click(use, [session.visitor, shelf.chosen], session.adapter, **queued).success(
         lambda: gr.Tabs(selected="portraits"), outputs=tabs, **hidden
     )
@@ -80,7 +109,8 @@ def build(
     upload.upload(take_in, [session.visitor, upload], [shelf.chosen, shelf.said], **taking).success(**listing)
 
 
-def _build_shelf() -> Shelf:
+def build_shelf() -> Shelf:
+    """Lay out the visitor's adapters and what can be done with the chosen one."""
     menu = gr.Dropdown([], label="My adapters", elem_id="adapters-menu")
     facts = gr.HTML(note(NOTHING), elem_id="adapter-facts", min_height=60)
     with gr.Row():
@@ -92,7 +122,17 @@ def _build_shelf() -> Shelf:
     title = gr.Textbox(label="Title", max_length=60, interactive=False, elem_id="adapter-title")
     rename_button = gr.Button("Rename", interactive=False, size="sm", elem_id="rename-adapter")
     said = gr.HTML("", elem_id="adapters-said", min_height=32)
-    return Shelf(gr.State(), menu, facts, use_button, title, rename_button, download, delete_button, said)
+    return Shelf(
+        chosen=gr.State(),
+        menu=menu,
+        facts=facts,
+        use=use_button,
+        title=title,
+        rename=rename_button,
+        download=download,
+        delete=delete_button,
+        said=said,
+    )
 
 
 def _build_farewell(context: AppContext, session: Session) -> None:
@@ -111,33 +151,6 @@ def _build_farewell(context: AppContext, session: Session) -> None:
     if context.settings.users:
         sign_out = gr.Button("Sign out", size="sm", elem_id="sign-out")
         sign_out.click(None, js=SIGN_OUT, api_visibility="private")
-
-
-def list_adapters(visitor: Workspace | None, chosen: str | None) -> tuple:
-    """Give the list anew, and what is known of the chosen one, or of the newest."""
-    stored = {adapter.id: adapter for adapter in visitor.shelf.stored()} if visitor else {}
-    adapter = stored.get(chosen) or next(iter(stored.values()), None)
-    facts = _facts(adapter) if adapter else ""
-    can = bool(facts)
-    chosen = adapter.id if adapter else None
-    archive = str(visitor.shelf.zip(adapter.id)) if can else None
-    said = note(facts, "good") if can else note(DAMAGED, "bad") if adapter else note(NOTHING)
-    return (
-        chosen,
-        gr.Dropdown([(_line(item), item.id) for item in stored.values()], value=chosen),
-        said,
-        gr.Textbox(adapter.title if can else "", interactive=can),
-        gr.Button(interactive=can),
-        gr.Button(interactive=can),
-        gr.DownloadButton(value=archive, interactive=can),
-        gr.Button(interactive=adapter is not None),
-    )
-
-
-def refresh_list(visitor: Workspace | None, chosen: str | None) -> tuple:
-    """Give the list anew; leave the choice alone if it stands, for the visitor may have made another meanwhile."""
-    now, *rest = list_adapters(visitor, chosen)
-    return (gr.skip() if now == chosen else now), *rest
 
 
 def _line(adapter: StoredAdapter) -> str:

@@ -60,7 +60,7 @@ def load_from_hub(visitor: Workspace | None, repository: str, token: gr.OAuthTok
     """Load an adapter from the Hub; gives its id and what to say."""
     visitor, repository = require_visitor(visitor), repository.strip()
     with user_errors("Not loaded"), TemporaryDirectory() as place:
-        adapter = hub.pull(repository, None, Path(place) / "adapter", token and token.token)
+        adapter = hub.pull(repository, Path(place) / "adapter", token and token.token)
         adapter_id = visitor.shelf.add(adapter, repository)
     return adapter_id, section("", Message("Loaded {repository}.", repository=repository))
 

@@ -5,13 +5,13 @@ import gradio as gr
 from magicapture.config import TrainConfig
 from magicapture.messages import Message, joined
 from magicapture.photos.references import CheckedSet
-from magicapture.server.gpu import ZERO_GPU, training_seconds
+from magicapture.server.forecast import quota_seconds, training_seconds
+from magicapture.server.gpu import ZERO_GPU
 from magicapture.server.pace import corrected
 from magicapture.ui.html import duration, note
 
 ANONYMOUS_QUOTA, FREE_QUOTA, PRO_QUOTA = 120, 300, 2400
-"""A visitor's GPU seconds on ZeroGPU per day; half a card counts at one and a half times what a function declares."""
-QUOTA_FACTOR = 1.5
+"""A visitor's GPU seconds on ZeroGPU per day."""
 
 
 def readiness(
@@ -41,7 +41,7 @@ def counted(person: CheckedSet, style: CheckedSet) -> Message:
 
 def _quota_share(seconds: float, profile: gr.OAuthProfile | None) -> str:
     """Say how much of the visitor's daily GPU time that is."""
-    counted = seconds * QUOTA_FACTOR
+    counted = quota_seconds(seconds)
     if profile is not None:
         quota = PRO_QUOTA if profile.get("isPro") else FREE_QUOTA
         return Message("Of your GPU quota for today that is {n}.", n=f"{counted / quota:.0%}")

@@ -4,15 +4,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from math import inf
+from types import MethodType
 
 import gradio as gr
 from gradio.components import Component
 
-from magicapture.bases import BaseError, load_base, offered_bases, resolve_base
+from magicapture.bases import BaseError, resolve_base
 from magicapture.config import TERMS, Term, TrainConfig
 from magicapture.photos.references import CheckedSet
 from magicapture.server.gate.answer import address_of
-from magicapture.server.gpu import ZERO_GPU
+from magicapture.server.gpu import ZERO_GPU, offered, require_base
 from magicapture.server.jobs import JobError, TrainingPlan
 from magicapture.server.queue import BusyError
 from magicapture.server.workspace import Workspace, WorkspaceError
@@ -129,7 +130,7 @@ def build(base: str, session: Session) -> Trainer:
 
 def _build_advanced(base: str) -> dict[str, Component]:
     """Lay the settings out that most leave alone; gives them by their names in ``Trainer``."""
-    bases = {**offered_bases(), base: resolve_base(base)}
+    bases = {**offered(), base: resolve_base(base)}
     same, whole = "The same seed gives the same adapter.", "0: as many as the preset has."
     terms = [(TERM_NAMES[term], term) for term in TERMS]
     with gr.Accordion("Advanced", open=False, elem_id="advanced"):
@@ -161,7 +162,7 @@ def connect(trainer: Trainer, context: AppContext, session: Session, entered: gr
         **queued,
     }
     begun = view.start.click(asks.start, {session.visitor, *photos, *t.settings}, session.job, **queued)
-    resumed = view.resume.click(partial(resume, context), session.job, **queued)
+    resumed = view.resume.click(MethodType(resume, context), session.job, **queued)
     for changed in (begun, resumed):
         changed.success(**showing)
     entered.then(partial(latest_job, context), session.visitor, session.job, **hidden).then(**showing)
@@ -208,7 +209,7 @@ def start(
     title = f"{say(preset_name(choice.preset)).capitalize()}, {datetime.now().astimezone():%Y-%m-%d %H:%M}"
     plan = TrainingPlan(choice.base, person.references, style.references, choice.config, title, limit)
     try:
-        load_base(choice.base)
+        require_base(choice.base)
         return context.jobs.start(require_visitor(visitor), plan, address_of(request.request.scope)).id
     except (BaseError, BusyError, JobError, WorkspaceError) as error:
         raise user_error(str(error), "Not yet") from error
@@ -227,9 +228,9 @@ def stop(context: AppContext, job_id: str) -> gr.Button:
     return gr.Button(interactive=False)
 
 
-def resume(context: AppContext, job_id: str) -> None:
+def resume(context: AppContext, job_id: str, request: gr.Request) -> None:
     """Go on with a training that was broken off. Raises ``gr.Error``."""
     try:
-        context.jobs.resume(context.jobs.get(job_id))
+        context.jobs.resume(context.jobs.get(job_id), address_of(request.request.scope))
     except (BusyError, JobError) as error:
         raise user_error(str(error), "Not possible") from error
