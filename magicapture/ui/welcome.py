@@ -7,7 +7,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from magicapture.adapters.adapter import Adapter, AdapterError, require_fit
+from magicapture.adapters.adapter import Adapter, AdapterError
 from magicapture.messages import Html, Message
 from magicapture.server.gate.queue import BOUNDED
 from magicapture.server.workspace import Workspace, WorkspaceError
@@ -166,10 +166,9 @@ def finished_example(context: AppContext) -> Adapter | None:
     """Read the adapter that ships with the app; None where there is none, or where it was trained on another base."""
     try:
         adapter = Adapter.load(examples.EXAMPLES / FINISHED)
-        require_fit(context.base, adapter)
     except AdapterError:
         return None
-    return adapter
+    return adapter if adapter.info.base == context.base.spec.name else None
 
 
 def take_finished(adapter: Adapter, visitor: Workspace | None) -> tuple[str, bool]:
