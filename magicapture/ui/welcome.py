@@ -26,15 +26,18 @@ CAPTION = (
 )
 OFFER = "No photo needed: draw four portraits with an adapter that is already trained."
 TITLE = "A finished example"
-DRAW = """first => {
+DRAW = """added => {
     const press = (tries) => {
         const draw = document.querySelector("#draw");
         if (draw?.checkVisibility()) draw.click();
         else if (tries) setTimeout(press, 100, tries - 1);
     };
-    if (first) press(100);
+    if (!added || window.magicaptureDrawn === added) return;
+    window.magicaptureDrawn = added;
+    press(100);
 }"""
-"""Presses the button of the tab Portraits, once that is open, where the example has just been taken in."""
+"""Presses the button of the tab Portraits, once that is open: once for each adapter that was taken in, however often
+the button of the example is clicked."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +66,12 @@ class Showcase:
 
 @dataclass(frozen=True, eq=False)
 class Welcome:
-    """The parts that events speak to; ``added`` tells the browser whether the example is new in the workspace."""
+    """The parts that events speak to; ``added`` tells the browser the id of an example that was taken in."""
 
     moving: gr.Column
     shows: bool
     button: gr.Button
-    added: gr.Checkbox
+    added: gr.Textbox
     finished: Adapter | None
 
 
@@ -81,7 +84,7 @@ def build(context: AppContext) -> Welcome:
     with gr.Row(visible=finished is not None, elem_classes="magi-finished"):
         gr.HTML(section("", OFFER))
         button = gr.Button("Try the finished example", min_width=180, elem_id="try-finished")
-    return Welcome(moving, showcase is not None, button, gr.Checkbox(label=TITLE, visible="hidden"), finished)
+    return Welcome(moving, showcase is not None, button, gr.Textbox(label=TITLE, visible="hidden"), finished)
 
 
 def picture(showcase: Showcase) -> Html:
@@ -171,16 +174,17 @@ def finished_example(context: AppContext) -> Adapter | None:
     return adapter if adapter.info.base == context.base.spec.name else None
 
 
-def take_finished(adapter: Adapter, visitor: Workspace | None) -> tuple[str, bool]:
-    """Give the visitor the finished adapter, unless they have it; gives its id, and whether it is new.
+def take_finished(adapter: Adapter, visitor: Workspace | None) -> tuple[str, object]:
+    """Give the visitor the finished adapter, unless they have it; gives its id, and the same once more if it is new.
 
     Raises ``gr.Error`` where there is no room for it.
     """
     visitor = require_visitor(visitor)
     for stored in visitor.adapters():
         if stored.info and replace(stored.info, title=None) == replace(adapter.info, title=None):
-            return stored.id, False
+            return stored.id, gr.skip()
     try:
-        return visitor.add_adapter(adapter, say(TITLE)), True
+        adapter_id = visitor.add_adapter(adapter, say(TITLE))
     except WorkspaceError as error:
         raise user_error(str(error), "Not loaded") from error
+    return adapter_id, adapter_id
