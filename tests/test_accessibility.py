@@ -140,7 +140,7 @@ def test_without_a_mouse_a_visitor_gets_from_the_consent_to_a_kept_portrait_and_
     expect(page.locator("#comparison img")).to_have_count(2)
     expect(page.locator("#compared")).to_contain_text("Your photos are deleted already")
     press("r")
-    expect(page.get_by_role("button", name="Another reason").first).to_be_focused()
+    expect(page.get_by_role("button", name="Does not look like the person").first).to_be_focused()
     assert grave_faults(page) == []
     press("Enter")
     expect(page.locator("#portraits .magi-tile")).to_have_count(1)

@@ -17,14 +17,18 @@ from safetensors.torch import load_file
 from magicapture.adapters.adapter import Adapter, applied, require_fit
 from magicapture.adapters.info import AdapterError
 from magicapture.bases import SDXL, SPECS, Base, BaseError, load_base, loading, offered_bases, registry, resolve_base
+from magicapture.bases.lora import lora_layers
 from magicapture.bases.sdxl import StableDiffusionXL
 from magicapture.bases.stable_diffusion import StableDiffusion
 from magicapture.bases.words import PERSON, STYLE, prompt_for
 from magicapture.config import GenerateConfig, TrainConfig
 from magicapture.drawing.generation import dialled, draw, generate
+from magicapture.evaluation.forecast import step_costs
 from magicapture.faces import FaceEngine
 from magicapture.method.training import Training
 from magicapture.photos.references import check_photos
+from magicapture.server.hub import MAX_BYTES
+from magicapture.server.workspace.uploads import MAX_ADAPTER_BYTES
 from magicapture.settings import settings
 from magicapture.ui.language import translate
 
@@ -352,3 +356,29 @@ def test_a_small_one_is_trained_from_photos_to_scored_portraits(
     assert (loaded.info.base, loaded.info.licence) == ("sdxl", "openrail++")
     portraits = generate(base, builtin, loaded, GenerateConfig(count=2, steps=2, dial=0.8))
     assert [portrait.image.size for portrait in portraits] == [(128, 128)] * 2
+
+
+def test_the_true_size_is_known_and_an_adapter_for_it_is_small_enough_to_be_taken_back() -> None:
+    base = StableDiffusionXL.skeleton(SDXL)
+    counted = {name: sum(p.numel() for p in part.parameters()) for name, part in tiny.parts(base.pipeline).items()}
+    assert {name: round(count / 1e6) for name, count in counted.items()} == {
+        "unet": 2567, "text_encoder": 123, "text_encoder_2": 695, "vae": 84
+    }  # fmt: skip
+    assert (base.latent_shape, base.attention_side, base.row_widths) == (
+        (4, 96, 96),
+        24,
+        {"clip_l": 768, "clip_g": 1280},
+    )
+    assert StableDiffusionXL.skeleton(SPECS["sdxl-1024"]).attention_side == 32
+    crossed = sum(name.endswith("attn2") for name, _ in base.denoiser.named_modules())
+    assert (len(base.refocusing_layers()), crossed) == (20, 70)
+    with lora_layers(base.denoiser, SDXL.presets["quick"].rank, SDXL.lora_targets) as parameters:
+        size = sum(parameter.numel() for parameter in parameters)
+    files = size * (4 + 2)  # in float32, and for other tools in float16
+    assert 100e6 < files < 0.9 * min(MAX_ADAPTER_BYTES, MAX_BYTES)
+
+
+@pytest.mark.slow
+def test_training_at_the_true_size_fits_a_gpu_of_24_gb() -> None:
+    (step,) = step_costs(SDXL, "lora", 1)  # the dearest: identity is judged too
+    assert 6 < step.saved_gb < step.peak_memory_gb < 22

@@ -139,10 +139,7 @@ class Base(Protocol):
 
     @classmethod
     def skeleton(cls, spec: BaseSpec) -> Self:
-        """Give ``spec`` in its true size on the device "meta", without weights: what it costs can be counted.
-
-        Raises ``BaseError`` when its size is not known here (``spec.parts``).
-        """
+        """Give ``spec``, whose ``parts`` are known, in its true size on the device "meta": its cost can be counted."""
 
     @property
     def denoiser(self) -> nn.Module:

@@ -12,7 +12,7 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from torch import nn
 
-from magicapture.bases.base import BaseError, BaseSpec
+from magicapture.bases.base import BaseSpec
 
 MISSING = (OSError, ValueError, HfHubHTTPError, LocalEntryNotFoundError)
 """What diffusers raises when weights are neither here nor to be downloaded."""
@@ -79,12 +79,7 @@ def prefer_plain_attention(unet: UNet2DConditionModel) -> None:
 
 
 def skeleton_parts(spec: BaseSpec) -> dict[str, Any]:
-    """Give the parts of ``spec`` by name, its models frozen in bfloat16 on the device "meta".
-
-    Raises ``BaseError`` when they are not known.
-    """
-    if spec.parts is None:
-        raise BaseError(f"What {spec.name} looks like inside is not known without its weights: bench it as it is.")
+    """Give the parts of ``spec``, whose ``parts`` are known, by name: its models frozen in bfloat16 on "meta"."""
     with torch.device("meta"):
         parts = spec.parts()
     for part in parts.values():

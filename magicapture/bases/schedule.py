@@ -141,7 +141,7 @@ class FlowSchedule:
         return noisy - self._sigma(timesteps, noisy) * output
 
     def _sigma(self, timesteps: Tensor, like: Tensor) -> Tensor:
-        return self.share(timesteps).to(like)[:, None, None, None]
+        return self.share(timesteps).to(like, non_blocking=True)[:, None, None, None]
 
 
 def _draw_shares(late: Tensor, generator: torch.Generator) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from magicapture.bases import BaseSpec
+from magicapture.bases import Base, BaseError, BaseSpec
 from magicapture.bases.lora import lora_layers
 from magicapture.config import GenerateConfig
 from magicapture.drawing.generation import draw
@@ -101,6 +101,13 @@ def forecast(spec: BaseSpec) -> dict[str, object]:
     }
 
 
+def skeleton(spec: BaseSpec) -> Base:
+    """Give ``spec`` without weights. Raises ``BaseError`` when its size is not known here."""
+    if spec.parts is None:
+        raise BaseError(f"What {spec.name} looks like inside is not known without its weights: bench it as it is.")
+    return spec.family.skeleton(spec)
+
+
 def step_costs(spec: BaseSpec, phase: Phase, steps: int) -> list[Cost]:
     """Count each of ``steps`` training steps of ``phase``: in the second one identity is judged in the first of them.
 
@@ -110,7 +117,7 @@ def step_costs(spec: BaseSpec, phase: Phase, steps: int) -> list[Cost]:
     config = replace(spec.presets["quick"], previews=0, off=off, identity_every=2)
     config = replace(config, identity_from=0.0, identity_limit=1.0)
     with metered() as (meter, flops):
-        base = spec.family.skeleton(spec)
+        base = skeleton(spec)
         references = [noise_reference(base.resolution, seed) for seed in range(4)]
         with Training(base, MetaEngine(), references, references, config) as training:
             events = iter(training)
@@ -120,7 +127,7 @@ def step_costs(spec: BaseSpec, phase: Phase, steps: int) -> list[Cost]:
 
 def dreambooth_lora_cost(spec: BaseSpec, *, cached: bool = False) -> Cost:
     """Count a step of DreamBooth-LoRA: see ``dreambooth_lora_step``."""
-    with metered() as (meter, flops), dreambooth_lora_step(spec.family.skeleton(spec), cached=cached) as step:
+    with metered() as (meter, flops), dreambooth_lora_step(skeleton(spec), cached=cached) as step:
         step()
         return counted(meter, flops, step)
 
@@ -128,7 +135,7 @@ def dreambooth_lora_cost(spec: BaseSpec, *, cached: bool = False) -> Cost:
 def portraits_cost(spec: BaseSpec, settings: GenerateConfig) -> Cost:
     """Count what drawing ``settings.count`` portraits with an adapter takes, side by side."""
     with metered() as (meter, flops), torch.no_grad():
-        base = spec.family.skeleton(spec)
+        base = skeleton(spec)
         rows = base.initial_rows(0.0, torch.Generator())
         with base.concept_tokens(rows), lora_layers(base.denoiser, spec.presets["quick"].rank, spec.lora_targets):
             return counted(meter, flops, lambda: list(draw(base, list(range(settings.count)), settings)))

@@ -104,7 +104,7 @@ def filmstrip(job: Job | None) -> str:
         told = Message("step {n}", n=facts["step"])
         values = {"source": file_address(path), "alt": joined(", ", told, caption(facts)), "step": told}
         strips.setdefault(facts["seed"], []).append(say(Html(FRAME, **values, scores=caption(facts))))
-    strip = '<ol class="magi-film" tabindex="0" role="group" aria-label="{label}">{frames}</ol>'
+    strip = '<ol class="magi-film" tabindex="0" aria-label="{label}">{frames}</ol>'
     labelled = ((Message("The picture of seed {n} from step to step", n=seed), strips[seed]) for seed in sorted(strips))
     return "".join(say(Html(strip, label=label, frames=Html("".join(frames)))) for label, frames in labelled)
 
