@@ -20,7 +20,7 @@ from magicapture.evaluation.bench import bench, peak_memory_gb
 from magicapture.evaluation.forecast import forecast
 from magicapture.faces import load_engine
 from magicapture.method.training import Checkpoint, Training
-from magicapture.photos.reading import PICTURE_SUFFIXES, PhotoError, read_photo
+from magicapture.photos.reading import PhotoError, photos_in, read_photo
 from magicapture.photos.references import CheckedSet, Role, check_photos
 from magicapture.scoring import Targets, likeness_in_words, score
 from magicapture.server import plans
@@ -51,8 +51,7 @@ def pictures_in(paths: list[Path]) -> list[Path]:
     """Replace each folder by the pictures in it, by name. Raises ``UsageError`` when nothing is left."""
     found = []
     for path in paths:
-        inside = sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES) if path.is_dir() else [path]
-        found.extend(inside)
+        found.extend(photos_in(path) if path.is_dir() else [path])
     missing = [path.name for path in found if not path.is_file()]
     if missing or not found:
         raise UsageError(

@@ -17,10 +17,11 @@ import numpy as np
 from PIL import Image
 
 from magicapture.evaluation.judge import DLIB_SAME_PERSON, dlib_descriptor
-from magicapture.evaluation.plan import Cell, Plan, load_plan, photos_in, picture_of, split
+from magicapture.evaluation.plan import Cell, Plan, load_plan, picture_of, split
 from magicapture.evaluation.summary import Estimate
 from magicapture.faces import FaceEngine, load_engine
 from magicapture.faces.likeness import likeness_embedding
+from magicapture.photos.reading import photos_in
 from magicapture.photos.references import Reference, Role, check_photos, mean_embedding
 from magicapture.scoring import LIKENESS_WORDS, Targets, likeness_in_words, score, worth
 

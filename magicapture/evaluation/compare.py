@@ -15,9 +15,9 @@ from magicapture.evaluation.judge import JUDGES
 from magicapture.evaluation.looks import LOOKS
 from magicapture.evaluation.methods import METHODS, Task
 from magicapture.evaluation.metrics import Yardstick, attention_leak, diversity, measure
-from magicapture.evaluation.plan import Cell, Plan, PlanError, photos_in, picture_of, split
+from magicapture.evaluation.plan import Cell, Plan, PlanError, picture_of, split
 from magicapture.faces import FaceEngine, load_engine
-from magicapture.photos.reading import read_photo
+from magicapture.photos.reading import photos_in, read_photo
 from magicapture.photos.references import Reference, Role, check_photos
 
 

@@ -16,6 +16,7 @@ from magicapture.config import GenerateConfig
 from magicapture.drawing.generation import generate
 from magicapture.drawing.portrait import Portrait
 from magicapture.faces import load_engine
+from magicapture.photos.reading import photos_in
 from magicapture.photos.references import check_photos
 
 SIDE, MARGIN, CAPTION = 128, 6, 20
@@ -68,8 +69,8 @@ def main() -> None:
         adapter = Adapter.load(folder)
         base = load_base(adapter.info.base)
         portraits = generate(base, engine, adapter, GenerateConfig(count=COLUMNS))
-        of_person = check_photos(sorted(person.iterdir()), "person", engine, SIDE).references
-        of_style = check_photos(sorted(style.iterdir()), "style", engine, SIDE).references
+        of_person = check_photos(photos_in(person), "person", engine, SIDE).references
+        of_style = check_photos(photos_in(style), "style", engine, SIDE).references
         blocks.append(block([r.image for r in of_person], [r.image for r in of_style], portraits))
         scores.append([{"likeness": p.likeness, "style": p.style} for p in portraits])
     args.out.parent.mkdir(parents=True, exist_ok=True)

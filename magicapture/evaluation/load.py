@@ -27,7 +27,7 @@ from gradio_client import Client, handle_file
 from gradio_client.utils import QueueError
 
 from magicapture.bases import MINI
-from magicapture.evaluation.plan import photos_in
+from magicapture.photos.reading import photos_in
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 600

@@ -7,7 +7,6 @@ from pathlib import Path
 from magicapture.bases import MINI
 
 PLANS = Path(__file__).parent / "plans"
-SUFFIXES = {".jpg", ".jpeg", ".png"}
 
 
 class PlanError(ValueError):
@@ -102,11 +101,6 @@ def load_plan(name: str) -> Plan:
 def plan_names() -> list[str]:
     """List the plans that come with the package."""
     return sorted(path.stem for path in PLANS.glob("*.toml"))
-
-
-def photos_in(folder: Path) -> list[Path]:
-    """List what lies in a folder of photos."""
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
 
 
 def picture_of(out: Path, cell: Cell, place: int) -> Path:

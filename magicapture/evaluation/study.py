@@ -13,7 +13,8 @@ from pathlib import Path
 
 import gradio as gr
 
-from magicapture.evaluation.plan import Cell, Plan, PlanError, photos_in, picture_of
+from magicapture.evaluation.plan import Cell, Plan, PlanError, picture_of
+from magicapture.photos.reading import photos_in
 
 QUESTIONS = {
     "likeness": "Which is more like the person?",

@@ -1,100 +1,203 @@
 """Draw the examples that ship with the app: people who do not exist, and looks, by the embedded base itself.
 
 ``python -m magicapture.mini.examples`` writes ``person-1/`` … and ``style-engraving/`` … to ``examples/``. Every
-"photo" of a person is the same drawn face, taken part of the way back to noise and finished under another prompt; a set
-is kept only when the recogniser takes all of it for one person.
+"photo" of a person is the same drawn face before another background, in other light or from the other side, taken part
+of the way back to noise and finished there; a set is kept only when both recognisers take all of it for one person.
+The looks are the procedural ones that the base learns from, laid over drawn portraits.
 """
 
 import argparse
 import itertools
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from diffusers import StableDiffusionImg2ImgPipeline
 from PIL import Image
+from torch import Tensor
 
 from magicapture.bases import Base, load_base
 from magicapture.drawing.enhance import upscale
 from magicapture.faces import FaceEngine, load_engine
+from magicapture.faces.likeness import likeness_embedding
+from magicapture.mini import filters as f
+from magicapture.mini.looks import LOOKS
 
 PHOTOS = 5
-STRENGTH = 0.4
-"""Share of the noise schedule that every variation goes back: enough for other light, too little for another face."""
-
+STEPS, GUIDANCE = 20, 3.0
+STRENGTH = 0.34
+"""Share of the noise schedule that every variation goes back: enough to heal what was laid over, too little for another
+face."""
+TRIES = 4
+"""Variations drawn of each scene; the one most like the first picture is taken."""
 ONE_IDENTITY = 0.5
-"""Lowest cosine between any two photos of a set; two photos of different people reach 0.38 once in a thousand pairs."""
+"""Lowest cosine between any two photos of a set by either recogniser; photos of strangers reach it once in a thousand
+pairs."""
 
-PEOPLE = ("a man", "a woman")
-SETTINGS = (
-    "",
-    ", light background",
-    ", dark background",
-    ", blue background",
-    ", detailed background",
-    " with glasses",
+
+@dataclass(frozen=True)
+class Sitter:
+    """Whom to draw: what the prompt says, the seed of the first picture, and the share of light that the skin keeps.
+
+    The base draws few people with dark skin by itself, and no word of its prompts asks for it.
+    """
+
+    who: str
+    seed: int
+    skin: float = 1.0
+
+
+@dataclass(frozen=True)
+class Scene:
+    """How a photo differs from the first one.
+
+    ``words`` end its prompt; ``ground``: the background's colour, 0–1; ``light``: from the left (negative) or right, −1
+    to 1; ``mirrored``: seen from the other side; ``nearer``: how much larger the face is.
+    """
+
+    words: str
+    ground: tuple[float, float, float] | None = None
+    light: float = 0.0
+    mirrored: bool = False
+    nearer: float = 1.0
+
+
+PEOPLE = (
+    Sitter("a woman, light background", 10),
+    Sitter("a man, light background", 16),
+    Sitter("a woman, light background", 16, skin=0.9),
+    Sitter("a man, light background", 11),
 )
-LOOKS = {
-    "engraving": "an engraving of a {who}",
-    "oil-painting": "an oil painting of a {who}, dark background",
-    "sepia": "a sepia photograph of a {who}",
+SCENES = (
+    Scene(", smiling, light background", (0.88, 0.87, 0.84), mirrored=True),
+    Scene(", serious, dark background", (0.10, 0.11, 0.13), light=0.6),
+    Scene(", smiling, blue background", (0.25, 0.42, 0.66), light=-0.5, nearer=1.12),
+    Scene(", side light, detailed background", (0.52, 0.38, 0.27), light=-0.9, mirrored=True),
+    Scene(", three-quarter view, light background", (0.70, 0.76, 0.68), nearer=1.06),
+    Scene(", flag background", (0.45, 0.22, 0.24), light=0.5, mirrored=True, nearer=1.1),
+)
+SITTERS = (
+    Sitter("a woman, light background", 14),
+    Sitter("a man, light background", 22),
+    Sitter("a woman, light background", 22),
+    Sitter("a man, light background", 10),
+    Sitter("a woman, light background", 18),
+)
+"""Of the looks, each drawn once."""
+
+STYLES = {
+    "engraving": ("engraving", 1),
+    "oil-painting": ("oil painting", 2),
+    "pencil": ("drawing", 4),
+    "poster": ("duotone", 3),
+    "sepia": ("sepia photograph", 0),
+    "watercolour": ("watercolor", 2),
 }
+"""The procedural look of each set, and the seed of what varies within that look: a set has one paper and one ink."""
 
 
 @torch.no_grad()
-def draw_person(base: Base, engine: FaceEngine, who: str, seed: int) -> tuple[list[Image.Image], float] | None:
+def draw_person(base: Base, engine: FaceEngine, sitter: Sitter) -> tuple[list[Image.Image], float] | None:
     """Draw ``PHOTOS`` pictures of one person; None unless they all show a face and pass for the same one.
 
-    Also gives the lowest cosine between any two of them.
+    Also gives the lowest cosine between any two of them, by whichever recogniser is stricter.
     """
-    first = _draw(base, f"a color photograph of {who}", seed)
-    variations = [first]
-    pipeline = StableDiffusionImg2ImgPipeline(**base.pipeline.components, requires_safety_checker=False)
-    pipeline.set_progress_bar_config(disable=True)
-    for number, setting in enumerate(SETTINGS):
-        generator = torch.Generator().manual_seed(1000 * seed + number)
-        settings = {"strength": STRENGTH, "num_inference_steps": 40, "guidance_scale": base.spec.guidance_scale}
-        prompt = f"a color photograph of {who}{setting}"
-        variations += pipeline(prompt, image=first, generator=generator, **settings).images
-    embedded = [(image, faces[0].embedding) for image in variations if (faces := engine.detect(image))]
-    if len(embedded) < PHOTOS:
-        return None
+    first = _draw(base, f"a color photograph of {sitter.who}", sitter.seed)
+    if sitter.skin < 1:
+        first = _picture(_darker(_pixels(first), sitter.skin))
+    identity, taken = identities(engine, first), [first] if sitter.skin == 1 else []
+    for number, scene in enumerate(SCENES):
+        prompt = f"a color photograph of {sitter.who.split(',')[0]}{scene.words}"
+        seeds = [1000 * sitter.seed + 10 * number + i for i in range(TRIES)]
+        drawn = _vary(base, stage(first, scene), prompt, seeds)
+        taken.append(max(drawn, key=lambda picture: closeness([identity, identities(engine, picture)])))
+    embedded = [(picture, found) for picture in taken if (found := identities(engine, picture)) is not None]
     sets = itertools.combinations(embedded, PHOTOS)
     lowest, best = max(((closeness([e for _, e in chosen]), chosen) for chosen in sets), key=lambda pair: pair[0])
-    return ([image for image, _ in best], lowest) if lowest >= ONE_IDENTITY else None
+    return ([picture for picture, _ in best], lowest) if lowest >= ONE_IDENTITY else None
 
 
-def closeness(embeddings: list[np.ndarray]) -> float:
-    """Give the lowest cosine between any two of ``embeddings``."""
-    return min(float(a @ b) for a, b in itertools.combinations(embeddings, 2))
+def identities(engine: FaceEngine, picture: Image.Image) -> tuple[np.ndarray, np.ndarray] | None:
+    """Embed the face in ``picture`` by the engine's recogniser and by the one that scores; None without a face."""
+    faces = engine.detect(picture)
+    return (faces[0].embedding, likeness_embedding(picture, faces[0].landmarks)) if faces else None
+
+
+def closeness(people: list[tuple[np.ndarray, np.ndarray] | None]) -> float:
+    """Give the lowest cosine between any two of ``people`` by either recogniser; −1 if one of them has no face."""
+    found = [each for each in people if each is not None]
+    if len(found) < len(people):
+        return -1.0
+    return min(float(x @ y) for a, b in itertools.combinations(found, 2) for x, y in zip(a, b, strict=True))
+
+
+def stage(picture: Image.Image, scene: Scene) -> Image.Image:
+    """Put who is in ``picture`` into ``scene``, roughly: drawing on from there heals the seams."""
+    images = _pixels(picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if scene.mirrored else picture)
+    if scene.ground:
+        ground = f.constant(scene.ground, images.device) * (0.75 + 0.5 * f.noise(images, 90))
+        images = torch.lerp(ground, images, f.step(f.person(images), 0.5, 0.3))
+    x, _ = f.axes(images)
+    images = images * (1 + scene.light * 0.8 * (x - 0.5))
+    side = round(images.shape[-1] / scene.nearer)
+    start = (images.shape[-1] - side) // 2
+    return _picture(images[..., start : start + side, start : start + side]).resize(
+        picture.size, Image.Resampling.BICUBIC
+    )
+
+
+def _darker(images: Tensor, share: float) -> Tensor:
+    """Leave ``share`` of the light to what has the colour of skin, a little less of green and blue."""
+    skin = f.person(images) * f.step(images[:, :1] - images[:, 2:], 0.1, 0.1)
+    return torch.lerp(images, images * f.constant((share, share**1.2, share**1.4), images.device), skin)
 
 
 def _draw(base: Base, prompt: str, seed: int) -> Image.Image:
     generator = torch.Generator().manual_seed(seed)
-    return base.pipeline(
-        prompt, generator=generator, num_inference_steps=30, guidance_scale=base.spec.guidance_scale
-    ).images[0]
+    return base.pipeline(prompt, generator=generator, num_inference_steps=STEPS, guidance_scale=GUIDANCE).images[0]
+
+
+def _vary(base: Base, picture: Image.Image, prompt: str, seeds: list[int]) -> list[Image.Image]:
+    pipeline = StableDiffusionImg2ImgPipeline(**base.pipeline.components, requires_safety_checker=False)
+    pipeline.set_progress_bar_config(disable=True)
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    settings = {"strength": STRENGTH, "num_inference_steps": 2 * STEPS, "guidance_scale": GUIDANCE}
+    return pipeline([prompt] * len(seeds), image=[picture] * len(seeds), generator=generators, **settings).images
 
 
 @torch.no_grad()
-def draw_look(base: Base, engine: FaceEngine, prompt: str) -> list[Image.Image]:
-    """Draw ``PHOTOS`` pictures in one look, of men and women, each with a face in it."""
-    pictures: list[Image.Image] = []
-    seed = 0
-    while len(pictures) < PHOTOS:
-        picture = _draw(base, prompt.format(who=("man", "woman")[seed % 2]), seed)
-        if engine.detect(picture):
-            pictures.append(picture)
-        seed += 1
+def draw_look(sitters: list[Image.Image], name: str, seed: int) -> list[Image.Image]:
+    """Lay the procedural look called ``name`` over enlarged portraits, with the same inks and paper for each."""
+    look = next(look for look in LOOKS if look.name == name)
+    pictures = []
+    for sitter in sitters:
+        torch.manual_seed(seed)
+        pictures.append(_picture(look.draw(_pixels(sitter))))
     return pictures
 
 
+def _pixels(picture: Image.Image) -> Tensor:
+    """Give a picture as (1, 3, H, W) in [0, 1]."""
+    return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)[None].float() / 255
+
+
+def _picture(images: Tensor) -> Image.Image:
+    """Give the first of (B, 3, H, W) in [0, 1] as a picture."""
+    return Image.fromarray((images[0].clamp(0, 1).permute(1, 2, 0) * 255).round().byte().numpy())
+
+
+def enlarged(picture: Image.Image) -> Image.Image:
+    """Enlarge four times: an upload of 128 px would be called too small."""
+    return upscale(picture, 4)[0]
+
+
 def save(pictures: list[Image.Image], folder: Path) -> None:
-    """Write pictures as ``1.jpg`` …, enlarged four times, since an upload of 128 px would be called too small."""
+    """Write pictures as ``1.jpg`` …."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, picture in enumerate(pictures, start=1):
-        upscale(picture, 4)[0].save(folder / f"{number}.jpg", quality=92)
+        picture.save(folder / f"{number}.jpg", quality=92)
 
 
 def main() -> None:
@@ -104,12 +207,15 @@ def main() -> None:
     args = parser.parse_args()
     base, engine = load_base("mini"), load_engine("builtin")
     lowest = {}
-    for number, who in enumerate(PEOPLE, start=1):
-        drawn = (draw_person(base, engine, who, seed) for seed in itertools.count(100 * number))
-        pictures, lowest[f"person-{number}"] = next(found for found in drawn if found)
-        save(pictures, args.out / f"person-{number}")
-    for name, prompt in LOOKS.items():
-        save(draw_look(base, engine, prompt), args.out / f"style-{name}")
+    for number, sitter in enumerate(PEOPLE, start=1):
+        drawn = draw_person(base, engine, sitter)
+        if drawn is None:
+            raise SystemExit(f"The photos of person {number} do not pass for one person: choose another seed.")
+        lowest[f"person-{number}"] = drawn[1]
+        save([enlarged(picture) for picture in drawn[0]], args.out / f"person-{number}")
+    sitters = [enlarged(_draw(base, f"a color photograph of {s.who}", s.seed)) for s in SITTERS]
+    for name, (look, seed) in STYLES.items():
+        save(draw_look(sitters, look, seed), args.out / f"style-{name}")
     print(json.dumps({"lowest_cosine_within": lowest}))
 
 

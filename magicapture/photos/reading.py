@@ -16,7 +16,7 @@ pillow_heif.register_heif_opener()
 
 FORMATS = ("JPEG", "PNG", "WEBP", "HEIF", "AVIF", "GIF", "BMP", "TIFF")
 """What is opened (MPO counts as JPEG); Pillow would hand others (EPS) to outside programs."""
-PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif", ".gif", ".bmp", ".tif", ".tiff"}
+PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif", ".avif", ".gif", ".bmp", ".tif", ".tiff"}
 """What is taken from a folder; a file that is named outright is tried whatever it is called."""
 MAX_PHOTOS = 20
 """Of one person, or of a look."""
@@ -56,6 +56,11 @@ class PhotoError(Exception):
         """Wrap ``problem``; as text the error is its message and advice."""
         super().__init__(joined(" ", problem.message, problem.advice))
         self.problem = problem
+
+
+def photos_in(folder: Path) -> list[Path]:
+    """List the photos in a folder by name, told by their suffixes alone."""
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
 
 
 def read_photo(path: Path) -> tuple[Image.Image, list[str]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, Self
 
 from magicapture.config import GenerateConfig, TrainConfig
-from magicapture.photos.reading import PICTURE_SUFFIXES
+from magicapture.photos.reading import photos_in
 from magicapture.staff.manifest import Row
 
 VERSION = 1
@@ -118,7 +118,7 @@ def pictures_in(folder: Path) -> tuple[Path, ...]:
     """List the pictures in ``folder`` by name; none when there is no such folder."""
     if not folder.is_dir():
         return ()
-    return tuple(sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES))
+    return tuple(photos_in(folder))
 
 
 def _digests(paths: Iterable[Path]) -> list[str]:

@@ -1,5 +1,6 @@
 """Small pieces of HTML in the visitor's language: everything that comes from a visitor's file is escaped here."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
@@ -7,6 +8,12 @@ from urllib.parse import quote
 from magicapture.bases import SPECS
 from magicapture.messages import Html, Message, own
 from magicapture.ui.language import say
+
+
+def pieces(parts: Iterable[Html]) -> Html:
+    """Give pieces of HTML one after the other."""
+    named = {f"piece{place}": part for place, part in enumerate(parts)}
+    return Html("".join(f"{{{name}}}" for name in named), **named)
 
 
 def section(title: str, text: str) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 import gradio as gr
 
 from magicapture.messages import Html, Message, joined
-from magicapture.ui import adapters, api, portraits, references, review, steps, train
+from magicapture.ui import adapters, api, portraits, references, review, steps, train, welcome
 from magicapture.ui.html import hours
 from magicapture.ui.installation import installation
 from magicapture.ui.session import AppContext, enter, new_session
@@ -31,6 +31,7 @@ def build_page(context: AppContext) -> gr.Blocks:
         page.load(None, js=SCRIPT, api_visibility="private")
         with gr.Tabs(overflow_behavior="wrap") as tabs:
             with gr.Tab(TABS["references"], id="references") as first:
+                greeting = welcome.build(context)
                 photos = references.build(context)
             with gr.Tab(TABS["train"], id="train") as second:
                 trainer = train.build(context.base.spec.name, session)
@@ -39,6 +40,7 @@ def build_page(context: AppContext) -> gr.Blocks:
             with gr.Tab(TABS["adapters"], id="adapters") as shelf:
                 adapters.build(context, session, tabs, [entered, shelf.select], gallery.listed)
         gr.HTML(foot(context))
+        welcome.connect(greeting, session, photos.agreed, tabs)
         references.connect(photos, context, session, trainer.base, entered)
         train.connect(trainer, context, session, entered)
         way = Way(tabs, first, second, third, photos.onwards, trainer.onwards, gallery.keep_all)

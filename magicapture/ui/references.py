@@ -7,12 +7,11 @@ from types import MethodType
 
 import gradio as gr
 
-from magicapture.messages import Message
 from magicapture.photos.references import CheckedSet, Role
 from magicapture.server.gate.queue import BOUNDED
 from magicapture.server.workspace import Workspace, WorkspaceError
 from magicapture.ui import consent
-from magicapture.ui.examples import examples
+from magicapture.ui.examples import Offer, build_examples
 from magicapture.ui.html import note, section
 from magicapture.ui.judging import ROLES, judge
 from magicapture.ui.language import user_error
@@ -20,6 +19,8 @@ from magicapture.ui.photo_grid import build_grid, told
 from magicapture.ui.readiness import what_is_missing
 from magicapture.ui.session import AppContext, Session, require_visitor
 from magicapture.ui.steps import Step, build_step
+
+GONE = "This example is not there any more: reload the page."
 
 Uploads = list[tuple[str, str | None]]
 
@@ -36,13 +37,13 @@ class RolePart:
 
 @dataclass(frozen=True, eq=False)
 class References:
-    """The tab: the consent, its two halves, and the buttons that load examples, each with its pictures by role."""
+    """The tab: the consent, its two halves, and the examples on offer."""
 
     terms: gr.HTML
     agreed: gr.Checkbox
     below: gr.Column
     parts: list[RolePart]
-    buttons: list[tuple[gr.Button, dict[Role, list[Path]]]]
+    examples: list[Offer]
     onwards: Step
 
 
@@ -52,14 +53,14 @@ def build(context: AppContext) -> References:
     # Until the visitor is recognised it cannot be ticked: the answer of an earlier visit would undo it.
     agreed = gr.Checkbox(label=consent.QUESTION, value=False, interactive=False, elem_id="consent")
     with gr.Column(visible=False) as below:
-        buttons = _build_examples()
+        offers = build_examples()
         parts = []
         with gr.Row(equal_height=False):
             for role in ROLES:
                 with gr.Column(min_width=300):
                     parts.append(_build_role(role))
         onwards = build_step("Train with these", what_is_missing(None, None), "to-training")
-    return References(terms, agreed, below, parts, buttons, onwards)
+    return References(terms, agreed, below, parts, offers, onwards)
 
 
 def _build_role(role: Role) -> RolePart:
@@ -83,22 +84,6 @@ def _build_role(role: Role) -> RolePart:
     )
     verdicts = build_grid(note(nothing), f"{role}-verdicts")
     return RolePart(role, photos, verdicts, gr.State(()))
-
-
-def _build_examples() -> list[tuple[gr.Button, dict[Role, list[Path]]]]:
-    """Offer one button for everything at once, and one per set where a role has several; none where there are none."""
-    sets = {role: examples(role) for role in ROLES}
-    if not all(sets.values()):
-        return []
-    with gr.Row(elem_classes="magi-examples"):
-        gr.HTML(section("", "No photos at hand? These people do not exist: the embedded model drew them."))
-        first = {role: next(iter(found.values())) for role, found in sets.items()}
-        buttons = [(gr.Button("Load the examples", size="sm", elem_id="load-examples", min_width=120), first)]
-        for role, found in sets.items():
-            for name, pictures in found.items() if len(found) > 1 else ():
-                title = Message(f"{role.capitalize()}: {{name}}", name=Message(name))
-                buttons.append((gr.Button(title, size="sm", min_width=120), {role: pictures}))
-    return buttons
 
 
 def connect(
@@ -126,10 +111,10 @@ def connect(
             MethodType(remove, part.role), [base, session.visitor, state], [state, part.verdicts], **checking
         )
         base.change(**_looking_again(part, session, base))
-    for button, pictures in tab.buttons:
-        loaded = button.click(partial(take_examples, context, pictures), session.visitor, **hidden)
+    for offer in tab.examples:
+        loaded = offer.click(MethodType(take_examples, (context, offer)), session.visitor, **hidden)
         for part in tab.parts:
-            if part.role in pictures:
+            if part.role in offer.roles:
                 loaded.success(**_looking_again(part, session, base))
 
 
@@ -178,11 +163,17 @@ def return_to(context: AppContext, visitor: Workspace, base: str) -> tuple:
     return *shown, gr.Column(visible=agreed), terms, gr.Checkbox(agreed, interactive=True)
 
 
-def take_examples(context: AppContext, pictures: dict[Role, list[Path]], visitor: Workspace | None) -> None:
-    """Make copies of example pictures the visitor's photos. Raises ``gr.Error`` without consent."""
-    visitor = require_visitor(visitor)
+def take_examples(here: tuple[AppContext, Offer], visitor: Workspace | None, event: gr.EventData) -> None:
+    """Make copies of the pictures that were clicked the visitor's photos.
+
+    Raises ``gr.Error`` without consent, and for what is not on offer.
+    """
+    (context, offer), visitor = here, require_visitor(visitor)
     if not consent.is_given(context.records, visitor):
         raise user_error(consent.MISSING, "Not yet")
+    pictures = offer.chosen(event)
+    if not pictures:
+        raise user_error(GONE, "Not there")
     for role, paths in pictures.items():
         visitor.ingest(paths, role)
 
