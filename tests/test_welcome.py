@@ -187,11 +187,11 @@ def test_where_there_is_no_room_for_the_example_it_says_so(furnished: tuple[str,
     session = PageSession(address)
     mine, adapter = Workspace.of(session.enter(), root), Adapter.load(root.parent / "examples" / FINISHED)
     for number in range(MOST_ADAPTERS):
-        mine.add_adapter(replace(adapter, info=replace(adapter.info, seed=number + 1)), f"number {number}")
+        mine.shelf.add(replace(adapter, info=replace(adapter.info, seed=number + 1)), f"number {number}")
     refused = session.send("click", "try_finished")
     assert refused.status_code == 500
     assert "as many as there is room for" in refused.text
-    assert len(mine.adapters()) == MOST_ADAPTERS
+    assert len(mine.shelf.stored()) == MOST_ADAPTERS
 
 
 def test_the_example_is_offered_on_the_base_that_it_was_trained_on_alone(

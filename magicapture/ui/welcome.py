@@ -180,11 +180,11 @@ def take_finished(adapter: Adapter, visitor: Workspace | None) -> tuple[str, obj
     Raises ``gr.Error`` where there is no room for it.
     """
     visitor = require_visitor(visitor)
-    for stored in visitor.adapters():
+    for stored in visitor.shelf.stored():
         if stored.info and replace(stored.info, title=None) == replace(adapter.info, title=None):
             return stored.id, gr.skip()
     try:
-        adapter_id = visitor.add_adapter(adapter, say(TITLE))
+        adapter_id = visitor.shelf.add(adapter, say(TITLE))
     except WorkspaceError as error:
         raise user_error(str(error), "Not loaded") from error
     return adapter_id, adapter_id
