@@ -127,9 +127,10 @@ def identities(engine: FaceEngine, picture: Image.Image) -> tuple[np.ndarray, np
 
 def closeness(people: list[tuple[np.ndarray, np.ndarray] | None]) -> float:
     """Give the lowest cosine between any two of ``people`` by either recogniser; −1 if one of them has no face."""
-    if None in [found if found is None else True for found in people]:
+    found = [person for person in people if person is not None]
+    if len(found) < len(people):
         return -1.0
-    return min(float(x @ y) for a, b in itertools.combinations(people, 2) for x, y in zip(a, b, strict=True))
+    return min(float(x @ y) for a, b in itertools.combinations(found, 2) for x, y in zip(a, b, strict=True))
 
 
 def stage(picture: Image.Image, scene: Scene) -> Image.Image:
