@@ -12,7 +12,7 @@ import pytest
 
 from magicapture.server.gpu import refusal
 
-PATIENCE = 240
+PATIENCE = 400
 
 
 @pytest.fixture(scope="module")
