@@ -30,7 +30,7 @@ def test_a_base_out_of_reach_is_one_sentence_with_a_way_out(monkeypatch: pytest.
         raise OSError("no route")
 
     monkeypatch.setattr(StableDiffusionPipeline, "from_pretrained", refuse)
-    registry._load.cache_clear()
+    registry._loader.cache_clear()
     with pytest.raises(BaseUnavailableError, match=r"stable-diffusion-v1-5.*embedded demo model"):
         load_base("sd15")
 
@@ -44,7 +44,7 @@ def test_auto_falls_back_to_the_embedded_base(monkeypatch: pytest.MonkeyPatch) -
             raise BaseUnavailableError
         return spec.name
 
-    monkeypatch.setattr(registry, "_load", load)
+    monkeypatch.setattr(registry, "_loader", lambda _: load)
     monkeypatch.setenv("MAGICAPTURE_BASE", "sd15")
     assert load_base("auto") == "mini"
     assert tried == ["sd15", "mini"]

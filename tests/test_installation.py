@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from magicapture.bases import MINI, SD15, BaseSpec
-from magicapture.settings import Settings
+from magicapture.settings import Settings, settings
 from magicapture.ui import installation as module
 from magicapture.ui.installation import installation
 
@@ -33,6 +33,7 @@ def line(monkeypatch: pytest.MonkeyPatch) -> Line:
             monkeypatch.delenv(name, raising=False)
         for name, value in env.items():
             monkeypatch.setenv(name, value)
+        settings.cache_clear()
         monkeypatch.setattr(module, "ZERO_GPU", zero)
         monkeypatch.setattr(module, "DRIVER_FILES", driver)
         monkeypatch.setattr(module, "get_token", lambda: token)

@@ -14,7 +14,7 @@ import torch
 from diffusers import StableDiffusionXLPipeline
 from safetensors.torch import load_file
 
-from magicapture.adapters.adapter import Adapter, applied, require_fit
+from magicapture.adapters.adapter import Adapter, applied
 from magicapture.adapters.info import AdapterError
 from magicapture.bases import SDXL, SPECS, Base, BaseError, load_base, loading, offered_bases, registry, resolve_base
 from magicapture.bases.lora import lora_layers
@@ -268,9 +268,6 @@ def test_adapters_of_other_bases_are_refused_in_plain_words(base: Base, adapter:
             applied(on, wrong),
         ):
             pass
-    larger = StableDiffusionXL(replace(base.spec, name="sdxl-1024"), base.pipeline, base.decoder)
-    with pytest.raises(AdapterError, match="trained on another base, sdxl, not on sdxl-1024"):
-        require_fit(larger, adapter)
     assert (tiny.fingerprint(base), tiny.fingerprint(small)) == before
 
 
