@@ -46,7 +46,10 @@ SPEAKING = (
     *(f"server.workspace.{name}" for name in ("folder", "invitation", "shelf", "uploads", "visitor")),
     *(f"ui.{name}" for name in ("adapters", "consent", "gallery", "html", "hub", "installation", "live", "page")),
     *(f"ui.{name}" for name in ("photo_grid", "portrait_grid", "portraits", "readiness", "references", "session")),
-    *(f"ui.{name}" for name in ("examples", "judging", "review", "steps", "train", "training_view", "welcome")),
+    *(
+        f"ui.{name}"
+        for name in ("examples", "farewell", "judging", "review", "steps", "train", "training_view", "welcome")
+    ),
     *("server.gate.review", "staff.review_workspace"),
 )
 """The modules whose sentences visitors read."""

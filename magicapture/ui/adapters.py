@@ -4,19 +4,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import MethodType
 
 import gradio as gr
 from gradio.components import Component
 
 from magicapture.messages import Message, joined
 from magicapture.server.gate.queue import BOUNDED
-from magicapture.server.gate.visits import VISITS
-from magicapture.server.jobs import delete_everything
 from magicapture.server.workspace import StoredAdapter, Workspace
 from magicapture.ui import hub
+from magicapture.ui.events import AT_ONCE, QUEUED, user_errors
+from magicapture.ui.farewell import build_farewell
 from magicapture.ui.html import note, preset_name, section
-from magicapture.ui.hub import NOTHING, user_errors
+from magicapture.ui.hub import NOTHING
 from magicapture.ui.live import summary
 from magicapture.ui.session import AppContext, Session, require_visitor
 
@@ -87,25 +86,23 @@ def build(
             if not context.settings.private:
                 arrivals = [*arrivals, hub.build(context, session, shelf.chosen, shelf.said, portraits)]
             _build_farewell(context, session)
-    hidden = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-    queued = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
     listing = {
         "fn": shelf.refresh,
         "inputs": [session.visitor, shelf.chosen],
         "outputs": shelf.listed,
-        **hidden,
+        **AT_ONCE,
     }
     for arrival in arrivals:
         (arrival.then if isinstance(arrival, gr.events.Dependency) else arrival)(**listing)
     session.adapter.change(**listing | {"fn": shelf.show, "inputs": [session.visitor, session.adapter]})
     shelf.menu.input(**listing | {"fn": shelf.show, "inputs": [session.visitor, shelf.menu]})
-    shelf.use.click(use, [session.visitor, shelf.chosen], session.adapter, **queued).success(
-        lambda: gr.Tabs(selected="portraits"), outputs=tabs, **hidden
+    shelf.use.click(use, [session.visitor, shelf.chosen], session.adapter, **QUEUED).success(
+        lambda: gr.Tabs(selected="portraits"), outputs=tabs, **AT_ONCE
     )
-    shelf.rename.click(rename, [session.visitor, shelf.chosen, shelf.title], shelf.said, **queued).success(**listing)
+    shelf.rename.click(rename, [session.visitor, shelf.chosen, shelf.title], shelf.said, **QUEUED).success(**listing)
     choice = [session.visitor, shelf.chosen, session.adapter]
-    shelf.delete.click(partial(delete, context), choice, [shelf.said, session.adapter], **queued).success(**listing)
-    taking = queued | {"concurrency_id": f"{BOUNDED}adapter", "concurrency_limit": 2}
+    shelf.delete.click(partial(delete, context), choice, [shelf.said, session.adapter], **QUEUED).success(**listing)
+    taking = QUEUED | {"concurrency_id": f"{BOUNDED}adapter", "concurrency_limit": 2}
     upload.upload(take_in, [session.visitor, upload], [shelf.chosen, shelf.said], **taking).success(**listing)
 
 
@@ -136,18 +133,11 @@ def build_shelf() -> Shelf:
 
 
 def _build_farewell(context: AppContext, session: Session) -> None:
-    """Offer to delete everything, and ask once more before it happens."""
+    """Offer to delete everything, and to sign out where people sign in."""
     gr.HTML(section("Leave nothing behind", "Photos, adapters, portraits and records of yours, all at once."))
     ask = gr.Button("Delete everything now", elem_id="delete-everything")
-    with gr.Row(visible=False) as sure:
-        really = gr.Button("Yes, delete everything", variant="stop", elem_id="really-delete")
-        back = gr.Button("No, keep it", elem_id="keep-everything")
-    hidden = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-    ask.click(lambda: gr.Row(visible=True), outputs=sure, **hidden)
-    back.click(lambda: gr.Row(visible=False), outputs=sure, **hidden)
-    leaving = {"concurrency_limit": None, "api_visibility": "private"}
-    gone = really.click(MethodType(leave, context), session.visitor, session.key, **leaving)
-    gone.success(js="() => location.reload()", fn=None)
+    really = "Yes, delete everything", "really-delete"
+    build_farewell(ask, really, ("No, keep it", "keep-everything")).connect(context, session)
     if context.settings.users:
         sign_out = gr.Button("Sign out", size="sm", elem_id="sign-out")
         sign_out.click(None, js=SIGN_OUT, api_visibility="private")
@@ -196,10 +186,3 @@ def take_in(visitor: Workspace | None, path: str) -> tuple[str, str]:
     with user_errors("Not an adapter"):
         adapter_id = require_visitor(visitor).shelf.import_zip(Path(path))
     return adapter_id, section("", "Uploaded.")
-
-
-def leave(context: AppContext, visitor: Workspace | None, request: gr.Request) -> str:
-    """Delete all that the visitor has here; gives the key of a stranger."""
-    VISITS.discard_uploads(request.request)
-    delete_everything(context.jobs, context.drawings, require_visitor(visitor))
-    return ""

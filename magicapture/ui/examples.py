@@ -12,6 +12,7 @@ from magicapture.messages import Html, Message
 from magicapture.photos.reading import photos_in
 from magicapture.photos.references import Role
 from magicapture.ui.html import file_address, pieces, section
+from magicapture.ui.photo_grid import told
 
 EXAMPLES = Path(os.environ.get("MAGICAPTURE_EXAMPLES") or Path(__file__).parents[2] / "examples").resolve()
 ROLES: dict[Role, str] = {"person": "People", "style": "Looks"}
@@ -44,8 +45,7 @@ class Offer:
 
     def chosen(self, event: gr.EventData) -> Pictures:
         """Give what a click asks for; nothing for what is not on offer."""
-        told = event._data if isinstance(event._data, dict) else {}
-        return self.sets.get(str(told.get("set", "")), {})
+        return self.sets.get(told(event, "set"), {})
 
 
 def examples(role: Role) -> dict[str, list[Path]]:

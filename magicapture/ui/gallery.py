@@ -12,8 +12,8 @@ from magicapture.photos.references import CheckedSet
 from magicapture.scoring import nearest
 from magicapture.server.records import Reason
 from magicapture.server.workspace import TooLittleLikenessError, Workspace, WorkspaceError
+from magicapture.ui.events import QUEUED, user_errors
 from magicapture.ui.html import hours, section
-from magicapture.ui.language import user_error
 from magicapture.ui.photo_grid import build_grid, told
 from magicapture.ui.portrait_grid import portrait_grid
 from magicapture.ui.session import AppContext, Session, require_visitor
@@ -63,23 +63,22 @@ def build(context: AppContext) -> Gallery:
 
 def connect(gallery: Gallery, context: AppContext, session: Session, arrivals: list[gr.events.Dependency]) -> None:
     """Wire the events. ``arrivals``: those after which there may be other portraits."""
-    queued = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
     listing = {
         "fn": show,
         "inputs": session.visitor,
         "outputs": [gallery.grid, gallery.listed, gallery.download, gallery.compared, gallery.slider],
-        **queued,
+        **QUEUED,
     }
     # MethodType, not partial: Gradio looks for the event's data in the annotations.
     decided = (
-        gallery.grid.keep(MethodType(keep, context), session.visitor, **queued),
-        gallery.grid.reject(MethodType(reject, context), session.visitor, **queued),
-        gallery.keep_all.button.click(partial(keep_all, context), session.visitor, gallery.said, **queued),
+        gallery.grid.keep(MethodType(keep, context), session.visitor, **QUEUED),
+        gallery.grid.reject(MethodType(reject, context), session.visitor, **QUEUED),
+        gallery.keep_all.button.click(partial(keep_all, context), session.visitor, gallery.said, **QUEUED),
     )
     for arrival in (*arrivals, *decided):
         arrival.then(**listing)  # also when it failed: a portrait may be gone
     gallery.grid.compare(
-        MethodType(compare, context), [session.visitor, session.person], [gallery.compared, gallery.slider], **queued
+        MethodType(compare, context), [session.visitor, session.person], [gallery.compared, gallery.slider], **QUEUED
     ).success(None, js=TO_COMPARED, api_visibility="private")
 
 
@@ -104,10 +103,8 @@ def show(visitor: Workspace | None) -> tuple:
 def keep(context: AppContext, visitor: Workspace | None, event: gr.EventData) -> None:
     """Keep the portrait that the event names. Raises ``gr.Error`` when it is too unlike the person for here."""
     visitor = require_visitor(visitor)
-    try:
+    with user_errors("Not kept"):
         visitor.keep(visitor.portrait_called(told(event, "name")), context.settings.min_likeness)
-    except WorkspaceError as error:
-        raise user_error(str(error), "Not kept") from error
     context.records.log("portrait_kept")
 
 
@@ -133,10 +130,8 @@ def reject(context: AppContext, visitor: Workspace | None, event: gr.EventData) 
     visitor, given = require_visitor(visitor), told(event, "reason")
     other: Reason = "other"
     reason = next((reason for reason in get_args(Reason) if reason == given), other)
-    try:
+    with user_errors("Not there"):
         visitor.reject(visitor.portrait_called(told(event, "name")), reason)
-    except WorkspaceError as error:
-        raise user_error(str(error), "Not there") from error
     context.records.log("portrait_rejected", detail=reason)
 
 
@@ -145,10 +140,8 @@ def compare(
 ) -> tuple[str, gr.ImageSlider]:
     """Put the portrait that the event names beside the nearest photo, or where there is none beside itself as drawn."""
     visitor = require_visitor(visitor)
-    try:
+    with user_errors("Not there"):
         path = visitor.portrait_called(told(event, "name"))
-    except WorkspaceError as error:
-        raise user_error(str(error), "Not there") from error
     there = {photo.name for photo in visitor.photos("person")}
     references = [reference for reference in person.references if reference.name in there] if person else []
     found = nearest(path, references, context.engine)

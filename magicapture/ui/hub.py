@@ -1,20 +1,17 @@
 """The part of My adapters that needs the Hugging Face Hub: load an adapter from there, or push one."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MethodType
 
 import gradio as gr
 
-from magicapture.adapters.adapter import AdapterError
 from magicapture.messages import Message, joined
 from magicapture.server import hub
 from magicapture.server.gate.queue import BOUNDED
-from magicapture.server.hub import HubError
-from magicapture.server.workspace import Workspace, WorkspaceError
+from magicapture.server.workspace import Workspace
 from magicapture.settings import settings
+from magicapture.ui.events import user_errors
 from magicapture.ui.html import note, section
 from magicapture.ui.language import say, user_error
 from magicapture.ui.live import caption
@@ -109,12 +106,3 @@ def push(
         )
     context.records.log("adapter_pushed")
     return note(Message("Pushed: {address}", address=address), "good")
-
-
-@contextmanager
-def user_errors(title: str) -> Iterator[None]:
-    """Show errors that are written for visitors."""
-    try:
-        yield
-    except (AdapterError, HubError, WorkspaceError) as error:
-        raise user_error(str(error), title) from error

@@ -28,8 +28,8 @@ def build_grid(value: str, elem_id: str) -> gr.HTML:
     return gr.HTML(value, elem_id=elem_id, js_on_load=TILES, apply_default_css=False)
 
 
-def told(event: gr.EventData, what: Literal["name", "reason"]) -> str:
-    """Give what a button of a grid says of its picture; an empty text for whatever else a browser sent."""
+def told(event: gr.EventData, what: Literal["name", "reason", "set"]) -> str:
+    """Give what a button of a grid says of its picture or its set; an empty text for whatever else a browser sent."""
     data = event._data
     value = data.get(what) if isinstance(data, dict) else None
     return value if isinstance(value, str) else ""

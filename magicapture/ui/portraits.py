@@ -14,9 +14,10 @@ from magicapture.messages import Message, joined
 from magicapture.server.drawings import Drawing
 from magicapture.server.gate.answer import address_of
 from magicapture.server.gate.queue import BOUNDED
-from magicapture.server.queue import BusyError, Ticket
+from magicapture.server.queue import Ticket
 from magicapture.server.workspace import Workspace
 from magicapture.ui import gallery
+from magicapture.ui.events import AT_ONCE, QUEUED, user_errors
 from magicapture.ui.html import duration, note, preset_name, section
 from magicapture.ui.language import user_error
 from magicapture.ui.session import AppContext, Session, require_visitor
@@ -85,9 +86,7 @@ def build(context: AppContext, session: Session, entered: gr.events.Dependency) 
         with gr.Column(min_width=300, scale=3):
             pictures = gallery.build(context)
     controls = {getattr(studio, field.name) for field in fields(studio)}
-    hidden = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-    queued = {"concurrency_limit": None, "show_progress": "hidden", "api_visibility": "private"}
-    checked = draw.click(require_adapter, session.adapter, **queued)
+    checked = draw.click(require_adapter, session.adapter, **QUEUED)
 
     async def draw_with(values: dict, request: gr.Request) -> AsyncIterator[str]:
         config, label = studio.config(values), values[studio.label]
@@ -106,9 +105,9 @@ def build(context: AppContext, session: Session, entered: gr.events.Dependency) 
         api_visibility="private",
     )
     drawn.success(None, js=TO_PORTRAITS, api_visibility="private")
-    stop.click(partial(stop_drawing, context), session.visitor, **hidden)
+    stop.click(partial(stop_drawing, context), session.visitor, **AT_ONCE)
     gallery.connect(pictures, context, session, [entered, drawn])
-    session.adapter.change(describe, [session.visitor, session.adapter], status, **hidden)
+    session.adapter.change(describe, [session.visitor, session.adapter], status, **AT_ONCE)
     return pictures
 
 
@@ -167,12 +166,10 @@ def start_drawing(
 ) -> Drawing:
     """Start to draw portraits into the visitor's folder. Raises ``gr.Error``."""
     visitor = require_visitor(visitor)
-    try:
+    with user_errors("No portraits"):
         return context.drawings.start(
             visitor, adapter_id, config, label=label, address=address_of(request.request.scope)
         )
-    except (AdapterError, BusyError) as error:
-        raise user_error(str(error), "No portraits") from error
 
 
 async def watch(drawing: Drawing) -> AsyncIterator[Ticket | None]:

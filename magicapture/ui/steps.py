@@ -8,6 +8,7 @@ import gradio as gr
 from magicapture.messages import Message, joined
 from magicapture.photos.references import CheckedSet
 from magicapture.server.workspace import Workspace
+from magicapture.ui.events import AT_ONCE
 from magicapture.ui.html import section
 from magicapture.ui.language import say
 from magicapture.ui.readiness import counted, what_is_missing
@@ -54,16 +55,14 @@ class Way:
 
 def connect(way: Way, session: Session, pictures: gr.State) -> None:
     """Show how far the visitor is whenever that may have changed; ``pictures``: the portraits that are listed."""
-    hidden = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-    latest = hidden | {
-        "trigger_mode": "always_last"
-    }  # two changes at once must not leave what was true after the first
+    # Two changes at once must not leave what was true after the first.
+    latest = AT_ONCE | {"trigger_mode": "always_last"}
     changes = [part.change for part in (session.person, session.style, session.adapter, pictures)]
     steps = [part for step in (way.to_training, way.to_portraits, way.keep) for part in (step.said, step.button)]
     known = [session.visitor, session.person, session.style, session.adapter]
     gr.on(changes, partial(look, way), known, [way.references, way.train, way.portraits, *steps], **latest)
     for step, tab in ((way.to_training, "train"), (way.to_portraits, "portraits")):
-        step.button.click(lambda tab=tab: gr.Tabs(selected=tab), outputs=way.tabs, **hidden)
+        step.button.click(lambda tab=tab: gr.Tabs(selected=tab), outputs=way.tabs, **AT_ONCE)
 
 
 def look(

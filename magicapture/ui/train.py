@@ -10,14 +10,14 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from magicapture.bases import BaseError, resolve_base
+from magicapture.bases import resolve_base
 from magicapture.config import TERMS, Term, TrainConfig
 from magicapture.photos.references import CheckedSet
 from magicapture.server.gate.answer import address_of
 from magicapture.server.gpu import ZERO_GPU, offered, require_base
-from magicapture.server.jobs import JobError, TrainingPlan
-from magicapture.server.queue import BusyError
-from magicapture.server.workspace import Workspace, WorkspaceError
+from magicapture.server.jobs import TrainingPlan
+from magicapture.server.workspace import Workspace
+from magicapture.ui.events import AT_ONCE, QUEUED, user_errors
 from magicapture.ui.html import preset_name, section
 from magicapture.ui.language import say, user_error
 from magicapture.ui.live import filmstrip, loss_plot, progress_bar
@@ -148,26 +148,23 @@ def _build_advanced(base: str) -> dict[str, Component]:
 def connect(trainer: Trainer, context: AppContext, session: Session, entered: gr.events.Dependency) -> None:
     """Wire the events. The training is a job that does not need the page: a timer asks how it stands."""
     t = trainer
-    hidden = {"queue": False, "api_visibility": "private", "show_progress": "hidden"}
-    # Not queue=False: Gradio shows errors, and notices changed states, only after events that are queued.
-    queued = {"concurrency_limit": None, "api_visibility": "private", "show_progress": "hidden"}
     photos = {session.person, session.style}
     asks = TrainTab(trainer, context, session)
     changes = [part.change for part in (session.person, session.style, t.base, t.preset, t.steps, t.off)]
-    gr.on(changes, asks.ready, {*photos, *t.settings}, t.ready, **hidden)
+    gr.on(changes, asks.ready, {*photos, *t.settings}, t.ready, **AT_ONCE)
     view = trainer.view
     showing = {
         "fn": partial(view.show, context.jobs),
         "inputs": [session.job, view.seen],
         "outputs": view.parts,
-        **queued,
+        **QUEUED,
     }
-    begun = view.start.click(asks.start, {session.visitor, *photos, *t.settings}, session.job, **queued)
-    resumed = view.resume.click(MethodType(resume, context), session.job, **queued)
+    begun = view.start.click(asks.start, {session.visitor, *photos, *t.settings}, session.job, **QUEUED)
+    resumed = view.resume.click(MethodType(resume, context), session.job, **QUEUED)
     for changed in (begun, resumed):
         changed.success(**showing)
-    entered.then(partial(latest_job, context), session.visitor, session.job, **hidden).then(**showing)
-    view.stop.click(partial(stop, context), session.job, view.stop, **hidden)
+    entered.then(partial(latest_job, context), session.visitor, session.job, **AT_ONCE).then(**showing)
+    view.stop.click(partial(stop, context), session.job, view.stop, **AT_ONCE)
     view.timer.tick(**showing)
 
 
@@ -211,11 +208,9 @@ def start(
     limit = (settings.slice_seconds if profile is None else settings.slice_seconds_signed_in) if ZERO_GPU else inf
     title = f"{say(preset_name(choice.preset)).capitalize()}, {datetime.now().astimezone():%Y-%m-%d %H:%M}"
     plan = TrainingPlan(choice.base, person.references, style.references, choice.config, title, limit)
-    try:
+    with user_errors("Not yet"):
         require_base(choice.base)
         return context.jobs.start(require_visitor(visitor), plan, address_of(request.request.scope)).id
-    except (BaseError, BusyError, JobError, WorkspaceError) as error:
-        raise user_error(str(error), "Not yet") from error
 
 
 def latest_job(context: AppContext, visitor: Workspace) -> str:
@@ -233,7 +228,5 @@ def stop(context: AppContext, job_id: str) -> gr.Button:
 
 def resume(context: AppContext, job_id: str, request: gr.Request) -> None:
     """Go on with a training that was broken off. Raises ``gr.Error``."""
-    try:
+    with user_errors("Not possible"):
         context.jobs.resume(context.jobs.get(job_id), address_of(request.request.scope))
-    except (BusyError, JobError) as error:
-        raise user_error(str(error), "Not possible") from error

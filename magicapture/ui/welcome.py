@@ -10,11 +10,12 @@ import gradio as gr
 from magicapture.adapters.adapter import Adapter, AdapterError
 from magicapture.messages import Html, Message
 from magicapture.server.gate.queue import BOUNDED
-from magicapture.server.workspace import Workspace, WorkspaceError
+from magicapture.server.workspace import Workspace
 from magicapture.ui import examples
+from magicapture.ui.events import AT_ONCE, QUEUED, user_errors
 from magicapture.ui.examples import set_name
 from magicapture.ui.html import file_address, pieces, section
-from magicapture.ui.language import say, user_error
+from magicapture.ui.language import say
 from magicapture.ui.session import AppContext, Session, require_visitor
 
 SCRIPT = (Path(__file__).parent / "welcome.js").read_text()
@@ -153,16 +154,15 @@ def _choices(role: str, heading: Message, found: dict[str, Path]) -> Html:
 
 def connect(welcome: Welcome, session: Session, agreed: gr.Checkbox, tabs: gr.Tabs) -> None:
     """Let the picture make room once the visitor has agreed, and the button lead to portraits."""
-    hidden = {"show_progress": "hidden", "api_visibility": "private"}
     if welcome.shows:
-        agreed.change(lambda given: gr.Column(visible=not given), agreed, welcome.moving, queue=False, **hidden)
+        agreed.change(lambda given: gr.Column(visible=not given), agreed, welcome.moving, **AT_ONCE)
     if welcome.finished is None:
         return
-    take, adding = partial(take_finished, welcome.finished), {"concurrency_id": f"{BOUNDED}adapter"}
-    outputs = [session.adapter, welcome.added]
-    taken = welcome.button.click(take, session.visitor, outputs, concurrency_limit=2, **adding, **hidden)
-    there = taken.success(lambda: gr.Tabs(selected="portraits"), outputs=tabs, queue=False, **hidden)
-    there.success(None, welcome.added, js=DRAW, **hidden)
+    adding = QUEUED | {"concurrency_id": f"{BOUNDED}adapter", "concurrency_limit": 2}
+    take = partial(take_finished, welcome.finished)
+    taken = welcome.button.click(take, session.visitor, [session.adapter, welcome.added], **adding)
+    there = taken.success(lambda: gr.Tabs(selected="portraits"), outputs=tabs, **AT_ONCE)
+    there.success(None, welcome.added, js=DRAW, show_progress="hidden", api_visibility="private")
 
 
 def finished_example(context: AppContext) -> Adapter | None:
@@ -183,8 +183,6 @@ def take_finished(adapter: Adapter, visitor: Workspace | None) -> tuple[str, obj
     for stored in visitor.shelf.stored():
         if stored.info and replace(stored.info, title=None) == replace(adapter.info, title=None):
             return stored.id, gr.skip()
-    try:
+    with user_errors("Not loaded"):
         adapter_id = visitor.shelf.add(adapter, say(TITLE))
-    except WorkspaceError as error:
-        raise user_error(str(error), "Not loaded") from error
     return adapter_id, adapter_id

@@ -1,0 +1,45 @@
+"""The way out: all of a visitor is deleted, once they have said so twice."""
+
+from dataclasses import dataclass
+from types import MethodType
+
+import gradio as gr
+
+from magicapture.server.gate.visits import VISITS
+from magicapture.server.jobs import delete_everything
+from magicapture.server.workspace import Workspace
+from magicapture.ui.events import AT_ONCE, user_errors
+from magicapture.ui.session import AppContext, Session, require_visitor
+
+
+@dataclass(frozen=True, eq=False)
+class Farewell:
+    """The button that asks, and what it opens: the one that means it, and the one that goes back."""
+
+    ask: gr.Button
+    sure: gr.Row
+    really: gr.Button
+    back: gr.Button
+
+    def connect(self, context: AppContext, session: Session) -> None:
+        """Wire the buttons; the page begins anew once everything is gone."""
+        self.ask.click(lambda: gr.Row(visible=True), outputs=self.sure, **AT_ONCE)
+        self.back.click(lambda: gr.Row(visible=False), outputs=self.sure, **AT_ONCE)
+        leaving = {"concurrency_limit": None, "api_visibility": "private"}
+        gone = self.really.click(MethodType(leave, context), session.visitor, session.key, **leaving)
+        gone.success(js="() => location.reload()", fn=None)
+
+
+def build_farewell(ask: gr.Button, really: tuple[str, str], back: tuple[str, str]) -> Farewell:
+    """Lay out below the button ``ask`` what it opens; ``really`` and ``back``: the label and the id of a button."""
+    with gr.Row(visible=False) as sure:
+        buttons = gr.Button(really[0], variant="stop", elem_id=really[1]), gr.Button(back[0], elem_id=back[1])
+    return Farewell(ask, sure, *buttons)
+
+
+def leave(context: AppContext, visitor: Workspace | None, request: gr.Request) -> str:
+    """Delete all that the visitor has here, and of who was invited what the run has; gives the key of a stranger."""
+    VISITS.discard_uploads(request.request)
+    with user_errors("Not deleted"):
+        delete_everything(context.jobs, context.drawings, require_visitor(visitor))
+    return ""
