@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import skimage.data
+import torch
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 from running import CHROMIUM, SWITCHES, running_app
@@ -20,6 +21,15 @@ def fresh_settings() -> Iterator[None]:
     settings.cache_clear()
     yield
     settings.cache_clear()
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Compute with one thread: sums of floats then come out the same each time."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,16 @@
 """A face engine without weights, and references of noise: what training needs when nobody looks at the pictures."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import torch
 from PIL.Image import Image
 
+from magicapture.adapters.adapter import Adapter, applied
 from magicapture.bases import Base
-from magicapture.config import TrainConfig
+from magicapture.config import GenerateConfig, TrainConfig
+from magicapture.drawing.generation import draw, generate
 from magicapture.evaluation.bench import noise_reference
 from magicapture.faces import Face
 from magicapture.method.training import Training
@@ -63,3 +68,30 @@ def references(side: int, count: int = 2) -> list[Reference]:
         embedding = noise.embedding[:DIMENSIONS] / np.linalg.norm(noise.embedding[:DIMENSIONS])
         found.append(Reference(noise.name, noise.image, noise.mask, noise.landmarks, embedding))
     return found
+
+
+def assert_learns_and_draws_in_half(base: Base, config: TrainConfig) -> None:
+    """Train on a ``base`` in half precision: what is learned is float32, sound and new, and can be drawn with."""
+    with training(base, config) as run:
+        start = run.checkpoint().weights
+        for _ in run:
+            pass
+        end, adapter = run.checkpoint().weights, run.adapter()
+    before, after = start.lora | start.rows, end.lora | end.rows
+    assert all(value.dtype == torch.float32 and value.isfinite().all() for value in after.values())
+    assert not any(torch.equal(before[key], after[key]) for key in after)
+    (portrait,) = generate(base, StandInEngine(), adapter, GenerateConfig(count=1, steps=2))
+    assert np.asarray(portrait.image).std() > 0
+
+
+def assert_card_draws_our_picture(base: Base, adapter: Adapter, changes: dict[str, str]) -> None:
+    """Run the code of the card in this folder, with ``changes`` to it, and draw the same with ``base`` ourselves."""
+    code = re.search(r"```python\n(.*?)```", Path("README.md").read_text(), re.DOTALL)[1]
+    code = re.sub(r"(?m)^pipe\.vae = .*$", "", code)  # not to be had here
+    for before, after in changes.items():
+        code = code.replace(before, after)
+    names = {}
+    exec(code.replace("side, side)", "side, side, generator=torch.Generator().manual_seed(7))"), names)
+    with applied(base, adapter):
+        ours = next(draw(base, [7], GenerateConfig(steps=50), adapter.latent_mean))
+    assert np.abs(np.asarray(ours).astype(int) - np.asarray(names["image"])).max() <= 1

@@ -1,6 +1,5 @@
 """What a visitor would lose on an older GPU, such as a T4: it has no convolutions in bfloat16."""
 
-import numpy as np
 import pytest
 import stand_in
 import tiny
@@ -9,8 +8,7 @@ from stand_in import training
 
 from magicapture.bases import Base
 from magicapture.bases.precision import WorkingCopies, fast_dtype
-from magicapture.config import GenerateConfig, TrainConfig
-from magicapture.drawing.generation import generate
+from magicapture.config import TrainConfig
 from magicapture.method.optimizer import optimizer_step
 
 SHORT = TrainConfig(token_steps=1, lora_steps=2, previews=0, rank=2)
@@ -37,16 +35,7 @@ def test_a_gpu_computes_in_what_its_hardware_has(
 
 
 def test_tokens_and_lora_learn_in_float16_and_can_be_drawn_with(base: Base) -> None:
-    with training(base, SHORT) as run:
-        start = run.checkpoint().weights
-        for _ in run:
-            pass
-        end, adapter = run.checkpoint().weights, run.adapter()
-    before, after = start.lora | start.rows, end.lora | end.rows
-    assert all(value.dtype == torch.float32 and value.isfinite().all() for value in after.values())
-    assert not any(torch.equal(before[key], after[key]) for key in after)
-    (portrait,) = generate(base, stand_in.StandInEngine(), adapter, GenerateConfig(count=1, steps=2))
-    assert np.asarray(portrait.image).std() > 0
+    stand_in.assert_learns_and_draws_in_half(base, SHORT)
 
 
 def test_a_step_that_overflows_changes_nothing_and_the_next_one_counts() -> None:

@@ -1,8 +1,6 @@
 """Stable Diffusion XL, on a pipeline of the true classes: two text encoders, a pooled prompt, sizes, half precision."""
 
 import json
-import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,12 +34,7 @@ SHORT = TrainConfig(token_steps=2, lora_steps=3, previews=1, preview_images=1, p
 SETTINGS = {"num_inference_steps": 3, "guidance_scale": 2.0, "height": 128, "width": 128}
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -216,31 +209,14 @@ def test_the_code_on_the_card_draws_our_picture(
 ) -> None:
     monkeypatch.chdir(adapter.save(tmp_path / "adapter"))
     base.pipeline.save_pretrained(tmp_path / "base")
-    card = Path("README.md").read_text()
-    assert "license: openrail++" in card
-    code = re.search(r"```python\n(.*?)```", card, re.DOTALL)[1]
-    code = code.replace(SDXL.source, str(tmp_path / "base")).replace("768", "128")
-    code = re.sub(r"(?m)^pipe\.vae = .*$", "", code)  # not to be had here
-    names = {}
-    exec(code.replace("side, side)", "side, side, generator=torch.Generator().manual_seed(7))"), names)
-    with applied(base, adapter):
-        ours = next(draw(base, [7], GenerateConfig(steps=50), adapter.latent_mean))
-    assert np.abs(np.asarray(ours).astype(int) - np.asarray(names["image"])).max() <= 1
+    assert "license: openrail++" in Path("README.md").read_text()
+    stand_in.assert_card_draws_our_picture(base, adapter, {SDXL.source: str(tmp_path / "base"), "768": "128"})
 
 
 def test_words_and_lora_learn_in_float16_and_can_be_drawn_with() -> None:
     base = in_half(mended=True)
     assert base.pipeline.vae.dtype == torch.float16
-    with stand_in.training(base, replace(SHORT, previews=0)) as run:
-        start = run.checkpoint().weights
-        for _ in run:
-            pass
-        end, adapter = run.checkpoint().weights, run.adapter()
-    before, after = start.lora | start.rows, end.lora | end.rows
-    assert all(value.dtype == torch.float32 and value.isfinite().all() for value in after.values())
-    assert not any(torch.equal(before[key], after[key]) for key in after)
-    (portrait,) = generate(base, stand_in.StandInEngine(), adapter, GenerateConfig(count=1, steps=2))
-    assert np.asarray(portrait.image).std() > 0
+    stand_in.assert_learns_and_draws_in_half(base, replace(SHORT, previews=0))
 
 
 def test_the_published_autoencoder_overflows_float16_and_is_kept_in_float32() -> None:

@@ -1,6 +1,5 @@
 """The training loop on a random base: what a visitor would lose if a phase, a term, a pause or the clean-up failed."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -16,6 +15,7 @@ from magicapture.method.objective import teaches_style
 from magicapture.method.progress import Weights
 from magicapture.method.training import Training
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 SHORT = TrainConfig(token_steps=3, lora_steps=4, previews=2, preview_images=1, preview_steps=2, rank=2)
 
 
@@ -211,14 +211,6 @@ def test_the_base_is_left_exactly_as_it_was(base: Base, fails: bool) -> None:
 def test_training_without_photos_says_so(base: Base) -> None:
     with pytest.raises(ValueError, match="at least one usable photo"):
         Training(base, stand_in.StandInEngine(), [], stand_in.references(base.resolution), SHORT)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def test_one_task_a_step_as_published_takes_all_tasks_in_turn(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -173,12 +173,18 @@ def fingerprint(base: Base) -> dict[str, object]:
     tokenizers = {name: part for name, part in base.pipeline.components.items() if name.startswith("tokenizer")}
     found: dict[str, object] = {name: (id(part), len(part)) for name, part in tokenizers.items()}
     for part, root in parts(base.pipeline).items():
-        found[part] = sorted(vars(root).keys())
-        for name, module in root.named_modules():
-            found[f"{part}.{name}"] = (id(module), len(module._forward_hooks), len(module._forward_pre_hooks))
-        for name, value in root.state_dict().items():
-            found[f"{part}:{name}"] = (value.dtype, value.double().sum().item(), value.double().square().sum().item())
-        for name, value in root.named_parameters():
-            found[f"{part}?{name}"] = value.requires_grad
+        found |= traces(part, root)
     found["processors"] = {name: id(processor) for name, processor in base.pipeline.unet.attn_processors.items()}
+    return found
+
+
+def traces(part: str, root: torch.nn.Module, but: str = "") -> dict[str, object]:
+    """Give all ``but`` one attribute that an adapter could leave behind on ``root``; names begin with ``part``."""
+    found: dict[str, object] = {part: sorted(vars(root).keys() - {but})}
+    for name, module in root.named_modules():
+        found[f"{part}.{name}"] = (id(module), len(module._forward_hooks), len(module._forward_pre_hooks))
+    for name, value in root.state_dict().items():
+        found[f"{part}:{name}"] = (value.dtype, value.double().sum().item(), value.double().square().sum().item())
+    for name, value in root.named_parameters():
+        found[f"{part}?{name}"] = value.requires_grad
     return found

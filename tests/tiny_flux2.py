@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import tiny
 import torch
 from diffusers import (
     AutoencoderKLFlux2,
@@ -98,3 +99,12 @@ def base(*, distilled: bool = True, side: int = SIDE) -> Flux2:
     """Give a whole base; where it is ``distilled``, another transformer draws."""
     spec = replace(FLUX2, resolution=side)
     return Flux2.of(spec, pipeline(), transformer(seed=1) if distilled else None)
+
+
+def fingerprint(base: Flux2) -> dict[str, object]:
+    """Give all that an adapter could leave behind on the parts of both pipelines."""
+    found: dict[str, object] = {"tokenizer": (id(base.pipeline.tokenizer), len(base.pipeline.tokenizer))}
+    models = {name: getattr(base.pipeline, name) for name in ("transformer", "vae", "text_encoder")}
+    for part, root in {"artist": base.artist.transformer, **models}.items():
+        found |= tiny.traces(part, root, but="_diffusers_hook")  # the stock pipeline's own, from its first call on
+    return found
