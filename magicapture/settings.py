@@ -24,6 +24,7 @@ class Settings:
     base: str  # MAGICAPTURE_BASE: the base model; empty: the best that this machine can use
     face_engine: str  # MAGICAPTURE_FACE_ENGINE
     face_pack: str  # MAGICAPTURE_FACE_PACK: insightface's pack, or a folder with one
+    examples: str  # MAGICAPTURE_EXAMPLES: the folder of example photos; empty: those of the repository
     upscaler: str  # MAGICAPTURE_UPSCALER: a file with its weights; empty: those of the package
     space: str  # SPACE_ID: the Space that this is; empty elsewhere
     space_host: str  # SPACE_HOST: the name that it is served under
@@ -66,6 +67,7 @@ class Settings:
             base=_text("BASE", ""),
             face_engine=_text("FACE_ENGINE", "auto"),
             face_pack=_text("FACE_PACK", "buffalo_l"),
+            examples=_text("EXAMPLES", ""),
             upscaler=_text("UPSCALER", ""),
             space=os.environ.get("SPACE_ID") or "",
             space_host=os.environ.get("SPACE_HOST") or "",

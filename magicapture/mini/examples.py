@@ -1,9 +1,10 @@
-"""Draw the examples that ship with the app: people who do not exist, and looks, by the embedded base itself.
+"""Draw examples that ship with the app: people who do not exist, and looks, by the embedded base itself.
 
-``python -m magicapture.mini.examples`` writes ``person-1/`` … and ``style-engraving/`` … to ``examples/``. Every
-"photo" of a person is the same drawn face before another background, in other light or from the other side, taken part
-of the way back to noise and finished there; a set is kept only when both recognisers take all of it for one person.
-The looks are the procedural ones that the base learns from, laid over drawn portraits.
+``python -m magicapture.mini.examples`` writes ``person-3/``, ``person-4/`` and the looks of ``STYLES`` to
+``examples/``. The others there, drawn by prompt alone by an earlier version of it, stay: what the base draws by itself
+is learned sooner. Every "photo" of a person is the same drawn face before another background, in other light or from
+the other side, taken part of the way back to noise and finished there; a set is kept only when both recognisers take
+all of it for one person. The looks are procedural ones that the base learns from, laid over drawn portraits.
 """
 
 import argparse
@@ -64,12 +65,10 @@ class Scene:
     nearer: float = 1.0
 
 
-PEOPLE = (
-    Sitter("a woman, light background", 10),
-    Sitter("a man, light background", 16),
-    Sitter("a woman, light background", 16, skin=0.9),
-    Sitter("a man, light background", 11),
-)
+PEOPLE = {
+    "person-3": Sitter("a woman, light background", 16, skin=0.9),
+    "person-4": Sitter("a man, light background", 11),
+}
 SCENES = (
     Scene(", smiling, light background", (0.88, 0.87, 0.84), mirrored=True),
     Scene(", serious, dark background", (0.10, 0.11, 0.13), light=0.6),
@@ -88,11 +87,8 @@ SITTERS = (
 """Of the looks, each drawn once."""
 
 STYLES = {
-    "engraving": ("engraving", 1),
-    "oil-painting": ("oil painting", 2),
     "pencil": ("drawing", 4),
     "poster": ("duotone", 3),
-    "sepia": ("sepia photograph", 0),
     "watercolour": ("watercolor", 2),
 }
 """The procedural look of each set, and the seed of what varies within that look: a set has one paper and one ink."""
@@ -207,12 +203,12 @@ def main() -> None:
     args = parser.parse_args()
     base, engine = load_base("mini"), load_engine("builtin")
     lowest = {}
-    for number, sitter in enumerate(PEOPLE, start=1):
+    for name, sitter in PEOPLE.items():
         drawn = draw_person(base, engine, sitter)
         if drawn is None:
-            raise SystemExit(f"The photos of person {number} do not pass for one person: choose another seed.")
-        lowest[f"person-{number}"] = drawn[1]
-        save([enlarged(picture) for picture in drawn[0]], args.out / f"person-{number}")
+            raise SystemExit(f"The photos of {name} do not pass for one person: choose another seed.")
+        lowest[name] = drawn[1]
+        save([enlarged(picture) for picture in drawn[0]], args.out / name)
     sitters = [enlarged(_draw(base, f"a color photograph of {s.who}", s.seed)) for s in SITTERS]
     for name, (look, seed) in STYLES.items():
         save(draw_look(sitters, look, seed), args.out / f"style-{name}")

@@ -1,6 +1,5 @@
 """The synthetic people and looks that a visitor can try: a picture of each set to choose by."""
 
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,13 +10,16 @@ import gradio as gr
 from magicapture.messages import Html, Message
 from magicapture.photos.reading import photos_in
 from magicapture.photos.references import Role
+from magicapture.settings import settings
 from magicapture.ui.html import file_address, pieces, section
 from magicapture.ui.photo_grid import told
 
-EXAMPLES = Path(os.environ.get("MAGICAPTURE_EXAMPLES") or Path(__file__).parents[2] / "examples").resolve()
+EXAMPLES = Path(settings().examples or Path(__file__).parents[2] / "examples").resolve()
 ROLES: dict[Role, str] = {"person": "People", "style": "Looks"}
 """What the sets of a role are headed by."""
-NOBODY = "No photos at hand? These people do not exist: the embedded model drew them, and filters gave them looks."
+NOBODY = (
+    "No photos at hand? These people do not exist: the embedded model drew them, and some of the looks are filters."
+)
 CHOOSE = """
 element.addEventListener("click", ({target}) => {
     const chosen = target.closest("[data-set]");

@@ -23,7 +23,7 @@ PICTURES, SCORES, FINISHED = "welcome", "scores.json", "adapter"
 """Below the folder of examples: the pictures, among them the likeness of each portrait; and the finished adapter."""
 CAPTION = (
     "Nobody here exists: the embedded demo model, 128 px, drew these people. Their portraits, each the best of eight, "
-    "are by adapters that learned for minutes on two CPU cores. The looks are filters on other drawn people."
+    "are by adapters that learned for minutes on two CPU cores. The pictures of the looks show other drawn people."
 )
 OFFER = "No photo needed: draw four portraits with an adapter that is already trained."
 TITLE = "A finished example"
