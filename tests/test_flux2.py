@@ -29,7 +29,6 @@ from magicapture.drawing.generation import draw, generate
 from magicapture.evaluation.methods import METHODS, Task
 from magicapture.server.workspace.uploads import MAX_ADAPTER_BYTES
 
-pytest_plugins = ["flux2_fixtures"]
 SHORT = replace(
     FLUX2.presets["quick"],
     token_steps=2,
@@ -43,6 +42,16 @@ SHORT = replace(
     identity_limit=1.0,
 )
 BOTH = prompt_for("composed")
+
+
+@pytest.fixture(scope="module")
+def base() -> Flux2:
+    return tiny_flux2.base()
+
+
+@pytest.fixture
+def rows(base: Flux2) -> dict[str, Tensor]:
+    return tiny_flux2.some_rows(base)
 
 
 @pytest.fixture(scope="module")

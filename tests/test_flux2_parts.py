@@ -14,8 +14,17 @@ from magicapture.bases.schedule import FlowSchedule
 from magicapture.bases.words import prompt_for
 from magicapture.drawing.generation import first_latents
 
-pytest_plugins = ["flux2_fixtures"]
 BOTH = prompt_for("composed")
+
+
+@pytest.fixture(scope="module")
+def base() -> Flux2:
+    return tiny_flux2.base()
+
+
+@pytest.fixture
+def rows(base: Flux2) -> dict[str, Tensor]:
+    return tiny_flux2.some_rows(base)
 
 
 def test_a_learned_word_takes_the_place_of_one_row_of_the_encoders_output(base: Flux2, rows: dict) -> None:

@@ -108,3 +108,8 @@ def fingerprint(base: Flux2) -> dict[str, object]:
     for part, root in {"artist": base.artist.transformer, **models}.items():
         found |= tiny.traces(part, root, but="_diffusers_hook")  # the stock pipeline's own, from its first call on
     return found
+
+
+def some_rows(base: Flux2) -> dict[str, torch.Tensor]:
+    """Give rows to teach the two words with."""
+    return base.initial_rows(0.017, torch.Generator().manual_seed(0))
