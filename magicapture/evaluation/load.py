@@ -28,6 +28,7 @@ from gradio_client.utils import QueueError
 
 from magicapture.bases import MINI
 from magicapture.photos.reading import photos_in
+from magicapture.server.workspace import Workspace, new_key
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 600
@@ -120,6 +121,13 @@ def visit(client: Client, person: list[Path], adapter: dict[str, str], count: in
         client.predict(**adapter, count=count, api_name="/generate")
 
 
+def copies(adapter: dict[str, str], root: Path, count: int) -> list[dict[str, str]]:
+    """Give ``count`` visitors ``adapter`` as one of their own: what one visitor may have waiting is limited."""
+    trained = Workspace.of(adapter["key"], root).shelf.load(adapter["adapter"])
+    keys = [new_key() for _ in range(count)]
+    return [{"key": key, "adapter": Workspace.of(key, root).shelf.add(trained, "")} for key in keys]
+
+
 def watch_page(address: str, tally: Tally, over: threading.Event) -> None:
     """Ask for the page again and again until it is ``over``."""
     with httpx.Client(timeout=START_SECONDS) as client:
@@ -128,17 +136,17 @@ def watch_page(address: str, tally: Tally, over: threading.Event) -> None:
                 client.get(address).raise_for_status()
 
 
-def rush(address: str, adapter: dict[str, str], args: argparse.Namespace, tallies: dict[str, Tally]) -> None:
-    """Let all visitors come at once, and draw with ``adapter``; ``tallies`` note what became of their requests."""
+def rush(address: str, adapters: list[dict[str, str]], args: argparse.Namespace, tallies: dict[str, Tally]) -> None:
+    """Let all visitors come at once, and draw with their ``adapters``; ``tallies`` note what became of it."""
     person, style = photos_in(args.person), photos_in(args.style)
     over = threading.Event()
     watcher = threading.Thread(target=watch_page, args=(address, tallies["page"], over))
     watcher.start()
-    clients = [Client(address, verbose=False, download_files=False) for _ in range(args.visitors + 1)]
+    one_more, *clients = [Client(address, verbose=False, download_files=False) for _ in range(args.visitors + 1)]
     with ThreadPoolExecutor(args.visitors) as visitors, tallies["train"].one():
-        for client in clients[1:]:
+        for client, adapter in zip(clients, adapters, strict=True):
             visitors.submit(visit, client, person, adapter, args.count, tallies)
-        train(clients[0], person, style, args.steps)
+        train(one_more, person, style, args.steps)
     over.set()
     watcher.join()
 
@@ -172,10 +180,11 @@ def main() -> None:
         first, person = Client(address, verbose=False, download_files=False), photos_in(args.person)
         adapter = train(first, person, photos_in(args.style), WARM_UP_STEPS)
         visit(first, person, adapter, args.count, defaultdict(Tally))
+        adapters = copies(adapter, Path(folder), args.visitors)
         tallies = {name: Tally() for name in ("page", "check", "draw", "train")}
         memory = [megabytes(process)]
         for _ in range(args.rounds):
-            rush(address, adapter, args, tallies)
+            rush(address, adapters, args, tallies)
             memory.append(megabytes(process))
     print(table(tallies))
     print(f"\nMemory of the server in MB, before and after each round: {', '.join(map(str, memory))}.")
