@@ -70,20 +70,29 @@ def test_the_computed_encoder_says_the_most_that_a_linear_one_can() -> None:
         assert latents.std.max() < 0.01
         as_one = Encoder(vae)(images)
         assert (as_one - latents.mean).norm() / latents.mean.norm() < 2e-3
-        # what is left of the pictures: no other 16 directions keep more than the principal ones
-        blocks = torch.nn.functional.pixel_unshuffle(images, 16).permute(0, 2, 3, 1).reshape(-1, 768)
+        # what is left of the pictures, as errors are weighed: no other directions keep more than the principal ones
+        seen = vae.encoder.conv_in(images)[:, :3]
+        blocks = torch.nn.functional.pixel_unshuffle(seen, 16).permute(0, 2, 3, 1).reshape(-1, 768)
         blocks = blocks - blocks.mean(dim=0)
-        best = torch.linalg.svdvals(blocks)[:16].square().sum()
-        flat = as_one.permute(0, 2, 3, 1).reshape(-1, 16)
+        best = torch.linalg.svdvals(blocks)[: len(spread)].square().sum()
+        flat = as_one.permute(0, 2, 3, 1).reshape(-1, len(spread))
         kept = blocks - flat @ torch.linalg.lstsq(flat, blocks).solution
         assert 1 - kept.square().sum() / blocks.square().sum() > 0.9 * best / blocks.square().sum()
+
+
+def test_an_error_of_colour_counts_more_than_one_of_lightness() -> None:
+    vae = new_vae(GPU.vae).eval()
+    write_klt(vae, pictures(8, 64))
+    lighter, redder = (torch.tensor(shift).view(1, 3, 1, 1) for shift in ([1.0, 1.0, 1.0], [3**0.5, 0.0, -(3**0.5)]))
+    with torch.no_grad():
+        lightness, colour = (vae.encoder.conv_in(shift.expand(1, 3, 8, 8)).norm() for shift in (lighter, redder))
+    assert colour / lightness == pytest.approx(2.0 * 2**0.5, rel=1e-3)
 
 
 def test_a_base_is_trained_and_drawn_by_stock_diffusers(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(CONFIGS, "cpu", replace(TINY, unet=replace(TINY.unet, workers=0)))
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda _: None)  # takes minutes, and changes nothing here
     monkeypatch.setattr(sys, "argv", ["train", "--data", str(folder), "--run", str(tmp_path / "run")])
     train.main()
     assert torch.load(tmp_path / "run" / "decoder.pt", weights_only=False)["step"] == 3

@@ -130,7 +130,8 @@ def train_decoder(config: MiniConfig, portraits: Portraits, vae: AutoencoderKL, 
         through = (decoded * (wanted + settings.adversarial * share * pushed)).sum()
         return near.detach() + through - through.detach()
 
-    run_stage(stage, settings.steps, settings.lr, loss_of, run, config.minutes_between_checkpoints)
+    minutes = config.minutes_between_checkpoints
+    run_stage(stage, settings.steps, settings.lr, lambda: stage.descend(loss_of()), run, minutes)
     vae.save_pretrained(run / "vae-trained")
 
 

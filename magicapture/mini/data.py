@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from zlib import crc32
@@ -139,7 +140,7 @@ def load_portraits(folders: list[Path], size: int, labels: Path | None = None, *
     Small originals are enlarged and marked.
     """
     found = {(row["folder"], row["file"]): row for row in read_rows(labels)} if labels else {}
-    pictures, attributes = [], []
+    files, attributes = [], []
     for folder in folders:
         excluded = (folder / "exclude.txt").read_text().split() if (folder / "exclude.txt").exists() else ()
         rows = [row for row in read_rows(folder / "metadata.jsonl") if row["file"] not in excluded]
@@ -147,12 +148,18 @@ def load_portraits(folders: list[Path], size: int, labels: Path | None = None, *
             large = row["has_256"] and size > SMALL
             if (crc32(row["file"].encode()) % HELD_OUT_EVERY == 0) != held_out:
                 continue
-            picture = Image.open(folder / str(256 if large else SMALL) / row["file"]).convert("RGB")
+            files.append(folder / str(256 if large else SMALL) / row["file"])
             known = found.get((folder.name, row["file"]), {})
-            attributes.append(known | row["attributes"] | {"enlarged": picture.width < size})
-            if picture.width != size:
-                picture = picture.resize((size, size), Image.Resampling.BICUBIC)
-            pictures.append(torch.from_numpy(np.array(picture)).permute(2, 0, 1))
+            attributes.append(known | row["attributes"] | {"enlarged": not large and size > SMALL})
+
+    def read(file: Path) -> Tensor:
+        picture = Image.open(file).convert("RGB")
+        if picture.width != size:
+            picture = picture.resize((size, size), Image.Resampling.BICUBIC)
+        return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+
+    with ThreadPoolExecutor() as readers:
+        pictures = list(readers.map(read, files))
     return Portraits(torch.stack(pictures), attributes, sampling_weights(attributes))
 
 

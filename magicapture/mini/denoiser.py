@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -17,7 +18,7 @@ from magicapture.mini.autoencoder import Encoder
 from magicapture.mini.captions import Captions
 from magicapture.mini.config import MiniConfig, UnetConfig
 from magicapture.mini.data import Portraits, flipped, shifted
-from magicapture.mini.stage import DEVICE, Stage, autocast, run_stage
+from magicapture.mini.stage import DEVICE, Graph, Stage, autocast, run_stage
 from magicapture.mini.tokenizer import train_tokenizer
 
 
@@ -52,6 +53,7 @@ class TextToVelocity(nn.Module):
             layers_per_block=config.layers,
             attention_head_dim=config.head_dim,
             cross_attention_dim=config.text_width,
+            dropout=config.dropout,
         )
 
     def forward(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor) -> Tensor:
@@ -100,25 +102,25 @@ def train_unet(config: MiniConfig, portraits: Portraits, vae: AutoencoderKL, run
     settings = config.unet
     stage, tokenizer = new_unet_stage(config, portraits, run)
     encoder = Encoder(vae).to(DEVICE)
-    stage.model.get_submodule("unet").compile()
     if DEVICE.type == "cpu":
         prefer_plain_attention(stage.model.unet)
     scheduler = new_scheduler()
     schedule = Schedule.of(scheduler)
+    schedule = replace(schedule, alphas_cumprod=schedule.alphas_cumprod.to(DEVICE))
     snr = compute_snr(scheduler, torch.arange(schedule.steps))
     weights = (snr.clamp(max=settings.min_snr) / (snr + 1)).to(DEVICE)
     batches = iter(DataLoader(Batches(portraits, tokenizer, settings), batch_size=None, num_workers=settings.workers))
 
-    def loss_of() -> Tensor:
-        index, tokens = next(batches)
+    def learn(index: Tensor, tokens: Tensor) -> Tensor:
         clean = encoder(shifted(flipped(portraits.images(index)), settings.shift))
         noise, t = torch.randn_like(clean), torch.randint(len(snr), (settings.batch,), device=DEVICE)
         with autocast():
-            prediction = stage.model(schedule.add_noise(clean, noise, t), t, tokens.to(DEVICE))
+            prediction = stage.model(schedule.add_noise(clean, noise, t), t, tokens)
         error = (prediction.float() - schedule.target(clean, noise, t)).square().mean(dim=(1, 2, 3))
-        return (error * weights[t]).mean()
+        return stage.descend((error * weights[t]).mean())
 
-    run_stage(stage, settings.steps, settings.lr, loss_of, run, config.minutes_between_checkpoints)
+    graph, minutes = Graph(learn), config.minutes_between_checkpoints
+    run_stage(stage, settings.steps, settings.lr, lambda: graph(*next(batches)), run, minutes)
 
 
 def export(config: MiniConfig, portraits: Portraits, run: Path) -> None:
@@ -139,6 +141,7 @@ def export(config: MiniConfig, portraits: Portraits, run: Path) -> None:
         feature_extractor=None,
         requires_safety_checker=False,
     )
+    pipeline.unet.register_to_config(dropout=0.0)  # whoever adapts it wants to learn a few photos by heart
     pipeline.unet.half()
     pipeline.vae.half()  # not the text encoder: it would be loaded in half precision while the rest is widened
     pipeline.save_pretrained(run / "pipeline")

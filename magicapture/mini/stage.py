@@ -34,9 +34,24 @@ class Stage:
     @classmethod
     def new(cls, name: str, model: nn.Module, lr: float, ema: float) -> "Stage":
         """Start ``model`` on AdamW with an exponential moving average of decay ``ema``."""
-        optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+        optimizer = torch.optim.AdamW(
+            model.parameters(),
+            lr=torch.tensor(lr, device=DEVICE),  # a tensor, so that a graph of the step reads it anew
+            betas=(0.9, 0.99),
+            weight_decay=0.01,
+            fused=True,
+            capturable=DEVICE.type == "cuda",
+        )
         average = EMAModel(model.parameters(), decay=ema, use_ema_warmup=True, power=0.75, foreach=True)
         return cls(name, model, optimizer, average)
+
+    def descend(self, loss: Tensor) -> Tensor:
+        """Take one step down ``loss``; gives its value."""
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return loss.detach()
 
     def save(self, run: Path) -> None:
         """Write the whole state to ``run``; the file appears only when it is complete."""
@@ -67,27 +82,60 @@ class Stage:
         random.setstate(state["python_rng"])
 
 
+class Graph:
+    """A step of training that a GPU replays: its thousands of small kernels are launched as one.
+
+    ``step`` takes tensors, the batch, and gives the loss. It must not wait for the GPU, nor copy anything there.
+    Captured at the first call (https://docs.pytorch.org/docs/stable/notes/cuda.html#whole-network-capture); on a CPU,
+    ``step`` is simply called.
+    """
+
+    def __init__(self, step: Callable[..., Tensor]) -> None:
+        """Keep the step."""
+        self.step, self.graph = step, None
+
+    def __call__(self, *batch: Tensor) -> Tensor:
+        """Take the step on ``batch``, tensors of the same shapes at every call; gives the loss."""
+        if DEVICE.type == "cpu":
+            return self.step(*batch)
+        if self.graph is None:
+            self._capture(batch)
+        for room, values in zip(self.batch, batch, strict=True):
+            room.copy_(values)
+        self.graph.replay()
+        return self.loss
+
+    def _capture(self, batch: tuple[Tensor, ...]) -> None:
+        self.batch, aside = [values.to(DEVICE) for values in batch], torch.cuda.Stream()
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            for _ in range(3):  # what is set up once must not be part of it
+                self.step(*self.batch)
+        torch.cuda.current_stream().wait_stream(aside)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.loss = self.step(*self.batch)
+
+
 def lr_factor(step: int, steps: int, warmup: int = 100) -> float:
     """Scale the learning rate: a linear warm-up, then linear decay to 0."""
     return min(1.0, (step + 1) / warmup, (steps - step) / (0.6 * steps))
 
 
-def run_stage(stage: Stage, steps: int, lr: float, loss_of: Callable[[], Tensor], run: Path, minutes: float) -> None:
-    """Minimise ``loss_of`` for ``steps`` steps in all, with checkpoints; ends on averaged weights."""
+def run_stage(stage: Stage, steps: int, lr: float, learn: Callable[[], Tensor], run: Path, minutes: float) -> None:
+    """Call ``learn``, which takes a step and gives its loss, until there were ``steps``; ends on averaged weights.
+
+    A checkpoint is written every so many ``minutes``.
+    """
     stage.resume(run)
     stage.model.train()
     saved, started, first, smooth = time.monotonic(), time.monotonic(), stage.step, None
     while stage.step < steps:
         for group in stage.optimizer.param_groups:
-            group["lr"] = lr * lr_factor(stage.step, steps)
-        loss = loss_of()
-        loss.backward()
-        nn.utils.clip_grad_norm_(stage.model.parameters(), 1.0)
-        stage.optimizer.step()
-        stage.optimizer.zero_grad(set_to_none=True)
+            group["lr"].fill_(lr * lr_factor(stage.step, steps))
+        loss = learn()
         stage.ema.step(stage.model.parameters())
         stage.step += 1
-        loss = loss.detach()
         smooth = loss if smooth is None else torch.lerp(loss, smooth, 0.98)  # not read at once: a GPU need not wait
         if stage.step % 50 == 0:
             rate = (stage.step - first) / (time.monotonic() - started)
