@@ -6,6 +6,7 @@ from types import MethodType
 from typing import get_args
 
 import gradio as gr
+from gradio.components import Component
 
 from magicapture.messages import Message, joined
 from magicapture.photos.references import CheckedSet
@@ -39,6 +40,23 @@ class Gallery:
     download: gr.DownloadButton
     listed: gr.State
 
+    @property
+    def shown(self) -> list[Component]:
+        """All that ``show`` may change."""
+        return [self.grid, self.listed, self.download, self.compared, self.slider]
+
+    def show(self, visitor: Workspace | None) -> dict[Component, object]:
+        """Give the gallery anew, with nothing compared, and the zip of what is kept."""
+        portraits = visitor.portraits() if visitor else []
+        archive = str(visitor.zip_kept()) if visitor and any(portrait.kept for portrait in portraits) else None
+        return {
+            self.grid: portrait_grid(portraits),
+            self.listed: [str(portrait.path) for portrait in portraits],
+            self.download: gr.DownloadButton(value=archive, interactive=archive is not None),
+            self.compared: "",
+            self.slider: gr.ImageSlider(None, visible=False),
+        }
+
 
 def build(context: AppContext) -> Gallery:
     """Lay the gallery out; ``connect`` has to follow."""
@@ -64,9 +82,9 @@ def build(context: AppContext) -> Gallery:
 def connect(gallery: Gallery, context: AppContext, session: Session, arrivals: list[gr.events.Dependency]) -> None:
     """Wire the events. ``arrivals``: those after which there may be other portraits."""
     listing = {
-        "fn": show,
+        "fn": gallery.show,
         "inputs": session.visitor,
-        "outputs": [gallery.grid, gallery.listed, gallery.download, gallery.compared, gallery.slider],
+        "outputs": gallery.shown,
         **QUEUED,
     }
     # MethodType, not partial: Gradio looks for the event's data in the annotations.
@@ -89,15 +107,6 @@ def _rules(context: AppContext) -> Message:
     kept = Message("What is neither is deleted after {time}.", time=hours(context.settings.result_hours))
     keys = "On a picture, the key K keeps it, R rejects it, and C compares it."
     return joined(" ", rule, kept, keys)
-
-
-def show(visitor: Workspace | None) -> tuple:
-    """Give the gallery anew, with nothing compared, and the zip of what is kept."""
-    portraits = visitor.portraits() if visitor else []
-    archive = str(visitor.zip_kept()) if visitor and any(portrait.kept for portrait in portraits) else None
-    download = gr.DownloadButton(value=archive, interactive=archive is not None)
-    listed = [str(portrait.path) for portrait in portraits]
-    return portrait_grid(portraits), listed, download, "", gr.ImageSlider(None, visible=False)
 
 
 def keep(context: AppContext, visitor: Workspace | None, event: gr.EventData) -> None:
