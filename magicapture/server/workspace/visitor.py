@@ -26,8 +26,6 @@ PLACES = ("new", "kept")
 CROPS = "crops"
 """The folder beside those of the roles for crops of the person's photos."""
 MOST_PORTRAITS = 300
-
-
 _MOVING = threading.RLock()
 """Held while a portrait is kept, rejected or put in the place of a smaller one."""
 
