@@ -8,13 +8,14 @@ from typing import get_args
 import gradio as gr
 from gradio.components import Component
 
+from magicapture.drawing.credentials import withheld
 from magicapture.messages import Message, joined
 from magicapture.photos.references import CheckedSet
 from magicapture.scoring import nearest
 from magicapture.server.records import Reason
 from magicapture.server.workspace import TooLittleLikenessError, Workspace, WorkspaceError
 from magicapture.ui.events import QUEUED, user_errors
-from magicapture.ui.html import hours, section
+from magicapture.ui.html import hours, note, section
 from magicapture.ui.photo_grid import build_grid, told
 from magicapture.ui.portrait_grid import portrait_grid
 from magicapture.ui.session import AppContext, Session, require_visitor
@@ -46,11 +47,18 @@ class Gallery:
         return [self.grid, self.listed, self.download, self.compared, self.slider]
 
     def show(self, visitor: Workspace | None) -> dict[Component, object]:
-        """Give the gallery anew, with nothing compared, and the zip of what is kept."""
+        """Give the gallery anew, with nothing compared, and the zip of what is kept; says what may not leave."""
         portraits = visitor.portraits() if visitor else []
-        archive = str(visitor.zip_kept()) if visitor and any(portrait.kept for portrait in portraits) else None
+        kept = [portrait.path for portrait in portraits if portrait.kept]
+        archive, faults = None, list(withheld(kept).values())
+        if visitor and kept:
+            try:
+                archive = str(visitor.zip_kept())
+            except WorkspaceError as error:
+                faults.append(str(error))
+        notes = [note(fault, "bad") for fault in dict.fromkeys(faults)]
         return {
-            self.grid: portrait_grid(portraits),
+            self.grid: "\n".join([*notes, portrait_grid(portraits)]),
             self.listed: [str(portrait.path) for portrait in portraits],
             self.download: gr.DownloadButton(value=archive, interactive=archive is not None),
             self.compared: "",

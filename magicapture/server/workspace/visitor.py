@@ -12,7 +12,7 @@ from typing import Self, get_args
 
 from PIL import Image
 
-from magicapture.drawing.credentials import CredentialsError, make_outgoing
+from magicapture.drawing.credentials import withheld
 from magicapture.drawing.portrait import Portrait, read_facts
 from magicapture.messages import Message, joined
 from magicapture.photos.references import Role
@@ -209,18 +209,17 @@ class Workspace:
             remove(self._portraits_zip)
 
     def zip_kept(self) -> Path:
-        """Pack the portraits that are kept. Raises ``WorkspaceError`` if there is none, or one may not leave.
+        """Pack the portraits that are kept and may leave. Raises ``WorkspaceError`` if there is none.
 
         The zip counts as old as the oldest portrait in it, so that it is not there for longer than that one.
         """
         kept = self.place.entries("portraits", "kept")
         if not kept:
             raise WorkspaceError("No portrait is kept yet: choose “Keep” on those that you like.")
-        try:
-            for path in kept:
-                make_outgoing(path)
-        except CredentialsError as error:
-            raise WorkspaceError(str(error)) from error
+        reasons = withheld(kept)
+        kept = [path for path in kept if path not in reasons]
+        if not kept:
+            raise WorkspaceError(next(iter(reasons.values())))
         with self.place.building(self._portraits_zip) as package:
             write_zip(kept, package)
             oldest = min(path.stat().st_mtime for path in kept)
