@@ -161,7 +161,7 @@ def run_score(args: argparse.Namespace) -> tuple[dict, int]:
     engine = load_engine()
     person = checked(args.person, "person", 256).references
     style = checked(args.style, "style", 256).references if args.style else []
-    targets = Targets.of(person, style or person)
+    targets = Targets.of(person, style or person, engine)
     rows: list[dict] = []
     for path in pictures_in(args.images):
         try:

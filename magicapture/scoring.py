@@ -9,10 +9,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from magicapture.faces import FaceEngine
-from magicapture.faces.likeness import DIMENSIONS, likeness_embedding
 from magicapture.features import image_features
-from magicapture.photos.references import Reference
+from magicapture.subjects.subject import DIMENSIONS, Reference, Subject
 
 STYLE_SIDE = 128
 """Pictures are compared at this side in pixels, so that a style score does not depend on the base."""
@@ -34,7 +32,7 @@ reaches 0.5 once in a thousand times, the person's own have 0.88 on average (doc
 class Targets:
     """What portraits of one training are compared with.
 
-    ``person``: (192,) mean ``likeness_embedding`` of the person's photos; ``style``: (F,) mean features of the style's
+    ``person``: (192,) mean ``Subject.embed`` of the person's photos; ``style``: (F,) mean features of the style's
     pictures; both of length 1. ``style_range``: (2,) the cosine to ``style`` that the person's photos have on average,
     and that of the style's own pictures, each to the mean of the others. Other shapes raise ``ValueError``.
     """
@@ -49,9 +47,9 @@ class Targets:
             raise ValueError(f"What its portraits are scored against has the wrong shapes: {shapes}.")
 
     @classmethod
-    def of(cls, person: list[Reference], style: list[Reference]) -> "Targets":
+    def of(cls, person: list[Reference], style: list[Reference], subject: Subject) -> "Targets":
         """Average over the references of each role. They are embedded as crops, as portraits are."""
-        faces = torch.stack([torch.from_numpy(likeness_embedding(r.image, r.landmarks)) for r in person])
+        faces = torch.stack([torch.from_numpy(subject.embed(r.image, r.mask, r.landmarks)) for r in person])
         photos, looks = (torch.stack([style_features(r.image, r.mask) for r in role]) for role in (person, style))
         look = F.normalize(looks.mean(dim=0), dim=0)
         others = F.normalize(looks.sum(dim=0) - looks, dim=1) if len(looks) > 1 else looks
@@ -71,31 +69,31 @@ class Scores:
     style: float
 
 
-def score(image: Image.Image, targets: Targets, engine: FaceEngine) -> Scores:
-    """Compare ``image`` with what it was to become; ``engine`` finds its face."""
-    faces = engine.detect(image)
-    mask = engine.face_mask(image, faces[0]) if faces else None
+def score(image: Image.Image, targets: Targets, subject: Subject) -> Scores:
+    """Compare ``image`` with what it was to become; ``subject`` finds whom or what it shows."""
+    found = subject.find(image, targets.person.numpy())
+    mask, embedding = found or (None, None)
     photos, own = targets.style_range.tolist()
     style = (float(style_features(image, mask) @ targets.style) - photos) / max(own - photos, TOLD_APART)
-    if not faces:
-        return Scores(0.0, style)
-    return Scores(float(torch.from_numpy(likeness_embedding(image, faces[0].landmarks)) @ targets.person), style)
+    return Scores(0.0 if embedding is None else float(torch.from_numpy(embedding) @ targets.person), style)
 
 
-def nearest(path: Path, references: list[Reference], engine: FaceEngine) -> tuple[Reference, float] | None:
-    """Find the photo whose face is most like that in the picture ``path``; gives it and the cosine, in [-1, 1].
+def nearest(path: Path, references: list[Reference], subject: Subject) -> tuple[Reference, float] | None:
+    """Find the photo that is most like the picture ``path``; gives it and the cosine, in [-1, 1].
 
-    None if there is no photo, or no face in the picture.
+    None if there is no photo, or nothing to compare it with in the picture, such as a face.
     """
     with Image.open(path) as file:
         image = file.convert("RGB")
-    faces = engine.detect(image) if references else []
-    if not faces:
+    if not references:
         return None
-    drawn = likeness_embedding(image, faces[0].landmarks)
-    cosines = [float(likeness_embedding(r.image, r.landmarks) @ drawn) for r in references]
+    known = np.stack([subject.embed(r.image, r.mask, r.landmarks) for r in references])
+    found = subject.find(image, known.mean(axis=0))
+    if found is None:
+        return None
+    cosines = known @ found[1]
     best = int(np.argmax(cosines))
-    return references[best], cosines[best]
+    return references[best], float(cosines[best])
 
 
 def worth(likeness: float | None, style: float | None, dial: float = 0.5) -> float:

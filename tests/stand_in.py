@@ -12,7 +12,7 @@ from magicapture.bases import Base
 from magicapture.config import GenerateConfig, TrainConfig
 from magicapture.drawing.generation import draw, generate
 from magicapture.evaluation.bench import noise_reference
-from magicapture.faces import Face
+from magicapture.faces import Face, FaceEngine
 from magicapture.method.training import Training
 from magicapture.photos.references import Reference
 
@@ -32,7 +32,7 @@ class TinyRecogniser(torch.nn.Module):
         return torch.nn.functional.normalize(small @ self.weight, dim=1)
 
 
-class StandInEngine:
+class StandInEngine(FaceEngine):
     """Finds the same face in the middle of every picture."""
 
     name = "stand-in"

@@ -112,7 +112,7 @@ def test_likeness_has_words_for_every_number() -> None:
     ]
 
 
-class NoFaceEngine:
+class NoFaceEngine(FaceEngine):
     name = "blind"
 
     def detect(self, image: Image.Image) -> list:
@@ -126,15 +126,15 @@ def test_a_picture_without_a_face_is_no_likeness_at_all() -> None:
 
 
 def test_likeness_is_not_the_opinion_of_the_recogniser_in_the_loss(builtin: FaceEngine, portrait: Image.Image) -> None:
-    class Flatterer:
+    class Flatterer(FaceEngine):
         detect, face_mask = builtin.detect, builtin.face_mask
 
     (reference,) = (
         Reference("me", portrait, builtin.face_mask(portrait, face), face.landmarks, face.embedding)
         for face in builtin.detect(portrait)
     )
-    targets = Targets.of([reference], [reference])
-    assert torch.equal(targets.person, Targets.of([replace(reference, embedding=None)], [reference]).person)
+    targets = Targets.of([reference], [reference], builtin)
+    assert torch.equal(targets.person, Targets.of([replace(reference, embedding=None)], [reference], builtin).person)
     assert score(portrait, targets, Flatterer()).likeness == pytest.approx(1, abs=1e-4)
 
 
@@ -149,7 +149,7 @@ def test_style_is_told_as_the_way_from_the_photos_to_the_looks_own_pictures() ->
     photos, looks = (
         [Reference("r", noisy(colour), mask, landmarks, None) for _ in range(4)] for colour in ("teal", "ivory")
     )
-    targets = Targets.of(photos[1:], looks[1:])
+    targets = Targets.of(photos[1:], looks[1:], NoFaceEngine())
     photo, look = (score(role[0].image, targets, NoFaceEngine()).style for role in (photos, looks))
     assert photo == pytest.approx(0, abs=0.1)
     assert look == pytest.approx(1, abs=0.1)

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from magicapture.faces.critic import face_window, shrunk_faces
 from magicapture.faces.recogniser import align
-from magicapture.method.losses import face_window, identity_loss, masked_mse, pull_norms, shrunk_faces
+from magicapture.method.losses import identity_loss, masked_mse, pull_norms
 
 
 def test_error_outside_the_mask_does_not_count() -> None:

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from magicapture.faces import Face
+from magicapture.faces import Face, FaceEngine
 from magicapture.photos.references import Verdict, check_photos
 
 LANDMARKS = np.array([[0.4, 0.48], [0.6, 0.48], [0.5, 0.6], [0.42, 0.7], [0.58, 0.7]], np.float32)
 
 
-class FixedEngine:
+class FixedEngine(FaceEngine):
     """Finds one large face in every picture, with the next of the given embeddings."""
 
     name, licence = "fixed", ""

@@ -11,8 +11,8 @@ from magicapture.adapters.adapter import Adapter
 from magicapture.adapters.info import AdapterInfo
 from magicapture.bases import SD15
 from magicapture.drawing.portrait import Portrait
-from magicapture.faces.likeness import DIMENSIONS
 from magicapture.scoring import STYLE_FEATURES, Targets
+from magicapture.subjects.subject import DIMENSIONS
 
 HOUR = 3600
 

@@ -13,8 +13,8 @@ from magicapture.bases.words import prompt_for
 from magicapture.config import GenerateConfig
 from magicapture.drawing.enhance import upscale
 from magicapture.drawing.portrait import Portrait
-from magicapture.faces import FaceEngine
 from magicapture.scoring import Targets, score, worth
+from magicapture.subjects.subject import Subject
 
 BATCH = 4
 """Portraits drawn side by side."""
@@ -24,13 +24,13 @@ DIAL_REACH = 1.0
 guidance of 1. Guidance multiplies that difference once more, so the share is divided by it."""
 
 
-def generate(base: Base, engine: FaceEngine, adapter: Adapter, config: GenerateConfig) -> list[Portrait]:
+def generate(base: Base, subject: Subject, adapter: Adapter, config: GenerateConfig) -> list[Portrait]:
     """Draw ``config.count`` portraits, best first; with ``best_of`` above 1, the best of that many times more.
 
     A seed gives the same picture whatever it is drawn beside. Raises ``AdapterError`` when the adapter does not fit.
     """
     config = config.settled(base.spec.sampling_steps)
-    portraits = chosen(draw_candidates(base, adapter, config), adapter.targets, engine, config)
+    portraits = chosen(draw_candidates(base, adapter, config), adapter.targets, subject, config)
     if config.upscale == 1:
         return portraits
     return [enlarged(portrait, *upscale(portrait.image, config.upscale)) for portrait in portraits]
@@ -43,20 +43,20 @@ def draw_candidates(base: Base, adapter: Adapter, config: GenerateConfig) -> lis
 
 
 def chosen(
-    candidates: list[Image.Image], targets: Targets | None, engine: FaceEngine, config: GenerateConfig
+    candidates: list[Image.Image], targets: Targets | None, subject: Subject, config: GenerateConfig
 ) -> list[Portrait]:
     """Score what ``draw_candidates`` gave, and give the ``config.count`` best, best first."""
-    return rank(scored(candidates, targets, engine, config), config.dial)[: config.count]
+    return rank(scored(candidates, targets, subject, config), config.dial)[: config.count]
 
 
 def scored(
-    images: Iterable[Image.Image], targets: Targets | None, engine: FaceEngine, config: GenerateConfig
+    images: Iterable[Image.Image], targets: Targets | None, subject: Subject, config: GenerateConfig
 ) -> list[Portrait]:
     """Make portraits of ``images``, drawn from ``config.seeds`` in turn; without targets they have no scores."""
     settings = {name: value for name, value in asdict(config).items() if name not in ("seed", "count", "best_of")}
     portraits = []
     for seed, image in zip(config.seeds, images, strict=True):
-        scores = score(image, targets, engine) if targets else None
+        scores = score(image, targets, subject) if targets else None
         likeness, style = (scores.likeness, scores.style) if scores else (None, None)
         portraits.append(Portrait(image, seed, likeness, style, settings))
     return portraits

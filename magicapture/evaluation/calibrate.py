@@ -122,7 +122,7 @@ def portraits_of(plan: Plan, data: Path, results: Path, engine: FaceEngine) -> I
         if cell.method == "copy" or not path.is_file():
             continue
         person = references(people[cell.person], "person")
-        targets = Targets.of(person, references(styles[cell.style], "style"))
+        targets = Targets.of(person, references(styles[cell.style], "style"), engine)
         for place, judged in enumerate(json.loads(path.read_text())["portraits"]):
             image = Image.open(picture_of(results, cell, place)).convert("RGB")
             faces, scores = engine.detect(image), score(image, targets, engine)

@@ -50,7 +50,7 @@ GPUS = (
 """Whole GPUs: on ZeroGPU a visitor has half of the last one."""
 
 
-class MetaEngine:
+class MetaEngine(FaceEngine):
     """The recogniser of the built-in engine, as a copy that may lose its weights."""
 
     name = "meta"

@@ -13,10 +13,11 @@ from magicapture.bases.words import prompt_for
 from magicapture.evaluation.judge import Judge, closeness
 from magicapture.evaluation.looks import Look
 from magicapture.faces import Face, FaceEngine
+from magicapture.faces.look import aligned_square
+from magicapture.faces.quality import MEASURED_SIDE, sharpness
 from magicapture.method.losses import scaled_maps
 from magicapture.method.material import prepare
-from magicapture.photos.quality import MEASURED_SIDE, sharpness
-from magicapture.photos.references import Reference, aligned_square
+from magicapture.photos.references import Reference
 
 COPY_PIXELS = 8.0
 """Mean difference (0–255) of two small grey pictures below which one is a copy of the other. A photo after the embedded

@@ -7,7 +7,8 @@ import logging
 from functools import lru_cache
 
 from magicapture.faces.builtin import BuiltinEngine
-from magicapture.faces.face import Face, FaceEngine
+from magicapture.faces.engine import FaceEngine
+from magicapture.faces.face import Face
 from magicapture.faces.insight import InsightFaceEngine, pack_folder, require_download
 from magicapture.settings import settings
 

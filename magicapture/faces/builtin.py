@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from magicapture.faces.blazeface import WEIGHTS, find_faces, load_session, suppress
+from magicapture.faces.engine import FaceEngine
 from magicapture.faces.face import Face
 from magicapture.faces.mesh import FACE_FOUND, face_mesh, five_landmarks, oval_mask
 from magicapture.faces.recogniser import Recogniser, align, load_recogniser
@@ -62,7 +63,7 @@ class RecogniserFile:
 RECOGNISER = RecogniserFile(WEIGHTS / "fr_feature.onnx", 127.0, 128.0)
 
 
-class BuiltinEngine:
+class BuiltinEngine(FaceEngine):
     """BlazeFace finds, MediaPipe's mesh outlines, and a small ArcFace-type network recognises."""
 
     name = "builtin"

@@ -1,12 +1,8 @@
-"""What a face is to the rest of the app, and what an engine must be able to do."""
+"""What a face is to the rest of the app."""
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
-from PIL.Image import Image
-
-from magicapture.faces.recogniser import Recogniser
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,23 +28,3 @@ class Face:
     def height(self) -> float:
         """Height of the box in pixels."""
         return float(self.box[3] - self.box[1])
-
-
-class FaceEngine(Protocol):
-    """Finds faces, tells people apart and outlines faces."""
-
-    name: str
-    licence: str
-    """One sentence for visitors: what the weights may be used for."""
-
-    def detect(self, image: Image) -> list[Face]:
-        """Give the faces in the RGB picture ``image``, the largest first; an empty list when there is none."""
-        ...
-
-    def face_mask(self, image: Image, face: Face) -> np.ndarray:
-        """Give the oval of ``face`` in ``image`` as (H, W) float32, 1 inside and 0 outside: no hair and no neck."""
-        ...
-
-    def recogniser(self) -> Recogniser:
-        """Give the network behind the embeddings as a differentiable torch module on the CPU."""
-        ...

@@ -8,6 +8,7 @@ import requests
 from PIL import Image
 
 from magicapture.faces.builtin import mesh_mask
+from magicapture.faces.engine import FaceEngine
 from magicapture.faces.face import Face
 from magicapture.faces.recogniser import Recogniser, load_recogniser
 
@@ -22,7 +23,7 @@ PATIENCE_S = 5
 """How long the server that has the packs may take to answer, in seconds."""
 
 
-class InsightFaceEngine:
+class InsightFaceEngine(FaceEngine):
     """SCRFD finds, ArcFace recognises; the outline comes from the built-in mesh.
 
     The pack's own dense landmarks are not used: they end at the eyebrows and are missing in small packs.

@@ -16,7 +16,6 @@ from magicapture.faces.square import Square
 RECOGNISER = "mobilefacenet"
 """What embeddings made here are called where they are kept: those of other recognisers cannot be compared with them."""
 NETWORK: Path = WEIGHTS / "mobilefacenet.onnx"
-DIMENSIONS = 192
 MEAN, STD = 127.5, 128.0
 """8-bit RGB values reach the network as ``(x − MEAN) / STD``, as its package does it."""
 

@@ -1,6 +1,5 @@
 """Masked reconstruction, attention refocusing and identity: pure functions on tensors."""
 
-import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -48,18 +47,6 @@ def identity_loss(embeddings: Tensor, target: Tensor, weights: Tensor) -> Tensor
     return ((1 - (embeddings * target).sum(dim=1)) * weights).mean()
 
 
-def shrunk_faces(images: Tensor, landmarks: Tensor, eye_distance: float) -> tuple[Tensor, Tensor]:
-    """Average whole pixels until the eyes are hardly further apart than ``eye_distance`` pixels, but not nearer.
-
-    Warping a large face onto a small square by bilinear sampling skips most of its pixels: what the recogniser then
-    sees is grain, and so is its gradient. ``images``: (B, 3, H, W); ``landmarks``: (B, 5, 2) in their pixels. Gives
-    both at the new size.
-    """
-    eyes = (landmarks[:, 1] - landmarks[:, 0]).norm(dim=1).amin()
-    factor = max(1, int(eyes / eye_distance))
-    return F.avg_pool2d(images, factor, ceil_mode=True), (landmarks + 0.5) / factor - 0.5
-
-
 def pull_norms(rows: Tensor, norm: Tensor, share: float) -> None:
     """Move the length of each of ``rows`` (K, D), in place, a ``share`` in [0, 1] of the way to ``norm``.
 
@@ -68,19 +55,3 @@ def pull_norms(rows: Tensor, norm: Tensor, share: float) -> None:
     """
     lengths = rows.norm(dim=1, keepdim=True).clamp(min=1e-6)
     rows.mul_(1 + share * (norm / lengths - 1))
-
-
-def face_window(landmarks: Tensor, height: int, width: int, scale: int) -> tuple[slice, slice]:
-    """Give the rows and columns of latents that show the faces and what the recogniser sees around them.
-
-    ``landmarks``: (B, 5, 2) in pixels of pictures ``scale`` times the size of their latents (``height`` × ``width``).
-    The recogniser's square is 3.2 times as wide as the eyes are apart; one more latent on each side keeps the
-    decoder's padding out of it.
-    """
-    eyes = (landmarks[:, 1] - landmarks[:, 0]).norm(dim=1).amax()
-    centre = landmarks.mean(dim=1)
-    reach = 1.75 * eyes
-    low = ((centre.amin(dim=0) - reach) / scale - 1).floor().int()
-    high = ((centre.amax(dim=0) + reach) / scale + 1).ceil().int()
-    left, top = (max(0, int(v)) for v in low)
-    return slice(top, min(height, int(high[1]))), slice(left, min(width, int(high[0])))

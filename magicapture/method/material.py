@@ -9,20 +9,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from magicapture.bases import Base
-from magicapture.photos.references import Reference
+from magicapture.subjects.subject import Reference
 
 
 @dataclass(frozen=True, eq=False)
 class Samples:
     """One batch.
 
-    ``tasks``: B names; ``latents``: (B, C, h, w) without noise; ``loss_masks``: (B, 1, h, w), where the reconstruction
-    counts; ``attention_masks``: (B, side, side), 1 on the face; ``landmarks``: (B, 5, 2) in pixels of the picture, on
-    the CPU.
+    ``tasks``: B names; ``latents``: (B, C, h, w) without noise; ``masks``: (B, 1, h, w), share of each latent that is
+    the subject; ``loss_masks``: (B, 1, h, w), where the reconstruction counts; ``attention_masks``: (B, side, side), 1
+    on the subject; ``landmarks``: (B, K, 2) in pixels of the picture, on the CPU.
     """
 
     tasks: list[str]
     latents: Tensor
+    masks: Tensor
     loss_masks: Tensor
     attention_masks: Tensor
     landmarks: Tensor
@@ -71,7 +72,7 @@ class Material:
         mean, std, faces, attention = drawn
         latents = mean + std * torch.randn(mean.shape, generator=generator).to(mean, non_blocking=True)
         loss_masks = faces if task == "source" else 1 - faces
-        return latents, loss_masks, attention, role.landmarks[index, flip]
+        return latents, faces, loss_masks, attention, role.landmarks[index, flip]
 
 
 @torch.no_grad()

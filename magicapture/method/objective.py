@@ -10,14 +10,11 @@ from torch import Tensor
 from magicapture.bases import Base
 from magicapture.bases.words import draw_prompt
 from magicapture.config import TrainConfig
-from magicapture.faces.recogniser import ARCFACE_TEMPLATE, Recogniser, align
-from magicapture.method.losses import face_window, identity_loss, masked_mse, refocusing_loss, shrunk_faces
+from magicapture.method.losses import identity_loss, masked_mse, refocusing_loss
 from magicapture.method.material import Material, Samples
+from magicapture.subjects.subject import Critic
 
 Phase = Literal["tokens", "lora"]
-
-RECOGNISER_EYES = float((ARCFACE_TEMPLATE[1] - ARCFACE_TEMPLATE[0]).norm())
-"""How far the eyes are apart in what the recogniser sees, in pixels."""
 
 PHASE_TASKS = {"tokens": ["source", "reference"], "lora": ["source", "reference", "composed"]}
 
@@ -26,15 +23,15 @@ PHASE_TASKS = {"tokens": ["source", "reference"], "lora": ["source", "reference"
 class Objective:
     """The loss of MagiCapture on random batches of its material.
 
-    ``person``: (D,) the embedding that the identity term pulls towards, where the base is; ``recogniser``: None
-    switches that term off.
+    ``person``: (D,) the embedding that the identity term pulls towards, where the base is; ``critic``: None switches
+    that term off.
     """
 
     base: Base
     config: TrainConfig
     material: Material
     person: Tensor
-    recogniser: Recogniser | None
+    critic: Critic | None
 
     def terms(self, step: int, phase: Phase, style_weight: float, generator: torch.Generator) -> dict[str, Tensor]:
         """Draw a batch, denoise it in one pass and give each term by name, unweighted.
@@ -64,7 +61,7 @@ class Objective:
             terms["attention"] = refocusing_loss(
                 prediction.maps, text.positions >= 0, masks, heads_together=config.heads_together
             )
-        if phase == "lora" and self.recogniser and step % config.identity_every == 0:
+        if phase == "lora" and self.critic and step % config.identity_every == 0:
             terms["identity"] = self._identity(noisy, prediction.output, timesteps, samples)
         return terms
 
@@ -75,7 +72,7 @@ class Objective:
         return reduce(torch.add, (weights.get(name, 1.0) * term for name, term in terms.items()))
 
     def _identity(self, noisy: Tensor, output: Tensor, timesteps: Tensor, samples: Samples) -> Tensor:
-        """Compare the faces that the prediction implies with the person, on samples of ``config.identity_tasks``.
+        """Compare what the prediction implies with the subject, on samples of ``config.identity_tasks``.
 
         The landmarks are those of the picture that was noised, known beforehand. Weighted by ``Schedule.trust``. What
         is judged, and where, is known on the CPU: nothing waits for a GPU.
@@ -90,11 +87,11 @@ class Objective:
         there = self.base.put(chosen)
         x0 = schedule.predict_x0(noisy[there], output[there], timesteps[chosen])
         scale, landmarks = self.base.resolution // x0.shape[-1], samples.landmarks[chosen]
-        rows, columns = face_window(landmarks, x0.shape[-2], x0.shape[-1], scale)
+        assert self.critic is not None
+        rows, columns = self.critic.window(landmarks, x0.shape[-2], x0.shape[-1], scale)
         decoded = self.base.decode(x0[:, :, rows, columns])
         origin = landmarks.new_tensor([columns.start, rows.start]) * scale
-        assert self.recogniser is not None
-        embeddings = self.recogniser(align(*shrunk_faces(decoded, landmarks - origin, RECOGNISER_EYES)))
+        embeddings = self.critic(decoded, landmarks - origin, samples.masks[there][:, :, rows, columns])
         return identity_loss(embeddings, self.person, self.base.put(schedule.trust(timesteps[chosen])))
 
 

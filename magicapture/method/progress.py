@@ -16,9 +16,9 @@ from magicapture.bases import Rows
 from magicapture.config import GenerateConfig
 from magicapture.drawing.generation import scored
 from magicapture.drawing.portrait import Portrait
-from magicapture.faces import FaceEngine
 from magicapture.method.objective import Phase
 from magicapture.scoring import Targets
+from magicapture.subjects.subject import Subject
 
 STYLE_WEIGHT = 1 / 3
 """Of style beside likeness where the best state is chosen: more than among portraits, lest one without the look win."""
@@ -72,12 +72,12 @@ class Progress:
         """Give the same after ``step`` steps, as a record of its own."""
         return replace(self, step=step, history=[*self.history])
 
-    def judge(self, event: TrainEvent, targets: Targets, engine: FaceEngine) -> TrainEvent:
+    def judge(self, event: TrainEvent, targets: Targets, subject: Subject) -> TrainEvent:
         """Score what a step drew, if it did, and keep that state when it is the best so far; gives the event scored."""
         drawn = event.preview
         if drawn is None:
             return event
-        portraits = scored(drawn.images, targets, engine, drawn.config)
+        portraits = scored(drawn.images, targets, subject, drawn.config)
         likeness, style = fmean(p.likeness or 0.0 for p in portraits), fmean(p.style or 0.0 for p in portraits)
         self.history.append(
             {

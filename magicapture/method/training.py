@@ -17,14 +17,14 @@ from magicapture.bases import Base
 from magicapture.bases.lora import enable_lora, load_lora, lora_layers, lora_ratio, lora_state
 from magicapture.config import GenerateConfig, TrainConfig
 from magicapture.drawing.generation import draw
-from magicapture.faces import FaceEngine
 from magicapture.method.losses import pull_norms
 from magicapture.method.material import Material
 from magicapture.method.objective import Objective, Phase
 from magicapture.method.optimizer import optimizer_step
 from magicapture.method.progress import Preview, Progress, TrainEvent, Weights
-from magicapture.photos.references import Reference, mean_embedding
+from magicapture.photos.references import mean_embedding
 from magicapture.scoring import Targets
+from magicapture.subjects.subject import Reference, Subject
 
 GLOBAL_GENERATOR = threading.Lock()
 """Torch's own generator is shared by all threads; each GPU of a machine may have one that trains."""
@@ -55,17 +55,17 @@ class Training:
     """
 
     def __init__(
-        self, base: Base, engine: FaceEngine, person: list[Reference], style: list[Reference], config: TrainConfig
+        self, base: Base, subject: Subject, person: list[Reference], style: list[Reference], config: TrainConfig
     ) -> None:
         """Prepare latents, masks and targets once. Raises ``ValueError`` unless there is a reference of each role."""
         if not person or not style:
             raise ValueError("Training needs at least one usable photo of the person and one of the style.")
-        self.base, self.engine, self.config = base, engine, config
+        self.base, self.subject, self.config = base, subject, config
         self.person, self.style = person, style
-        # A copy: there is one recogniser per process, but perhaps a base on each of several GPUs.
-        recogniser = copy.deepcopy(engine.recogniser()).to(base.device) if config.uses("identity") else None
+        # A copy: there is one critic's network per process, but perhaps a base on each of several GPUs.
+        critic = copy.deepcopy(subject.critic()).to(base.device) if config.uses("identity") else None
         identity = base.put(torch.from_numpy(mean_embedding(person)).float())
-        self.objective = Objective(base, config, Material.of(base, person, style), identity, recogniser)
+        self.objective = Objective(base, config, Material.of(base, person, style), identity, critic)
         self.generator = torch.Generator().manual_seed(config.seed)
         self.progress = Progress()
 
@@ -98,12 +98,12 @@ class Training:
     @cached_property
     def targets(self) -> Targets:
         """What previews and portraits are compared with."""
-        return Targets.of(self.person, self.style)
+        return Targets.of(self.person, self.style, self.subject)
 
     def __iter__(self) -> Iterator[TrainEvent]:
         """Train step by step until the end, from wherever ``progress`` stands, and score the previews."""
         for event in self.unscored():
-            yield self.progress.judge(event, self.targets, self.engine)
+            yield self.progress.judge(event, self.targets, self.subject)
 
     def unscored(self) -> Iterator[TrainEvent]:
         """Do the same without scoring: whoever does that elsewhere keeps the best state, too (see ``Progress``)."""
@@ -144,7 +144,7 @@ class Training:
             off=tuple(sorted(self.config.off)),
             steps=self.progress.step,
             best_step=self.progress.step,
-            engine=self.engine.name,
+            engine=self.subject.name,
             latent_mean=tuple(self.objective.material.style.latent_mean.tolist()),
         )
         return Adapter(weights.lora, weights.rows, info)
@@ -210,10 +210,10 @@ class Training:
 
 
 def train(
-    base: Base, engine: FaceEngine, person: list[Reference], style: list[Reference], config: TrainConfig
+    base: Base, subject: Subject, person: list[Reference], style: list[Reference], config: TrainConfig
 ) -> Adapter:
     """Train to the end, looking at no event; gives the adapter. Raises ``ValueError`` as ``Training`` does."""
-    with Training(base, engine, person, style, config) as training:
+    with Training(base, subject, person, style, config) as training:
         for _ in training:
             pass
         return training.adapter()

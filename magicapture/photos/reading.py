@@ -1,16 +1,15 @@
 """Reading photos of any origin as 8-bit RGB, or saying in plain words why that is impossible."""
 
 import threading
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pillow_heif
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from magicapture.messages import Message, joined
+from magicapture.subjects.subject import Problem
 
 pillow_heif.register_heif_opener()
 
@@ -36,19 +35,6 @@ LIGHT = (238, 238, 238)
 """The plain background behind transparent pictures."""
 
 
-Severity = Literal["warning", "unusable"]
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What is wrong with a photo, for programs (``code``) and for visitors (``message`` and what to do, ``advice``)."""
-
-    code: str
-    severity: Severity
-    message: str
-    advice: str
-
-
 class PhotoError(Exception):
     """A photo cannot be read; ``problem`` says why."""
 
@@ -69,11 +55,17 @@ def read_photo(path: Path) -> tuple[Image.Image, list[str]]:
     Raises ``PhotoError`` if the file is empty or no picture, is broken off, too large (which is known before its pixels
     are decoded) or far longer than wide. One picture is decoded at a time.
     """
+    photo, _, notes = read_layers(path)
+    return photo, notes
+
+
+def read_layers(path: Path) -> tuple[Image.Image, np.ndarray | None, list[str]]:
+    """Read a photo as ``read_photo`` does, with its alpha channel as (H, W) float32 in 0–1, None if it has none."""
     with DECODING:
         return _read(Path(path))
 
 
-def _read(path: Path) -> tuple[Image.Image, list[str]]:
+def _read(path: Path) -> tuple[Image.Image, np.ndarray | None, list[str]]:
     image = _open(path)
     _check_size(image)
     notes = ["Only the first frame of the animation is used."] if _is_animated(image) else []
@@ -85,9 +77,11 @@ def _read(path: Path) -> tuple[Image.Image, list[str]]:
     upright = ImageOps.exif_transpose(_shrunk(image))
     if upright.mode.startswith(("I", "F")):
         notes.append("The picture has more than 8 bits per pixel and was converted.")
+    cutout = None
     if upright.has_transparency_data:
         notes.append("The transparent parts were put on a light background.")
-    return _to_rgb(upright), notes
+        cutout = np.asarray(upright.convert("RGBA").getchannel("A"), dtype=np.float32) / 255
+    return _to_rgb(upright), cutout, notes
 
 
 def _open(path: Path) -> Image.Image:

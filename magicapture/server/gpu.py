@@ -99,7 +99,8 @@ def train_slice(
     a file because a worker is another process. Raises ``GpuError``, also when a slice ends without having come further.
     """
     progress = checkpoint.progress.at(checkpoint.progress.step) if checkpoint else Progress()
-    first, targets, faces = progress.step, Targets.of(plan.person, plan.style), load_engine()
+    first, faces = progress.step, load_engine()
+    targets = Targets.of(plan.person, plan.style, faces)
     seconds = min(plan.slice_seconds, training_seconds(plan.base, plan.config, first))
     request = TrainRequest(
         plan.base,

@@ -207,7 +207,7 @@ class Api:
             require(pictures, "Pass at least one picture to score.")
             people = self._usable(visitor, of_person, "person").references
             looks = self._usable(visitor, of_style, "style").references if of_style else []
-            targets = scoring.Targets.of(people, looks or people)
+            targets = scoring.Targets.of(people, looks or people, engine)
             rows: list[dict] = []
             for path in visitor.ingest(pictures, "style"):  # their bounds are those of photos
                 scores = scoring.score(read_photo(path)[0], targets, engine)

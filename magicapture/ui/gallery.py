@@ -14,6 +14,7 @@ from magicapture.photos.references import CheckedSet
 from magicapture.scoring import nearest
 from magicapture.server.records import Reason
 from magicapture.server.workspace import TooLittleLikenessError, Workspace, WorkspaceError
+from magicapture.staff.review_workspace import ReviewWorkspace
 from magicapture.ui.events import QUEUED, user_errors
 from magicapture.ui.html import hours, note, section
 from magicapture.ui.photo_grid import build_grid, told
@@ -23,6 +24,7 @@ from magicapture.ui.steps import NO_PORTRAIT, Step, build_step
 
 GALLERY_HINT = "Portraits appear here, the best first, each with its likeness and style score."
 PHOTOS_GONE = "Your photos are deleted already, as promised."
+PHOTOS_ELSEWHERE = "The photos that it was learned from are not on this page."
 NO_FACE = "No face was found in this portrait, so no photo is nearest to it."
 BESIDE_ITSELF = "Left it is as drawn, right enlarged."
 NOTHING_BESIDE = "It was not enlarged either: there is nothing to compare it with."
@@ -164,7 +166,8 @@ def compare(
     found = nearest(path, references, context.engine)
     if found is None:
         beside = visitor.as_drawn(path)
-        said = joined(" ", NO_FACE if references else PHOTOS_GONE, BESIDE_ITSELF if beside else NOTHING_BESIDE)
+        gone = PHOTOS_ELSEWHERE if isinstance(visitor, ReviewWorkspace) else PHOTOS_GONE
+        said = joined(" ", NO_FACE if references else gone, BESIDE_ITSELF if beside else NOTHING_BESIDE)
     else:
         reference, likeness = found
         beside = visitor.store_crop(reference.name, reference.image)

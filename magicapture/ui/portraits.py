@@ -79,7 +79,7 @@ def build(context: AppContext, session: Session, entered: gr.events.Dependency) 
     """Lay the tab out and wire it; gives the gallery in it."""
     status = gr.HTML(note(NO_ADAPTER, "warn"), elem_id="adapter-status", min_height=60)
     with gr.Row(equal_height=False):
-        with gr.Column(min_width=300, scale=2):
+        with gr.Column(min_width=300, scale=2, elem_classes="magi-desk"):
             studio = _build_controls(context.base.resolution)
             draw = gr.Button("Draw portraits", variant="primary", elem_id="draw")
             stop = gr.Button("Stop drawing", size="sm", elem_id="stop-drawing")

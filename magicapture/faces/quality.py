@@ -7,9 +7,9 @@ uploads on the other. Pictures of styles get half the thresholds of light and sh
 import numpy as np
 from PIL import Image
 
-from magicapture.faces import Face
+from magicapture.faces.face import Face
 from magicapture.messages import Message
-from magicapture.photos.reading import Problem, Severity
+from magicapture.subjects.subject import Problem, Severity
 
 MEASURED_SIDE = 128
 """Light and sharpness are measured on the aligned crop at this size, so that photos of any size compare."""

@@ -1,0 +1,102 @@
+"""What the app asks of a subject: find it, cut it out, embed it, and say what is wrong with a photo of it."""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from PIL.Image import Image
+from torch import Tensor, nn
+
+Severity = Literal["warning", "unusable"]
+
+PERSON_NOUN = "person"
+"""What a person is called in prompts; any other noun names a thing."""
+DIMENSIONS = 192
+"""Length of what ``Subject.embed`` gives, whatever the subject."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with a photo, for programs (``code``) and for visitors (``message`` and what to do, ``advice``)."""
+
+    code: str
+    severity: Severity
+    message: str
+    advice: str
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """A photo as training takes it.
+
+    ``image``: RGB, size × size, the subject in the middle, a face upright. ``mask``: (size, size) float32, 1 on the
+    subject. ``landmarks``: (K, 2) float32 in pixels of ``image``: of a face the viewer's left eye, right eye, nose,
+    left and right corner of the mouth; of a thing the corners of its box. ``embedding``: (D,) float32 of length 1, by
+    what is in the identity term.
+    """
+
+    name: str
+    image: Image
+    mask: np.ndarray
+    landmarks: np.ndarray
+    embedding: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Sighting:
+    """What was found in a photo; ``reference`` is None exactly if a problem makes it unusable."""
+
+    reference: Reference | None
+    problems: tuple[Problem, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class Critic(nn.Module):
+    """What stands in the identity term: differentiable, and for a part of the picture only."""
+
+    def forward(self, images: Tensor, landmarks: Tensor, masks: Tensor) -> Tensor:
+        """Embed the subjects of ``images`` (B, 3, H, W), RGB in [-1, 1], as (B, D) vectors of length 1.
+
+        ``landmarks``: (B, K, 2) in pixels of these images, on the CPU; ``masks``: (B, 1, h, w), 1 on the subject.
+        """
+        raise NotImplementedError
+
+    def window(self, landmarks: Tensor, height: int, width: int, scale: int) -> tuple[slice, slice]:
+        """Give the rows and columns of latents that it has to see.
+
+        ``landmarks``: as above, in pixels of pictures ``scale`` times as large as their ``height`` × ``width`` latents.
+        """
+        raise NotImplementedError
+
+
+class Subject(Protocol):
+    """A kind of what is trained: ``noun`` names it in prompts, ``name`` says what finds and embeds it."""
+
+    noun: str
+    name: str
+    licence: str
+    """One sentence for visitors: what the weights may be used for."""
+    scored_by: str
+    """What ``embed`` is called where its embeddings are kept: those of others cannot be compared with them."""
+
+    def look(self, name: str, photo: Image, cutout: np.ndarray | None, size: int, *, own: bool) -> Sighting:
+        """Find the subject in the RGB photo ``name`` and cut it out, ``size`` pixels a side.
+
+        ``cutout``: (H, W) float32, 1 where the photo's alpha channel shows it, if it has one. ``own``: whether the
+        subject itself is to be seen, or anything of its kind in a look, which is judged with leniency.
+        """
+
+    def strangers(self, embeddings: np.ndarray) -> tuple[np.ndarray, Problem]:
+        """Tell which of ``embeddings`` (N, D) are not of the same subject as most: (N,) bool, and how to say so."""
+
+    def embed(self, image: Image, mask: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+        """Embed the subject in a crop, (192,) float32 of length 1: what portraits are scored by."""
+
+    def find(self, image: Image, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        """Look for the subject that ``wanted`` (192,) is the embedding of in a picture.
+
+        Gives its mask, (H, W) float32, and its embedding, as ``embed`` does; None where there is none.
+        """
+
+    def critic(self) -> Critic:
+        """Give the network behind ``Reference.embedding``, on the CPU."""
