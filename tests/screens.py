@@ -12,8 +12,9 @@ ELEMENTS = """() => [...document.querySelectorAll("[role=tabpanel] [id]")]
 """The ids of what is seen in the open tab, in the order of the page."""
 TOO_WIDE = """() => [...document.querySelectorAll(".gradio-container *")]
     .filter(part => part.checkVisibility() && part.getBoundingClientRect().right > innerWidth + 1)
-    .filter(part => !part.closest(".magi-film")).map(part => `${part.tagName} ${part.id} ${part.className}`)"""
-"""What reaches out of the window to the right, but for the strip that is meant to be moved sideways."""
+    .filter(part => !part.closest(".magi-film, .magi-sets"))
+    .map(part => `${part.tagName} ${part.id} ${part.className}`)"""
+"""What reaches out of the window to the right, but for the strips that are meant to be moved sideways."""
 
 
 @dataclass(frozen=True)

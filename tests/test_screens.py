@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import running
 from playwright.sync_api import Browser, Page, StorageState, expect
-from running import PATIENCE, ROOT
+from running import PATIENCE, ROOT, running_app
 from screens import ELEMENTS, SCREENS, TABS, TOO_WIDE, Screen, become_visitor, open_by_id
 from test_accessibility import grave_faults
 from visiting import consent
@@ -53,14 +53,26 @@ def test_all_of_a_tab_is_seen_in_order_within_the_window_and_can_be_read(
     assert grave_faults(page) == []
 
 
-def test_on_a_phone_the_photos_of_both_roles_fit_two_screens(browser: Browser, address: str) -> None:
-    page = browser.new_page(viewport={"width": 390, "height": 844})
-    page.goto(address)
+@pytest.fixture(scope="module")
+def with_all_examples(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Start the app as it comes, with a finished example and every set of pictures on offer; gives its address."""
+    expect.set_options(timeout=PATIENCE * 1000)
+    with running_app(tmp_path_factory.mktemp("whole"), ROOT / "examples", MAGICAPTURE_BASE="mini") as address:
+        yield address
+
+
+@pytest.mark.parametrize("locale", ["en-GB", "ja-JP"])
+def test_on_a_phone_the_photos_of_both_roles_fit_two_screens(
+    browser: Browser, with_all_examples: str, locale: str
+) -> None:
+    page = browser.new_page(viewport={"width": 390, "height": 844}, locale=locale)
+    page.goto(with_all_examples)
     consent(page)
     for role in ("person", "style"):
         photos = sorted(next((ROOT / "examples").glob(f"{role}-*")).glob("*.*"))[:5]
         page.locator(f"#{role}-photos input[type=file]").first.set_input_files(photos)
         expect(page.locator(f"#{role}-verdicts .magi-tile")).to_have_count(5)
+    assert page.evaluate(TOO_WIDE) == []
     assert page.evaluate("document.documentElement.scrollHeight") <= 2 * 844
     page.close()
 

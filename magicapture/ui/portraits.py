@@ -33,7 +33,7 @@ ASK_SECONDS, ASKS = 1.0, 10
 """How often a waiting visitor is told where they stand, and how often it is looked in between whether it has ended."""
 DRAWINGS_AT_ONCE = 60
 """More than may wait or run: what is too much is refused with a reason, not kept waiting."""
-TO_PORTRAITS = "() => document.querySelector('#portraits').scrollIntoView({block: 'nearest', behavior: 'smooth'})"
+TO_PORTRAITS = "() => document.querySelector('#portraits-said').scrollIntoView({block: 'start', behavior: 'smooth'})"
 
 
 @dataclass(frozen=True, eq=False)
