@@ -63,6 +63,10 @@ class Cell:
         return cls(key, person, row.style.name, row.count, photos, looks, recipe)
 
 
+SET = "set"
+"""The code of a problem of the set as a whole."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """What is wrong with one photo, counted from 1 by name in its folder; 0 is the set as a whole."""

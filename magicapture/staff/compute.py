@@ -17,7 +17,7 @@ from magicapture.drawing.portrait import Portrait
 from magicapture.faces import EngineUnavailableError, FaceEngine, load_engine
 from magicapture.method.training import train
 from magicapture.photos.references import CheckedSet, Role, check_photos
-from magicapture.staff.cell import Cell, CellResult, DrawnPortrait, Problem, Recipe, Stage
+from magicapture.staff.cell import SET, Cell, CellResult, DrawnPortrait, Problem, Recipe, Stage
 from magicapture.staff.work import CPU_THREADS, FatalError, Outcome, Pictures
 
 
@@ -79,9 +79,9 @@ def _problems(photos: CheckedSet) -> list[Problem]:
         for place, verdict in enumerate(photos.verdicts, start=1)
         for problem in verdict.problems
     ]
-    found += [Problem(photos.role, 0, "set", "warning", str(text)) for text in photos.warnings]
+    found += [Problem(photos.role, 0, SET, "warning", str(text)) for text in photos.warnings]
     if photos.problem:
-        found.append(Problem(photos.role, 0, "set", "unusable", str(photos.problem)))
+        found.append(Problem(photos.role, 0, SET, "unusable", str(photos.problem)))
     return found
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import median, quantiles
 
 from magicapture.evaluation.study import count_answers
+from magicapture.staff.cell import SET
 from magicapture.staff.cost import Prices, load_prices
 from magicapture.staff.decisions import Decided, decided, review_minutes
 from magicapture.staff.intervals import newcombe, wilson
@@ -103,9 +104,10 @@ def _share(part: int, whole: int) -> dict[str, object]:
 
 
 def _unusable(folder: RunFolder) -> dict[str, int]:
-    """Count cells by what is wrong with their photos."""
+    """Count cells by what is wrong with their photos; with the set as a whole only where nothing else is."""
     found = [result for result in folder.results() if result.state == "unusable"]
-    return dict(Counter(code for r in found for code in {p.code for p in r.problems if p.severity == "unusable"}))
+    faults = [{problem.code for problem in r.problems if problem.severity == "unusable"} for r in found]
+    return dict(Counter(code for codes in faults for code in (codes - {SET} or codes)))
 
 
 def _portraits(portraits: list[Decided]) -> dict[str, object]:

@@ -2,6 +2,9 @@
 
 from collections.abc import Iterator
 from html import escape
+from statistics import median
+
+from magicapture.staff.cell import SET
 
 NO_DIFFERENCE = (
     "A pilot of this size cannot show the absence of a difference: an interval that holds 0 says that the difference "
@@ -62,14 +65,15 @@ def _people(figures: dict) -> Iterator[str]:
     if figures["not_computed"]:
         yield f"\nNot computed yet: {figures['not_computed']}."
     if figures["unusable"]:
-        faults = ", ".join(f"{code.replace('_', ' ')} ({count})" for code, count in figures["unusable"].items())
+        named = {code: "the set as a whole" if code == SET else code.replace("_", " ") for code in figures["unusable"]}
+        faults = ", ".join(f"{named[code]} ({count})" for code, count in figures["unusable"].items())
         yield f"\nPhotos that could not be used, by what was wrong: {faults}."
 
 
 def _portraits(figures: dict) -> Iterator[str]:
     portraits = figures["portraits"]
     yield "## Portraits\n"
-    yield f"{portraits['drawn']} were put to their people, and {portraits['undecided']} of them are not decided on. "
+    yield f"{portraits['drawn']} were put to their people; {portraits['undecided']} of them are undecided."
     share = portraits["kept"]
     yield (
         f"Of the {share['of']} others {share['n']} were kept: {percent(share)}, as if each had been judged by itself; "
@@ -86,7 +90,7 @@ def _likeness(figures: dict, plot: str) -> Iterator[str]:
     if not (kept or rejected):
         return
     yield "## Likeness\n"
-    rows = [(name, len(v), f"{v[len(v) // 2]:.2f}") for name, v in (("kept", kept), ("rejected", rejected)) if v]
+    rows = [(name, len(v), f"{median(v):.2f}") for name, v in (("kept", kept), ("rejected", rejected)) if v]
     yield from _table(("portraits", "number", "median likeness"), *rows)
     yield f"\n![Likeness of kept and rejected portraits]({plot})"
 
@@ -98,7 +102,7 @@ def _effort(figures: dict) -> Iterator[str]:
     rows = [("GPU hours (or hours of the CPU that stood in for one)", f"{cost['gpu_hours']:.2f}")]
     if spread := review["minutes"]:
         low, high = spread["quartiles"]
-        middle = f"{spread['median']:.1f} (quartiles {low:.1f} to {high:.1f})"
+        middle = f"{spread['median']:.2f} (quartiles {low:.2f} to {high:.2f})"
         rows.append((f"minutes of review, median of {review['people']} people", middle))
     if cost["compute"] is not None:
         rows.append(("compute", f"{cost['compute']:.2f} {money}"))

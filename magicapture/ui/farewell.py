@@ -21,13 +21,13 @@ class Farewell:
     really: gr.Button
     back: gr.Button
 
-    def connect(self, context: AppContext, session: Session) -> None:
-        """Wire the buttons; the page begins anew once everything is gone."""
+    def connect(self, context: AppContext, session: Session, after: str = "location.reload()") -> None:
+        """Wire the buttons; once everything is gone the page begins anew, or does what the script ``after`` says."""
         self.ask.click(lambda: gr.Row(visible=True), outputs=self.sure, **AT_ONCE)
         self.back.click(lambda: gr.Row(visible=False), outputs=self.sure, **AT_ONCE)
         leaving = {"concurrency_limit": None, "api_visibility": "private"}
         gone = self.really.click(MethodType(leave, context), session.visitor, session.key, **leaving)
-        gone.success(js="() => location.reload()", fn=None)
+        gone.success(js=f"() => {after}", fn=None)
 
 
 def build_farewell(ask: gr.Button, really: tuple[str, str], back: tuple[str, str]) -> Farewell:

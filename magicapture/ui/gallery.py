@@ -6,14 +6,17 @@ from types import MethodType
 from typing import get_args
 
 import gradio as gr
+from gradio.components import Component
 
+from magicapture.drawing.credentials import withheld
 from magicapture.messages import Message, joined
 from magicapture.photos.references import CheckedSet
 from magicapture.scoring import nearest
 from magicapture.server.records import Reason
 from magicapture.server.workspace import TooLittleLikenessError, Workspace, WorkspaceError
+from magicapture.staff.review_workspace import ReviewWorkspace
 from magicapture.ui.events import QUEUED, user_errors
-from magicapture.ui.html import hours, section
+from magicapture.ui.html import hours, note, section
 from magicapture.ui.photo_grid import build_grid, told
 from magicapture.ui.portrait_grid import portrait_grid
 from magicapture.ui.session import AppContext, Session, require_visitor
@@ -21,6 +24,7 @@ from magicapture.ui.steps import NO_PORTRAIT, Step, build_step
 
 GALLERY_HINT = "Portraits appear here, the best first, each with its likeness and style score."
 PHOTOS_GONE = "Your photos are deleted already, as promised."
+PHOTOS_ELSEWHERE = "The photos that it was learned from are not on this page."
 NO_FACE = "No face was found in this portrait, so no photo is nearest to it."
 BESIDE_ITSELF = "Left it is as drawn, right enlarged."
 NOTHING_BESIDE = "It was not enlarged either: there is nothing to compare it with."
@@ -38,6 +42,30 @@ class Gallery:
     keep_all: Step
     download: gr.DownloadButton
     listed: gr.State
+
+    @property
+    def shown(self) -> list[Component]:
+        """All that ``show`` may change."""
+        return [self.grid, self.listed, self.download, self.compared, self.slider]
+
+    def show(self, visitor: Workspace | None) -> dict[Component, object]:
+        """Give the gallery anew, with nothing compared, and the zip of what is kept; says what may not leave."""
+        portraits = visitor.portraits() if visitor else []
+        kept = [portrait.path for portrait in portraits if portrait.kept]
+        archive, faults = None, list(withheld(kept).values())
+        if visitor and kept:
+            try:
+                archive = str(visitor.zip_kept())
+            except WorkspaceError as error:
+                faults.append(str(error))
+        notes = [note(fault, "bad") for fault in dict.fromkeys(faults)]
+        return {
+            self.grid: "\n".join([*notes, portrait_grid(portraits)]),
+            self.listed: [str(portrait.path) for portrait in portraits],
+            self.download: gr.DownloadButton(value=archive, interactive=archive is not None),
+            self.compared: "",
+            self.slider: gr.ImageSlider(None, visible=False),
+        }
 
 
 def build(context: AppContext) -> Gallery:
@@ -64,9 +92,9 @@ def build(context: AppContext) -> Gallery:
 def connect(gallery: Gallery, context: AppContext, session: Session, arrivals: list[gr.events.Dependency]) -> None:
     """Wire the events. ``arrivals``: those after which there may be other portraits."""
     listing = {
-        "fn": show,
+        "fn": gallery.show,
         "inputs": session.visitor,
-        "outputs": [gallery.grid, gallery.listed, gallery.download, gallery.compared, gallery.slider],
+        "outputs": gallery.shown,
         **QUEUED,
     }
     # MethodType, not partial: Gradio looks for the event's data in the annotations.
@@ -89,15 +117,6 @@ def _rules(context: AppContext) -> Message:
     kept = Message("What is neither is deleted after {time}.", time=hours(context.settings.result_hours))
     keys = "On a picture, the key K keeps it, R rejects it, and C compares it."
     return joined(" ", rule, kept, keys)
-
-
-def show(visitor: Workspace | None) -> tuple:
-    """Give the gallery anew, with nothing compared, and the zip of what is kept."""
-    portraits = visitor.portraits() if visitor else []
-    archive = str(visitor.zip_kept()) if visitor and any(portrait.kept for portrait in portraits) else None
-    download = gr.DownloadButton(value=archive, interactive=archive is not None)
-    listed = [str(portrait.path) for portrait in portraits]
-    return portrait_grid(portraits), listed, download, "", gr.ImageSlider(None, visible=False)
 
 
 def keep(context: AppContext, visitor: Workspace | None, event: gr.EventData) -> None:
@@ -147,7 +166,8 @@ def compare(
     found = nearest(path, references, context.engine)
     if found is None:
         beside = visitor.as_drawn(path)
-        said = joined(" ", NO_FACE if references else PHOTOS_GONE, BESIDE_ITSELF if beside else NOTHING_BESIDE)
+        gone = PHOTOS_ELSEWHERE if isinstance(visitor, ReviewWorkspace) else PHOTOS_GONE
+        said = joined(" ", NO_FACE if references else gone, BESIDE_ITSELF if beside else NOTHING_BESIDE)
     else:
         reference, likeness = found
         beside = visitor.store_crop(reference.name, reference.image)

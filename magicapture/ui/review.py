@@ -13,8 +13,13 @@ from magicapture.ui.html import section
 from magicapture.ui.session import AppContext, Session
 
 YOURS = "These portraits of you were drawn. Keep those that may be used, and reject the others."
-PRIVATE = "Nobody is shown what you do not keep. Until {moment} (UTC) you can change your mind."
+PRIVATE = (
+    "Nobody is shown what you do not keep, and what you reject is deleted at once. "
+    "This page is yours until {moment} (UTC)."
+)
 WITHDRAW = "If you do not want to take part, withdraw: then everything of you is deleted here and in the company's run."
+WITHDRAWN = "location.assign('review#withdrawn')"
+"""The way in says then that all is deleted."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +46,7 @@ def connect(
 ) -> None:
     """Show it to somebody who was invited, and let them withdraw."""
     entered.then(show, session.visitor, [review.panel, review.said, tabs], **AT_ONCE)
-    review.withdrawing.connect(context, session)
+    review.withdrawing.connect(context, session, WITHDRAWN)
 
 
 def show(visitor: Workspace | None) -> tuple:

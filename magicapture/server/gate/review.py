@@ -26,21 +26,25 @@ MOST_BYTES = 4096
 REVIEWER = "review:"
 """How users begin whom a link has let in; no name in MAGICAPTURE_USERS can hold a colon."""
 NOT_WHOLE = "Open the link from your message once more: here its end is missing."
+WITHDRAWN = "You have withdrawn: everything of you is deleted, here and in the company's run. You can close this page."
 OPEN = "Open my portraits"
 YOURS = "Your portraits are ready. This link opens them once, in this browser; nobody else sees what you do not keep."
 PAGE = """<!doctype html><html lang="{language}"><head><meta charset="utf-8"><title>MagiCapture</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><meta name="robots" content="noindex">
-<style>body {{ font: 17px/1.5 system-ui, sans-serif; max-width: 34em; margin: 15vh auto; padding: 0 1em; color: #222 }}
-button {{ font: inherit; padding: .6em 1.4em; border: 0; border-radius: .5em; background: #4338ca; color: #fff }}
+<style>:root {{ color-scheme: light dark }}
+body {{ font: 17px/1.5 system-ui, sans-serif; max-width: 34em; margin: 15vh auto; padding: 0 1em;
+word-break: auto-phrase; background: light-dark(#faf8f6, #171412); color: light-dark(#292524, #f5f5f4) }}
+button {{ font: inherit; font-weight: 600; padding: .6em 1.4em; border: 0; border-radius: .5em; cursor: pointer;
+background: #a44f33; color: #fff }}
 button[disabled] {{ display: none }}</style></head>
 <body><main><h1>MagiCapture</h1><p id="said">{said}</p>
 <form method="post" action="review"><input type="hidden" name="token"><button disabled>{open}</button></form></main>
 <script>
-const token = location.hash.slice(1), form = document.forms[0];
+const token = location.hash.slice(1), form = document.forms[0], withdrawn = token === "withdrawn";
 history.replaceState(null, "", location.pathname);
 form.elements.token.value = token;
-form.querySelector("button").disabled = !(token && {ready});
-if (!token && {ready}) document.querySelector("#said").textContent = {missing};
+form.querySelector("button").disabled = !(token && {ready}) || withdrawn;
+if (withdrawn || !token && {ready}) document.querySelector("#said").textContent = withdrawn ? {withdrawn} : {missing};
 </script></body></html>"""
 
 
@@ -95,9 +99,9 @@ class Review:
     def _page(self, request: Request, said: str, status: int = 200) -> Response:
         language = re.split("[-,;]", request.headers.get("accept-language", "")[:100])[0].strip().lower()
         language = language if re.fullmatch("[a-z]{2,3}", language) else "en"
-        text = {"said": said, "open": OPEN, "missing": NOT_WHOLE}
+        text = {"said": said, "open": OPEN, "missing": NOT_WHOLE, "withdrawn": WITHDRAWN}
         told = {name: self.translate(sentence, language) for name, sentence in text.items()}
-        told["missing"] = Html(_quoted(told["missing"]))
+        told |= {name: Html(_quoted(told[name])) for name in ("missing", "withdrawn")}
         ready = Html("true" if status == 200 else "false")
         page = Html(PAGE, language=language, ready=ready, **told)
         return HTMLResponse(page, status, {"cache-control": "no-store"})
