@@ -11,9 +11,11 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 from zipfile import ZipFile
 
 import c2pa
+import gradio as gr
 import pytest
 from certificate import KINDS, Certificate, make_certificate
 from hub_server import WRITER, Hub, serving
@@ -37,6 +39,7 @@ from magicapture.server.gate.files import Files
 from magicapture.server.hub import HubError, push
 from magicapture.server.workspace import Workspace, WorkspaceError
 from magicapture.settings import Settings, settings
+from magicapture.ui import gallery as gallery_module
 
 pytest_plugins = ["hub_fixtures"]
 PNG = "image/png"
@@ -119,6 +122,23 @@ def test_a_portrait_changed_after_signing_is_found_out_and_does_not_leave(signin
         outgoing(kept)
     with pytest.raises(WorkspaceError, match="changed since it was signed"):
         mine.zip_kept()
+
+
+def test_a_tampered_portrait_is_named_in_the_tab_and_the_rest_can_be_downloaded(signing, mine: Workspace) -> None:
+    sound, changed = (mine.keep(mine.add_portrait(portrait(seed), label=False), None) for seed in (1, 2))
+    with gr.Blocks():
+        gallery = gallery_module.build(SimpleNamespace(settings=settings()))
+    tampered(changed)
+    shown = gallery.show(mine)
+    assert f"{changed.name} was changed since it was signed" in shown[gallery.grid]
+    assert shown[gallery.grid].count("<li") == 2
+    assert ZipFile(shown[gallery.download].value["path"]).namelist() == [sound.name]
+    mine.reject(sound)
+    shown = gallery.show(mine)
+    assert shown[gallery.grid].count("was changed since it was signed") == 1
+    assert not shown[gallery.download].interactive
+    mine.reject(changed)
+    assert "was changed" not in gallery.show(mine)[gallery.grid]
 
 
 def test_credentials_moved_to_another_picture_do_not_hold(signing, tmp_path: Path) -> None:
@@ -243,6 +263,7 @@ def test_half_a_setting_and_a_time_stamp_server_in_private_mode_are_refused(monk
 def test_signing_and_checking_open_no_connection(certificate: Certificate, tmp_path: Path) -> None:
     sign = f"""
 from pathlib import Path
+from types import SimpleNamespace
 from PIL import Image
 from magicapture.drawing.credentials import Credentials, state
 Image.new("RGB", (64, 64)).save("plain.png")

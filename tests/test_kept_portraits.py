@@ -1,5 +1,6 @@
 """Portraits stay with what is known of them; only those that a visitor wants, and only for that visitor."""
 
+import errno
 from dataclasses import replace
 from pathlib import Path
 from zipfile import ZipFile
@@ -8,8 +9,9 @@ import pytest
 from PIL import Image
 from visitor import files, portrait, uploaded
 
-from magicapture.drawing.portrait import read_facts
+from magicapture.drawing.portrait import Portrait, read_facts
 from magicapture.server.workspace import TooLittleLikenessError, Workspace, WorkspaceError
+from magicapture.server.workspace import visitor as visitor_module
 
 
 def test_portraits_say_how_they_were_drawn_and_the_best_comes_first(mine: Workspace) -> None:
@@ -55,9 +57,14 @@ def test_the_zip_holds_the_kept_portraits_and_nothing_else(mine: Workspace) -> N
     assert package.read(kept.name) == kept.read_bytes()
 
 
+def enlarged() -> Portrait:
+    return replace(portrait(), image=Image.new("RGB", (64, 64)), drawn=portrait().image)
+
+
 def test_an_enlarged_portrait_is_compared_with_itself_as_drawn_and_leaves_neither(mine: Workspace) -> None:
-    enlarged = replace(portrait(), image=Image.new("RGB", (64, 64)), drawn=portrait().image)
-    path = mine.add_portrait(enlarged, label=False)
+    path = mine.add_portrait(portrait(), label=False)
+    assert mine.as_drawn(path) is None
+    assert mine.enlarge_portrait(path, enlarged(), label=False) == path
     with Image.open(mine.as_drawn(path)) as before, Image.open(path) as after:
         assert (before.size, after.size) == ((32, 32), (64, 64))
     kept = mine.keep(path, None)
@@ -65,7 +72,41 @@ def test_an_enlarged_portrait_is_compared_with_itself_as_drawn_and_leaves_neithe
     assert mine.as_drawn(kept)
     mine.reject(kept)
     assert files(mine.folder) == []
-    assert mine.as_drawn(mine.add_portrait(portrait(), label=False)) is None
+
+
+def test_a_portrait_that_was_kept_before_it_is_enlarged_stays_kept(mine: Workspace) -> None:
+    path = mine.add_portrait(portrait(), label=False)
+    kept = mine.keep(path, None)
+    assert mine.enlarge_portrait(path, enlarged(), label=False) == kept
+    with Image.open(kept) as after:
+        assert after.size == (64, 64)
+    assert [item.path for item in mine.portraits()] == [kept]
+
+
+def test_a_portrait_that_was_rejected_before_it_is_enlarged_does_not_come_back(
+    mine: Workspace, other: Workspace
+) -> None:
+    path = mine.add_portrait(portrait(), label=False)
+    assert other.enlarge_portrait(path, enlarged(), label=False) is None
+    mine.reject(path)
+    assert mine.enlarge_portrait(path, enlarged(), label=False) is None
+    assert files(mine.folder) == files(other.folder) == []
+    mine.delete_everything()
+    with pytest.raises(WorkspaceError, match="deleted meanwhile"):
+        mine.enlarge_portrait(path, enlarged(), label=False)
+
+
+def test_a_full_disk_leaves_a_portrait_as_it_was_drawn(mine: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "disk full")
+
+    path = mine.add_portrait(portrait(), label=False)
+    before = path.read_bytes()
+    monkeypatch.setattr(visitor_module, "copyfile", full)
+    with pytest.raises(WorkspaceError, match="disk is full"):
+        mine.enlarge_portrait(path, enlarged(), label=False)
+    assert files(mine.folder) == [path]
+    assert path.read_bytes() == before
 
 
 def test_a_portrait_is_found_by_its_name_alone_and_only_by_whose_it_is(mine: Workspace, other: Workspace) -> None:

@@ -8,6 +8,7 @@ import gradio as gr
 import pytest
 import stand_in
 import torch
+from PIL import Image
 
 from magicapture.bases import MINI, SD15
 from magicapture.config import GenerateConfig, TrainConfig
@@ -56,9 +57,26 @@ def test_an_account_is_not_needed_to_train_on_zero_gpu_and_to_draw(monkeypatch: 
 def test_what_is_left_of_a_training_takes_what_is_left_of_its_time() -> None:
     quick = SD15.presets["quick"]
     whole, half, none = (forecast.training_seconds("sd15", quick, done) for done in (0, quick.steps // 2, quick.steps))
-    assert whole > half > none == forecast.START_SECONDS
+    assert whole > half > none == forecast.START_SECONDS["cpu"]
     assert forecast.training_seconds("sd15", replace(quick, images_per_task=1)) < whole
     assert forecast.training_seconds("sd15", replace(quick, one_task=True)) < whole
+
+
+@pytest.mark.parametrize(("on_gpu", "seconds"), [(True, (7, 8)), (False, (20, 60))])
+def test_who_waits_for_four_portraits_to_be_enlarged_is_told_how_long_it_takes_here(
+    on_gpu: bool, seconds: tuple[float, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: on_gpu)
+    least, most = seconds
+    assert least <= forecast.enlarging_seconds([Image.new("RGB", (128, 128))] * 4) <= most
+
+
+def test_a_base_that_is_meant_for_a_gpu_takes_a_cpu_hundreds_of_times_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = []
+    for on_gpu in (True, False):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: on_gpu)  # noqa: B023  it is called at once
+        seconds.append(forecast.drawing_seconds("sd15", GenerateConfig(count=4)))
+    assert seconds[1] > 50 * seconds[0]
 
 
 def test_where_time_is_not_counted_no_quota_is_mentioned() -> None:

@@ -153,6 +153,6 @@ def test_an_upload_that_another_page_takes_meanwhile_is_asked_for_again(
         source.unlink()
         return bare_photo(source)
 
-    monkeypatch.setattr("magicapture.server.workspace.visitor.bare_photo", read_too_late)
+    monkeypatch.setattr("magicapture.server.workspace.uploads.bare_photo", read_too_late)
     with pytest.raises(WorkspaceError, match=r"went away .* upload it again"):
         mine.ingest([uploaded(root)], "person")

@@ -1,7 +1,17 @@
 """The base models an adapter can be trained on: all that differs between them stays behind this door."""
 
 from magicapture.bases.base import Base, BaseError, BaseSpec, BaseUnavailableError, Conditioning, Prediction, Rows
-from magicapture.bases.registry import FLUX2, MINI, SD15, SDXL, SPECS, load_base, offered_bases, resolve_base
+from magicapture.bases.registry import (
+    FLUX2,
+    MINI,
+    SD15,
+    SDXL,
+    SPECS,
+    ZERO_GPU_TFLOPS,
+    load_base,
+    offered_bases,
+    resolve_base,
+)
 
 __all__ = [
     "FLUX2",
@@ -9,6 +19,7 @@ __all__ = [
     "SD15",
     "SDXL",
     "SPECS",
+    "ZERO_GPU_TFLOPS",
     "Base",
     "BaseError",
     "BaseSpec",

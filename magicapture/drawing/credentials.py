@@ -6,6 +6,7 @@ one was set; thumbnails, which would hold the face once more, are left out.
 """
 
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -146,6 +147,17 @@ def _make_outgoing_once(path: Path, age: int, size: int) -> None:
     finally:
         with suppress(FileNotFoundError):
             Path(file.name).unlink()
+
+
+def withheld(paths: Iterable[Path]) -> dict[Path, str]:
+    """Let each of the files hold what ``outgoing`` gives; gives those that may not leave, and why not."""
+    reasons = {}
+    for path in paths:
+        try:
+            make_outgoing(path)
+        except CredentialsError as error:
+            reasons[path] = str(error)
+    return reasons
 
 
 def _library() -> ModuleType:

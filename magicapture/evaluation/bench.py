@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from magicapture.bases import Base, Conditioning
 from magicapture.bases.lora import lora_layers
 from magicapture.config import GenerateConfig, Term
+from magicapture.drawing.enhance import upscale
 from magicapture.drawing.generation import draw
 from magicapture.evaluation.baselines import plain_loss
 from magicapture.faces import FaceEngine
@@ -64,6 +65,7 @@ def bench(base: Base, engine: FaceEngine) -> dict[str, float]:
         "operations_per_second": rate,
         "floor_seconds_per_step": operations / rate,
         "seconds_per_portrait": portrait,
+        "seconds_per_enlarged_portrait": enlarging_seconds(base.resolution),
         **sizes_learned(base, engine, references),
         "peak_memory_gb": peak_memory_gb(),
     }
@@ -153,6 +155,15 @@ def dreambooth_lora_seconds(base: Base, *, cached: bool = False) -> list[float]:
     """Time steps of DreamBooth-LoRA."""
     with dreambooth_lora_step(base, cached=cached) as step:
         return seconds_per_call(step)
+
+
+def enlarging_seconds(side: int) -> float:
+    """Time what enlarging a picture takes, ``side`` pixels wide, once the weights are loaded."""
+    picture = noise_reference(side, 0).image
+    upscale(picture, 4)
+    started = time.monotonic()
+    upscale(picture, 4)
+    return time.monotonic() - started
 
 
 def seconds_per_call(call: Callable[[], object]) -> list[float]:

@@ -1,10 +1,17 @@
-"""Portraits being drawn: each drawing has a thread, waits its turn, ends without a trace when its visitor leaves."""
+"""Portraits being drawn: each drawing has a thread, waits its turn, ends without a trace when its visitor leaves.
+
+They can be seen as soon as they are drawn. Enlarging them, which takes a CPU longer, is a turn of its own.
+"""
 
 import logging
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+from PIL import Image
 
 from magicapture.adapters.adapter import Adapter, AdapterError
 from magicapture.bases import resolve_base
@@ -12,14 +19,15 @@ from magicapture.config import GenerateConfig
 from magicapture.drawing.credentials import CredentialsError
 from magicapture.drawing.generation import chosen
 from magicapture.drawing.portrait import Portrait
-from magicapture.faces import load_engine
 from magicapture.messages import Message
-from magicapture.server.forecast import drawing_seconds
+from magicapture.photos.subjects import load_subject
+from magicapture.server.forecast import drawing_seconds, enlarging_seconds
 from magicapture.server.gpu import QUEUE, GpuError, draw, enlarge
 from magicapture.server.metrics import LIKENESS, STAGE
 from magicapture.server.queue import Asker, Limits, Ticket
 from magicapture.server.records import Records
 from magicapture.server.workspace import Workspace, WorkspaceError
+from magicapture.subject import PERSON_NOUN
 
 PATIENCE_S = 120
 """How long deleting waits for a drawing to end, in seconds; what ends later finds no folder for its pictures."""
@@ -29,7 +37,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(eq=False)
 class Drawing:
-    """One request for portraits as it stands; only its own thread changes it, but for ``stopped``."""
+    """One request for portraits as it stands; only its own thread changes it, but for ``stopped``.
+
+    ``drawn``: all portraits are there; ``ended``: and they are enlarged, or will not be.
+    """
 
     workspace: Workspace
     asker: Asker
@@ -38,6 +49,7 @@ class Drawing:
     paths: list[Path] = field(default_factory=list)
     error: str = ""
     stopped: threading.Event = field(default_factory=threading.Event)
+    drawn: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)
 
 
@@ -70,7 +82,10 @@ class Drawings:
         return drawing
 
     def stop(self, visitor: str) -> list[Drawing]:
-        """Let a visitor's drawings end without a result: those that wait at once, others when they are drawn."""
+        """Let a visitor's drawings end: those that wait at once, others when they are drawn, without a result.
+
+        Of portraits that are being enlarged, those that are left stay as drawn.
+        """
         with self._lock:
             theirs = [drawing for drawing in self._present if drawing.asker.visitor == visitor]
         for drawing in theirs:
@@ -84,41 +99,62 @@ class Drawings:
 
     def _run(self, drawing: Drawing, adapter: Adapter, config: GenerateConfig, label: bool) -> None:
         try:
-            portraits = self._draw(drawing, adapter, config)
-            for portrait in portraits:
-                if drawing.stopped.is_set():
-                    return
-                drawing.paths.append(drawing.workspace.add_portrait(portrait, label))
-                drawing.portraits.append(portrait)
-                if portrait.likeness is not None:
-                    LIKENESS.observe(portrait.likeness)
-            if portraits:
-                self.records.log("portraits_drawn", len(portraits))
+            self._draw(drawing, adapter, config.settled(resolve_base(adapter.info.base).sampling_steps), label)
+            if drawing.drawn.is_set() and config.upscale > 1:
+                self._enlarge(drawing, config.upscale, label)
         except (AdapterError, CredentialsError, GpuError, WorkspaceError) as error:
             drawing.error = str(error)
         except Exception as error:
             logger.exception("Drawing failed.")
-            drawing.error = Message(
-                "{reason}: nothing was drawn. Try again, or ask whoever runs this page.", reason=type(error).__name__
-            )
+            fault = "{reason}: nothing was drawn. Try again, or ask whoever runs this page."
+            if drawing.drawn.is_set():
+                fault = "{reason}: the rest stays as drawn. Draw again, or ask whoever runs this page."
+            drawing.error = Message(fault, reason=type(error).__name__)
         finally:
             drawing.ticket = None
             with self._lock:
                 self._present.remove(drawing)
             drawing.ended.set()
 
-    def _draw(self, drawing: Drawing, adapter: Adapter, config: GenerateConfig) -> list[Portrait]:
-        """Wait for the turn and draw; the accelerator is held no longer than it is needed."""
-        config = config.settled(resolve_base(adapter.info.base).sampling_steps)
-        with QUEUE.join(drawing_seconds(adapter.info.base, config), drawing.asker) as drawing.ticket:
-            while not drawing.ticket.wait(timeout=0.5) and not drawing.stopped.is_set():
-                pass
-            if drawing.stopped.is_set():
-                return []
-            place = drawing.ticket.place
+    def _draw(self, drawing: Drawing, adapter: Adapter, config: GenerateConfig, label: bool) -> None:
+        """Draw and store; the accelerator is held no longer than it is needed."""
+        with self._turn(drawing, drawing_seconds(adapter.info.base, config)) as place:
+            if place is None:
+                return
             with STAGE.labels("draw").time():
                 candidates = draw(adapter, config, place)
-                if config.upscale > 1:
-                    best = chosen(candidates, adapter.targets, load_engine(), config)
-                    return enlarge(best, config.upscale, place)
-        return chosen(candidates, adapter.targets, load_engine(), config)
+        for portrait in _best(candidates, adapter, config):
+            if drawing.stopped.is_set():
+                return
+            drawing.paths.append(drawing.workspace.add_portrait(portrait, label))
+            drawing.portraits.append(portrait)
+            if portrait.likeness is not None:
+                LIKENESS.observe(portrait.likeness)
+        self.records.log("portraits_drawn", len(drawing.portraits))
+        drawing.drawn.set()
+
+    def _enlarge(self, drawing: Drawing, factor: int, label: bool) -> None:
+        """Put the larger picture in the place of each portrait that is still there."""
+        with self._turn(drawing, enlarging_seconds([portrait.image for portrait in drawing.portraits])) as place:
+            if place is None:
+                return
+            with STAGE.labels("enlarge").time():
+                for number, larger in enumerate(enlarge(list(drawing.portraits), factor, place)):
+                    if drawing.stopped.is_set():
+                        return
+                    if path := drawing.workspace.enlarge_portrait(drawing.paths[number], larger, label):
+                        drawing.paths[number], drawing.portraits[number] = path, larger
+
+    @contextmanager
+    def _turn(self, drawing: Drawing, seconds: float) -> Iterator[int | None]:
+        """Wait for the turn of a ``drawing``; gives the number of its accelerator, or None if it was stopped."""
+        with QUEUE.join(seconds, drawing.asker) as drawing.ticket:
+            while not drawing.ticket.wait(timeout=0.5) and not drawing.stopped.is_set():
+                pass
+            yield None if drawing.stopped.is_set() else drawing.ticket.place
+
+
+def _best(candidates: list[Image.Image], adapter: Adapter, config: GenerateConfig) -> list[Portrait]:
+    """Choose among what was drawn. Of people alone it is known what a likeness means: things are shown without one."""
+    best = chosen(candidates, adapter.targets, load_subject(adapter.info.subject), config)
+    return best if adapter.info.subject == PERSON_NOUN else [replace(portrait, likeness=None) for portrait in best]

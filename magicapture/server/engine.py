@@ -103,13 +103,14 @@ def draw(request: bytes) -> bytes:
         return pack(Failure.of(error))
 
 
-def enlarge(request: bytes) -> bytes:
+def enlarge(request: bytes) -> Iterator[bytes]:
     """Enlarge as an ``EnlargeRequest`` says; gives each picture with what enlarged it, or a ``Failure``."""
     try:
         asked = unpack(request)
-        return pack([upscale(image, asked.factor) for image in asked.images])
+        for image in asked.images:
+            yield pack(upscale(image, asked.factor))
     except TOLD as error:
-        return pack(Failure.of(error))
+        yield pack(Failure.of(error))
 
 
 def _train(asked: TrainRequest, stopped: Callable[[], bool]) -> Iterator[TrainEvent | Checkpoint | Adapter]:

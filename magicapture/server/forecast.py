@@ -1,17 +1,25 @@
 """How long work on an accelerator will take, and what a visitor's quota on ZeroGPU is charged for it."""
 
+from collections.abc import Iterable
+from typing import Literal
+
 import torch
+from PIL import Image
 from spaces.zero import default_gpu_size
 from spaces.zero.config import get_config
 
-from magicapture.bases import resolve_base
+from magicapture.bases import ZERO_GPU_TFLOPS, resolve_base
 from magicapture.config import GenerateConfig, TrainConfig
 
-START_SECONDS = 7
+START_SECONDS = {"cuda": 7, "cpu": 2}
 """Of a slice: a worker that starts and gets the weights, the photos encoded, the result handed over. An estimate."""
 
-ENLARGING_SECONDS = 1
-"""Of a portrait of 512 pixels: Real-ESRGAN takes 9 TFLOP. An estimate."""
+ENLARGING_SECONDS = {"cuda": 1, "cpu": 145}
+"""Of a picture of 512 × 512 pixels, for which Real-ESRGAN takes 9 TFLOP: an estimate, and as ``bench`` measures it on
+two cores."""
+
+CPU_TFLOPS = 0.13
+"""TFLOP a second that two cores do, as ``bench`` measures them."""
 
 
 def training_seconds(base: str, config: TrainConfig, done: int = 0) -> float:
@@ -23,20 +31,20 @@ def training_seconds(base: str, config: TrainConfig, done: int = 0) -> float:
     early = (left - late) * (1 if config.one_task else 2 / 3)  # of three tasks, phase 1 has two
     sampling = config.preview_images * config.preview_steps / usual
     previews = config.previews * late / config.lora_steps * sampling
-    return START_SECONDS + (early + late) * share * step + previews * portrait
+    return START_SECONDS[_device()] + (early + late) * share * step + previews * portrait
 
 
 def drawing_seconds(base: str, config: GenerateConfig) -> float:
-    """Foretell how long portraits will take, enlarged if that is asked for, in seconds."""
+    """Foretell how long portraits will take, before they are enlarged, in seconds."""
     usual = resolve_base(base).sampling_steps
     pace = (config.steps or usual) / usual
-    drawing = START_SECONDS + config.count * config.best_of * pace * _seconds_of(base)[1]
-    return drawing + (enlarging_seconds(config.count) if config.upscale > 1 else 0)
+    return START_SECONDS[_device()] + config.count * config.best_of * pace * _seconds_of(base)[1]
 
 
-def enlarging_seconds(count: int) -> float:
-    """Foretell how long enlarging ``count`` portraits will take, in seconds."""
-    return START_SECONDS + count * ENLARGING_SECONDS
+def enlarging_seconds(images: Iterable[Image.Image]) -> float:
+    """Foretell how long enlarging ``images`` will take, in seconds."""
+    area = sum(image.width * image.height for image in images) / 512**2
+    return START_SECONDS[_device()] + area * ENLARGING_SECONDS[_device()]
 
 
 def quota_seconds(seconds: float) -> float:
@@ -44,8 +52,15 @@ def quota_seconds(seconds: float) -> float:
     return seconds * (2 if default_gpu_size() == "xlarge" else get_config()["duration_factor"])
 
 
+def _device() -> Literal["cuda", "cpu"]:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def _seconds_of(base: str) -> tuple[float, float]:
     """Give the seconds of a step and of a portrait with the usual settings."""
     spec = resolve_base(base)
-    on_gpu = spec.seconds_on_gpu if torch.cuda.is_available() else None
-    return on_gpu or (spec.step_seconds, spec.portrait_seconds)
+    step, portrait = spec.step_seconds, spec.portrait_seconds
+    if _device() == "cuda":
+        return spec.seconds_on_gpu or (step, portrait)
+    slower = 1 if spec.seconds_on_gpu else ZERO_GPU_TFLOPS / CPU_TFLOPS  # the figures are those of a GPU
+    return step * slower, portrait * slower

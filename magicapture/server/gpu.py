@@ -129,16 +129,17 @@ def draw(adapter: Adapter, config: GenerateConfig, place: int = 0) -> list[Image
     """Draw a picture for each of ``config.seeds`` on the accelerator number ``place``. Raises ``GpuError``."""
     with _errors(), _device(place):
         require_base(adapter.info.base)
-        seconds = round(drawing_seconds(adapter.info.base, replace(config, upscale=1)))
+        seconds = round(drawing_seconds(adapter.info.base, config))
         return _received(_drawing(pack(DrawRequest(adapter, config)), seconds))
 
 
-def enlarge(portraits: list[Portrait], factor: int, place: int = 0) -> list[Portrait]:
-    """Enlarge ``portraits`` on the accelerator number ``place``. Raises ``GpuError``."""
+def enlarge(portraits: list[Portrait], factor: int, place: int = 0) -> Iterator[Portrait]:
+    """Enlarge ``portraits`` on the accelerator number ``place``, one after the other. Raises ``GpuError``."""
     with _errors(), _device(place):
-        request = EnlargeRequest([portrait.image for portrait in portraits], factor)
-        larger = _received(_enlarging(pack(request), round(enlarging_seconds(len(portraits)))))
-    return [enlarged(portrait, *result) for portrait, result in zip(portraits, larger, strict=True)]
+        images = [portrait.image for portrait in portraits]
+        larger = _enlarging(pack(EnlargeRequest(images, factor)), round(enlarging_seconds(images)))
+        for portrait, data in zip(portraits, larger, strict=True):
+            yield enlarged(portrait, *_received(data))
 
 
 def _declared(*arguments: Any) -> int:
@@ -159,9 +160,9 @@ def _drawing(request: bytes, seconds: int) -> bytes:
 
 
 @spaces.GPU(duration=_declared)
-def _enlarging(request: bytes, seconds: int) -> bytes:
+def _enlarging(request: bytes, seconds: int) -> Iterator[bytes]:
     del seconds
-    return engine.enlarge(request)
+    yield from engine.enlarge(request)
 
 
 def _received(data: bytes) -> Any:

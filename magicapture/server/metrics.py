@@ -20,7 +20,11 @@ WAITED = Histogram(
     "magicapture_queue_wait_seconds", "From asking to one's turn.", registry=REGISTRY, buckets=(0.01, *SECONDS)
 )
 STAGE = Histogram(
-    "magicapture_stage_seconds", "Checking photos, training, drawing.", ["stage"], registry=REGISTRY, buckets=SECONDS
+    "magicapture_stage_seconds",
+    "Checking photos, training, drawing and enlarging.",
+    ["stage"],
+    registry=REGISTRY,
+    buckets=SECONDS,
 )
 LIKENESS = Histogram(
     "magicapture_likeness",

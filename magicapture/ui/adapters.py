@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 from gradio.components import Component
@@ -32,7 +33,7 @@ class Shelf:
     facts: gr.HTML
     use: gr.Button
     title: gr.Textbox
-    rename: gr.Button
+    retitle: gr.Button
     download: gr.DownloadButton
     delete: gr.Button
     said: gr.HTML
@@ -56,10 +57,26 @@ class Shelf:
             self.facts: note(facts, "good") if can else note(DAMAGED, "bad") if adapter else note(NOTHING),
             self.title: gr.Textbox(adapter.title if adapter and can else "", interactive=can),
             self.use: gr.Button(interactive=can),
-            self.rename: gr.Button(interactive=can),
+            self.retitle: gr.Button(interactive=can),
             self.download: gr.DownloadButton(value=archive, interactive=can),
             self.delete: gr.Button(interactive=adapter is not None),
         }
+
+    def after(self, visitor: Workspace, chosen: str | None, said: str) -> dict[Component, object]:
+        """Say what was done, and give the list as it is since then: one answer, so that none comes late."""
+        return {**self.show(visitor, chosen), self.said: section("", said)}
+
+    def rename(self, visitor: Workspace | None, chosen: str, title: str) -> dict[Component, object]:
+        """Give an adapter another title."""
+        with user_errors("Not renamed"):
+            require_visitor(visitor).shelf.rename(chosen, title)
+        return self.after(visitor, chosen, "Renamed.")
+
+    def take_in(self, visitor: Workspace | None, path: str) -> dict[Component, object]:
+        """Store an uploaded adapter, and choose it."""
+        with user_errors("Not an adapter"):
+            adapter_id = require_visitor(visitor).shelf.import_zip(Path(path))
+        return self.after(visitor, adapter_id, "Uploaded.")
 
     def refresh(self, visitor: Workspace | None, chosen: str | None) -> dict[Component, object]:
         """Give the list anew, but no choice that stands: the visitor may have made another meanwhile."""
@@ -99,11 +116,12 @@ def build(
     shelf.use.click(use, [session.visitor, shelf.chosen], session.adapter, **QUEUED).success(
         lambda: gr.Tabs(selected="portraits"), outputs=tabs, **AT_ONCE
     )
-    shelf.rename.click(rename, [session.visitor, shelf.chosen, shelf.title], shelf.said, **QUEUED).success(**listing)
-    choice = [session.visitor, shelf.chosen, session.adapter]
-    shelf.delete.click(partial(delete, context), choice, [shelf.said, session.adapter], **QUEUED).success(**listing)
+    done = [*shelf.listed, shelf.said]
+    shelf.retitle.click(shelf.rename, [session.visitor, shelf.chosen, shelf.title], done, **QUEUED)
+    choice = {session.visitor, shelf.chosen, session.adapter}
+    shelf.delete.click(partial(delete, context, session, shelf), choice, [*done, session.adapter], **QUEUED)
     taking = QUEUED | {"concurrency_id": f"{BOUNDED}adapter", "concurrency_limit": 2}
-    upload.upload(take_in, [session.visitor, upload], [shelf.chosen, shelf.said], **taking).success(**listing)
+    upload.upload(shelf.take_in, [session.visitor, upload], done, **taking)
 
 
 def build_shelf() -> Shelf:
@@ -125,7 +143,7 @@ def build_shelf() -> Shelf:
         facts=facts,
         use=use_button,
         title=title,
-        rename=rename_button,
+        retitle=rename_button,
         download=download,
         delete=delete_button,
         said=said,
@@ -166,23 +184,10 @@ def use(visitor: Workspace | None, chosen: str) -> str:
     return chosen
 
 
-def rename(visitor: Workspace | None, chosen: str, title: str) -> str:
-    """Give an adapter another title."""
-    with user_errors("Not renamed"):
-        require_visitor(visitor).shelf.rename(chosen, title)
-    return section("", "Renamed.")
-
-
-def delete(context: AppContext, visitor: Workspace | None, chosen: str, used: str) -> tuple[str, str]:
-    """Delete an adapter; gives what to say and the adapter that is in use afterwards."""
+def delete(context: AppContext, session: Session, shelf: Shelf, values: dict[Component, Any]) -> dict[Component, Any]:
+    """Delete the chosen adapter; it is in use no longer."""
+    visitor, chosen, used = (values[part] for part in (session.visitor, shelf.chosen, session.adapter))
     with user_errors("Not deleted"):
         require_visitor(visitor).shelf.delete(chosen)
     context.records.log("adapter_deleted")
-    return section("", "Deleted."), "" if used == chosen else used
-
-
-def take_in(visitor: Workspace | None, path: str) -> tuple[str, str]:
-    """Store an uploaded adapter; gives its id and what to say."""
-    with user_errors("Not an adapter"):
-        adapter_id = require_visitor(visitor).shelf.import_zip(Path(path))
-    return adapter_id, section("", "Uploaded.")
+    return {**shelf.after(visitor, None, "Deleted."), session.adapter: "" if used == chosen else used}

@@ -156,7 +156,7 @@ class Api:
             prompt: what to add, such as "with glasses, light background"
             dial: 0 is more like the look, 1 more like the person
             seed: of the first one; the next count up
-            upscale: 1, 2 or 4 times the size
+            upscale: 1, 2 or 4 times the size; what cannot be enlarged comes as it was drawn
             label: whether a corner says that it is AI-generated; the file's metadata does in any case
         Returns:
             the pictures as PNG files

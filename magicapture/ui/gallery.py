@@ -6,7 +6,9 @@ from types import MethodType
 from typing import get_args
 
 import gradio as gr
+from gradio.components import Component
 
+from magicapture.drawing.credentials import withheld
 from magicapture.messages import Message, joined
 from magicapture.photos.references import CheckedSet
 from magicapture.scoring import nearest
@@ -14,7 +16,7 @@ from magicapture.server.records import Reason
 from magicapture.server.workspace import TooLittleLikenessError, Workspace, WorkspaceError
 from magicapture.staff.review_workspace import ReviewWorkspace
 from magicapture.ui.events import QUEUED, user_errors
-from magicapture.ui.html import hours, section
+from magicapture.ui.html import hours, note, section
 from magicapture.ui.photo_grid import build_grid, told
 from magicapture.ui.portrait_grid import portrait_grid
 from magicapture.ui.session import AppContext, Session, require_visitor
@@ -41,6 +43,30 @@ class Gallery:
     download: gr.DownloadButton
     listed: gr.State
 
+    @property
+    def shown(self) -> list[Component]:
+        """All that ``show`` may change."""
+        return [self.grid, self.listed, self.download, self.compared, self.slider]
+
+    def show(self, visitor: Workspace | None) -> dict[Component, object]:
+        """Give the gallery anew, with nothing compared, and the zip of what is kept; says what may not leave."""
+        portraits = visitor.portraits() if visitor else []
+        kept = [portrait.path for portrait in portraits if portrait.kept]
+        archive, faults = None, list(withheld(kept).values())
+        if visitor and kept:
+            try:
+                archive = str(visitor.zip_kept())
+            except WorkspaceError as error:
+                faults.append(str(error))
+        notes = [note(fault, "bad") for fault in dict.fromkeys(faults)]
+        return {
+            self.grid: "\n".join([*notes, portrait_grid(portraits)]),
+            self.listed: [str(portrait.path) for portrait in portraits],
+            self.download: gr.DownloadButton(value=archive, interactive=archive is not None),
+            self.compared: "",
+            self.slider: gr.ImageSlider(None, visible=False),
+        }
+
 
 def build(context: AppContext) -> Gallery:
     """Lay the gallery out; ``connect`` has to follow."""
@@ -66,9 +92,9 @@ def build(context: AppContext) -> Gallery:
 def connect(gallery: Gallery, context: AppContext, session: Session, arrivals: list[gr.events.Dependency]) -> None:
     """Wire the events. ``arrivals``: those after which there may be other portraits."""
     listing = {
-        "fn": show,
+        "fn": gallery.show,
         "inputs": session.visitor,
-        "outputs": [gallery.grid, gallery.listed, gallery.download, gallery.compared, gallery.slider],
+        "outputs": gallery.shown,
         **QUEUED,
     }
     # MethodType, not partial: Gradio looks for the event's data in the annotations.
@@ -91,15 +117,6 @@ def _rules(context: AppContext) -> Message:
     kept = Message("What is neither is deleted after {time}.", time=hours(context.settings.result_hours))
     keys = "On a picture, the key K keeps it, R rejects it, and C compares it."
     return joined(" ", rule, kept, keys)
-
-
-def show(visitor: Workspace | None) -> tuple:
-    """Give the gallery anew, with nothing compared, and the zip of what is kept."""
-    portraits = visitor.portraits() if visitor else []
-    archive = str(visitor.zip_kept()) if visitor and any(portrait.kept for portrait in portraits) else None
-    download = gr.DownloadButton(value=archive, interactive=archive is not None)
-    listed = [str(portrait.path) for portrait in portraits]
-    return portrait_grid(portraits), listed, download, "", gr.ImageSlider(None, visible=False)
 
 
 def keep(context: AppContext, visitor: Workspace | None, event: gr.EventData) -> None:

@@ -48,7 +48,8 @@ def _tile(number: int, portrait: KeptPortrait) -> str:
             kind="kept" if portrait.kept else "new",
             large="true" if number == 1 else "false",
             look=Message("Portrait {n}: {scores}. Larger or smaller.", n=number, scores=scores),
-            source=file_address(portrait.path),
+            # The larger picture takes the place of the smaller one: the browser has to fetch it anew.
+            source=file_address(portrait.path) + ("?larger" if portrait.facts.get("upscaler") else ""),
             caption=joined(" · ", "kept ✓" if portrait.kept else "", scores),
             keep=keep,
             reject=own("Reject"),

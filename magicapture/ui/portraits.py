@@ -1,6 +1,7 @@
 """The tab Portraits: what to draw with an adapter, and the drawing of it; what comes out is shown in ``gallery``."""
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, fields
 from functools import partial
@@ -14,7 +15,6 @@ from magicapture.messages import Message, joined
 from magicapture.server.drawings import Drawing
 from magicapture.server.gate.answer import address_of
 from magicapture.server.gate.queue import BOUNDED
-from magicapture.server.queue import Ticket
 from magicapture.server.workspace import Workspace
 from magicapture.ui import gallery
 from magicapture.ui.events import AT_ONCE, QUEUED, user_errors
@@ -85,26 +85,32 @@ def build(context: AppContext, session: Session, entered: gr.events.Dependency) 
             stop = gr.Button("Stop drawing", size="sm", elem_id="stop-drawing")
         with gr.Column(min_width=300, scale=3):
             pictures = gallery.build(context)
+            arrived = gr.Textbox(label="Portraits", visible="hidden")
     controls = {getattr(studio, field.name) for field in fields(studio)}
     checked = draw.click(require_adapter, session.adapter, **QUEUED)
 
-    async def draw_with(values: dict, request: gr.Request) -> AsyncIterator[str]:
-        config, label = studio.config(values), values[studio.label]
-        drawing = start_drawing(context, values[session.visitor], values[session.adapter], config, label, request)
-        async for ticket in watch(drawing):
-            yield section("", _waiting(ticket) if ticket and not ticket.started else "Drawing …")
-        yield section("", joined(" ", _drawn(drawing.portraits), "Seed and settings are kept in each PNG."))
+    async def draw_with(values: dict, request: gr.Request) -> AsyncIterator[dict]:
+        config, label, visitor = studio.config(values), values[studio.label], values[session.visitor]
+        drawing = start_drawing(context, visitor, values[session.adapter], config, label, request)
+        shown = False
+        async for _ in watch(drawing):
+            update = {pictures.said: section("", standing(drawing))}
+            if drawing.drawn.is_set() and not shown:  # once: whoever chooses meanwhile is not to be disturbed
+                update |= {**await asyncio.to_thread(pictures.show, visitor), arrived: secrets.token_hex(4)}
+                shown = True
+            yield update
+        yield {pictures.said: section("", joined(" ", result(drawing), "Seed and settings are kept in each PNG."))}
 
     drawn = checked.success(
         draw_with,
         inputs={session.visitor, session.adapter, *controls},
-        outputs=pictures.said,
+        outputs=[pictures.said, *pictures.shown, arrived],
         concurrency_id=f"{BOUNDED}draw",
         concurrency_limit=DRAWINGS_AT_ONCE,
         show_progress_on=pictures.said,
         api_visibility="private",
     )
-    drawn.success(None, js=TO_PORTRAITS, api_visibility="private")
+    arrived.change(None, js=TO_PORTRAITS, api_visibility="private")
     stop.click(partial(stop_drawing, context), session.visitor, **AT_ONCE)
     gallery.connect(pictures, context, session, [entered, drawn])
     session.adapter.change(describe, [session.visitor, session.adapter], status, **AT_ONCE)
@@ -172,17 +178,18 @@ def start_drawing(
         )
 
 
-async def watch(drawing: Drawing) -> AsyncIterator[Ticket | None]:
-    """Tell now and then where a drawing stands until it has ended. Raises ``gr.Error`` when it drew nothing.
+async def watch(drawing: Drawing) -> AsyncIterator[None]:
+    """Come back now and then, and once it has drawn, until a drawing has ended. Raises ``gr.Error`` if it drew nothing.
 
     It holds no thread while it waits, for many may wait at once.
     """
     while not drawing.ended.is_set():
-        yield drawing.ticket
+        yield
+        was_drawn = drawing.drawn.is_set()
         for _ in range(ASKS):
-            if not drawing.ended.is_set():
+            if not drawing.ended.is_set() and drawing.drawn.is_set() == was_drawn:
                 await asyncio.sleep(ASK_SECONDS / ASKS)
-    if drawing.error or not drawing.paths:
+    if not drawing.drawn.is_set():
         raise user_error(drawing.error or "The drawing was stopped.", "No portraits")
 
 
@@ -191,15 +198,37 @@ def stop_drawing(context: AppContext, visitor: Workspace | None) -> None:
     context.drawings.stop(require_visitor(visitor).name)
 
 
-def _waiting(ticket: Ticket) -> Message:
+def standing(drawing: Drawing) -> Message | str:
+    """Say where a drawing stands that has not ended."""
+    ticket = drawing.ticket
+    if drawing.drawn.is_set():
+        left = ticket.expected_wait + ticket.seconds_left() if ticket else 0.0
+        larger = "They are being enlarged, which takes about {time}: choose meanwhile, or stop it."
+        return joined(" ", _as_drawn(drawing.portraits), Message(larger, time=duration(left)))
+    if ticket is None or ticket.started:
+        return "Drawing …"
     waiting = "One is before you; your turn comes in about {time}."
     if ticket.ahead != 1:
         waiting = "{n} are before you; your turn comes in about {time}."
     return Message(waiting, n=ticket.ahead, time=duration(ticket.expected_wait))
 
 
-def _drawn(portraits: list[Portrait]) -> Message:
-    upscaler, (width, height) = portraits[0].settings.get("upscaler"), portraits[0].image.size
-    drawn = "{n} portraits of {w} × {h} pixels" if len(portraits) > 1 else "{n} portrait of {w} × {h} pixels"
-    enlarged = ", enlarged by {upscaler}." if upscaler else "."
-    return Message(drawn + enlarged, n=len(portraits), w=width, h=height, upscaler=upscaler)
+def result(drawing: Drawing) -> Message:
+    """Say what came of a drawing that has ended."""
+    portraits = drawing.portraits
+    larger = [portrait for portrait in portraits if portrait.drawn]
+    if not larger:
+        return joined(" ", _as_drawn(portraits), drawing.error)
+    enlarged = "{n} portraits of {w} × {h} pixels, enlarged by {upscaler}."
+    if len(larger) == 1:
+        enlarged = "{n} portrait of {w} × {h} pixels, enlarged by {upscaler}."
+    (width, height), upscaler = larger[0].image.size, larger[0].settings["upscaler"]
+    said = Message(enlarged, n=len(larger), w=width, h=height, upscaler=upscaler)
+    left = len(portraits) - len(larger)
+    return joined(" ", said, Message("Not enlarged: {n}.", n=left) if left else "", drawing.error)
+
+
+def _as_drawn(portraits: list[Portrait]) -> Message:
+    (width, height), count = portraits[0].image.size, len(portraits)
+    drawn = "{n} portraits of {w} × {h} pixels." if count > 1 else "{n} portrait of {w} × {h} pixels."
+    return Message(drawn, n=count, w=width, h=height)

@@ -14,7 +14,9 @@ from magicapture.adapters.info import INFO_FILE, AdapterError
 from magicapture.bases import SPECS, resolve_base
 from magicapture.bases.base import FOR_OTHER_TOOLS, LORA_FILE, ROWS_FILE
 from magicapture.messages import Message
-from magicapture.photos.reading import read_photo
+from magicapture.photos.reading import PhotoError, read_photo
+from magicapture.photos.references import MAX_PHOTOS
+from magicapture.server.workspace.folder import VisitorFolder, WorkspaceError
 
 MAX_PHOTO_BYTES = 30 * 2**20
 STORED_SIDE = 2048
@@ -42,6 +44,32 @@ def unused_path(folder: Path, name: str, suffix: str) -> Path:
     stem = safe_stem(name)
     paths = (folder / f"{stem}{'' if number == 1 else f'-{number}'}{suffix}" for number in count(1))
     return next(path for path in paths if not path.exists())
+
+
+def check_photos(place: VisitorFolder, paths: list[Path]) -> None:
+    """Raise ``WorkspaceError`` if ``paths`` are too many, or one is too large or not there for the visitor."""
+    if len(paths) > MAX_PHOTOS:
+        many = "These are {n} photos; use at most {m}, the best ones."
+        raise WorkspaceError(Message(many, n=len(paths), m=MAX_PHOTOS))
+    for path in paths:
+        place.check_access(path)
+        if path.stat().st_size > MAX_PHOTO_BYTES:
+            large = "{name} has more than {n} MB: use a smaller copy."
+            raise WorkspaceError(Message(large, name=path.name, n=MAX_PHOTO_BYTES // 2**20))
+
+
+def take_in(place: VisitorFolder, source: Path, folder: Path) -> Path:
+    """Store a photo in ``folder`` without metadata, and as it is if it cannot be read; gives its path."""
+    try:
+        picture, suffix = bare_photo(source)
+    except PhotoError as error:
+        if not place.is_upload(source):
+            raise WorkspaceError(Message("{name}: {reason}", name=source.name, reason=str(error))) from error
+        return source.rename(unused_path(folder, source.stem, source.suffix))
+    target = unused_path(folder, source.stem, suffix)
+    with place.building(target) as file:
+        picture.save(file, quality=95)
+    return target
 
 
 def bare_photo(source: Path) -> tuple[Image.Image, str]:

@@ -2,34 +2,43 @@
 
 import os
 import secrets
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from shutil import copyfile
 from typing import Self, get_args
 
 from PIL import Image
 
-from magicapture.drawing.credentials import CredentialsError, make_outgoing
+from magicapture.drawing.credentials import withheld
 from magicapture.drawing.portrait import Portrait, read_facts
 from magicapture.messages import Message, joined
-from magicapture.photos.reading import PhotoError
-from magicapture.photos.references import MAX_PHOTOS, Role
+from magicapture.photos.references import Role
 from magicapture.server.records import Reason
 from magicapture.server.workspace.folder import VisitorFolder, WorkspaceError, remove
 from magicapture.server.workspace.shelf import AdapterShelf
-from magicapture.server.workspace.uploads import MAX_PHOTO_BYTES, bare_photo, unused_path, write_zip
+from magicapture.server.workspace.uploads import check_photos, take_in, write_zip
 
 PLACES = ("new", "kept")
 """The folders of portraits, by whether they are kept."""
 CROPS = "crops"
 """The folder beside those of the roles for crops of the person's photos."""
 MOST_PORTRAITS = 300
-PORTRAIT_GONE = "This portrait is not there any more: it was deleted, or its time was up."
+_MOVING = threading.RLock()
+"""Held while a portrait is kept, rejected or put in the place of a smaller one."""
 
 
 class TooLittleLikenessError(WorkspaceError):
     """A portrait that may not be kept here because it is too unlike the person."""
+
+
+class PortraitGoneError(WorkspaceError):
+    """A portrait that is not there any more, or is another visitor's."""
+
+    def __init__(self) -> None:
+        super().__init__("This portrait is not there any more: it was deleted, or its time was up.")
 
 
 @dataclass(frozen=True)
@@ -95,8 +104,8 @@ class Workspace:
         paths = list(dict.fromkeys(Path(upload).resolve() for upload in uploads))
         folder = self.place.part("photos", _known(role))
         try:
-            self._check_photos(paths)
-            photos = [path if path.parent == folder else self._take_in(path, folder) for path in paths]
+            check_photos(self.place, paths)
+            photos = [path if path.parent == folder else take_in(self.place, path, folder) for path in paths]
         except FileNotFoundError as error:
             raise WorkspaceError("A photo went away while it was being read: upload it again.") from error
         finally:
@@ -120,20 +129,33 @@ class Workspace:
         remove(self.folder / "photos")
 
     def add_portrait(self, portrait: Portrait, label: bool) -> Path:
-        """Store a new portrait, with a visible label in its corner if ``label``; gives its path.
-
-        Of one that was enlarged, the picture as it was drawn is stored too: ``as_drawn`` finds it.
-        """
+        """Store a new portrait, with a visible label in its corner if ``label``; gives its path."""
         if sum(len(self.place.entries("portraits", place)) for place in PLACES) >= MOST_PORTRAITS:
             many = "You have {n} portraits here, which is as many as there is room for: reject some first."
             raise WorkspaceError(Message(many, n=MOST_PORTRAITS))
         path = self.place.part("portraits", "new") / f"seed{portrait.seed}-{secrets.token_hex(8)}.png"
-        if portrait.drawn is not None:
-            with self.place.building(self.place.part("portraits", "drawn") / path.name) as file:
-                replace(portrait, image=portrait.drawn).save(file, label=label)
         with self.place.building(path) as file:
             portrait.save(file, label=label)
         return path
+
+    def enlarge_portrait(self, path: Path, larger: Portrait, label: bool) -> Path | None:
+        """Put ``larger`` in the place of the portrait that was stored at ``path``, which may be kept by now.
+
+        Gives its path, or None if it is gone. The picture as it was drawn is stored too: ``as_drawn`` finds it.
+        """
+        waiting = self.place.part("portraits", "larger") / path.name
+        with self.place.building(waiting) as file:
+            larger.save(file, label=label)
+        try:
+            with _MOVING:
+                current = self.portrait_called(path.name)
+                with self.place.building(self.place.part("portraits", "drawn") / path.name) as drawn:
+                    copyfile(current, drawn)
+                return waiting.replace(current)
+        except PortraitGoneError:
+            return None
+        finally:
+            remove(waiting)
 
     def as_drawn(self, path: Path) -> Path | None:
         """Find the picture of a portrait before it was enlarged; None for one that was not."""
@@ -150,17 +172,17 @@ class Workspace:
         return sorted(found, key=lambda portrait: (_likeness(portrait.facts), portrait.path.name), reverse=True)
 
     def portrait_called(self, name: str) -> Path:
-        """Find a portrait by the name of its file. Raises ``WorkspaceError`` if this visitor has none of that name."""
+        """Find a portrait by the name of its file. Raises ``PortraitGoneError`` if the visitor has none like that."""
         for path in (path for place in PLACES for path in self.place.entries("portraits", place)):
             if path.name == name:
                 return path
-        raise WorkspaceError(PORTRAIT_GONE)
+        raise PortraitGoneError
 
     def keep(self, path: Path, min_likeness: float | None) -> Path:
         """Move a portrait to those that are kept; gives its new path.
 
-        Raises ``TooLittleLikenessError`` if its likeness is unknown or below ``min_likeness``, ``WorkspaceError`` if it
-        is not one of this visitor's.
+        Raises ``TooLittleLikenessError`` if its likeness is unknown or below ``min_likeness``, ``PortraitGoneError`` if
+        it is not one of this visitor's.
         """
         path = self._own_portrait(path)
         likeness = _likeness(read_facts(path))
@@ -172,31 +194,32 @@ class Workspace:
                 )
             found = Message(found, n=f"{min_likeness:.2f}", m=f"{likeness:.2f}")
             raise TooLittleLikenessError(joined(" ", found, "Draw more, or turn the dial towards the person."))
-        return path.replace(self.place.part("portraits", "kept") / path.name)
+        with _MOVING:
+            return self._own_portrait(path).replace(self.place.part("portraits", "kept") / path.name)
 
     def reject(self, path: Path, reason: Reason = "other") -> None:
-        """Delete a portrait, and a zip that may hold it. Raises ``WorkspaceError`` if it is not this visitor's.
+        """Delete a portrait, and a zip that may hold it. Raises ``PortraitGoneError`` if it is not this visitor's.
 
         The ``reason`` is for those who asked for the portraits: see ``staff.review_workspace``.
         """
-        path = self._own_portrait(path)
-        remove(path)
-        remove(self.folder / "portraits" / "drawn" / path.name)
-        remove(self._portraits_zip)
+        with _MOVING:
+            path = self._own_portrait(path)
+            remove(path)
+            remove(self.folder / "portraits" / "drawn" / path.name)
+            remove(self._portraits_zip)
 
     def zip_kept(self) -> Path:
-        """Pack the portraits that are kept. Raises ``WorkspaceError`` if there is none, or one may not leave.
+        """Pack the portraits that are kept and may leave. Raises ``WorkspaceError`` if there is none.
 
         The zip counts as old as the oldest portrait in it, so that it is not there for longer than that one.
         """
         kept = self.place.entries("portraits", "kept")
         if not kept:
             raise WorkspaceError("No portrait is kept yet: choose “Keep” on those that you like.")
-        try:
-            for path in kept:
-                make_outgoing(path)
-        except CredentialsError as error:
-            raise WorkspaceError(str(error)) from error
+        reasons = withheld(kept)
+        kept = [path for path in kept if path not in reasons]
+        if not kept:
+            raise WorkspaceError(next(iter(reasons.values())))
         with self.place.building(self._portraits_zip) as package:
             write_zip(kept, package)
             oldest = min(path.stat().st_mtime for path in kept)
@@ -210,30 +233,8 @@ class Workspace:
     def _own_portrait(self, path: Path) -> Path:
         path = Path(path).resolve()
         if path.parent not in [self.folder / "portraits" / place for place in PLACES] or not path.is_file():
-            raise WorkspaceError(PORTRAIT_GONE)
+            raise PortraitGoneError
         return path
-
-    def _check_photos(self, paths: list[Path]) -> None:
-        if len(paths) > MAX_PHOTOS:
-            many = "These are {n} photos; use at most {m}, the best ones."
-            raise WorkspaceError(Message(many, n=len(paths), m=MAX_PHOTOS))
-        for path in paths:
-            self.place.check_access(path)
-            if path.stat().st_size > MAX_PHOTO_BYTES:
-                large = "{name} has more than {n} MB: use a smaller copy."
-                raise WorkspaceError(Message(large, name=path.name, n=MAX_PHOTO_BYTES // 2**20))
-
-    def _take_in(self, source: Path, folder: Path) -> Path:
-        try:
-            picture, suffix = bare_photo(source)
-        except PhotoError as error:
-            if not self.place.is_upload(source):
-                raise WorkspaceError(Message("{name}: {reason}", name=source.name, reason=str(error))) from error
-            return source.rename(unused_path(folder, source.stem, source.suffix))
-        target = unused_path(folder, source.stem, suffix)
-        with self.place.building(target) as file:
-            picture.save(file, quality=95)
-        return target
 
 
 def _known(role: Role) -> Role:

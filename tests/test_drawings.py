@@ -1,0 +1,129 @@
+"""Portraits can be seen and chosen as soon as they are drawn, whatever becomes of enlarging them."""
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from visitor import small_adapter
+
+from magicapture.config import GenerateConfig
+from magicapture.drawing.generation import enlarged
+from magicapture.drawing.portrait import Portrait
+from magicapture.server import drawings as drawings_module
+from magicapture.server.drawings import Drawing, Drawings
+from magicapture.server.gpu import QUEUE, GpuError
+from magicapture.server.queue import Limits
+from magicapture.server.records import Records
+from magicapture.server.workspace import Workspace
+from magicapture.ui.portraits import result, standing
+
+SMALL, LARGE = (32, 32), (128, 128)
+Enlarge = Callable[..., Iterator[Portrait]]
+
+
+@pytest.fixture
+def start(root: Path, mine: Workspace, monkeypatch: pytest.MonkeyPatch) -> Callable[[Enlarge], Drawing]:
+    """Give what starts to draw three portraits, that take no time, and to enlarge them as it is told."""
+    monkeypatch.setattr(drawings_module, "draw", lambda *_: [Image.new("RGB", SMALL)] * 3)
+    monkeypatch.setattr(drawings_module, "chosen", lambda pictures, *_: [made(picture) for picture in pictures])
+    root.mkdir()
+    drawings = Drawings(Records(f"sqlite:///{root / 'records.sqlite'}"), Limits(9, 9, 9))
+    adapter = mine.shelf.add(small_adapter(), "mine")
+
+    def start(enlarge: Enlarge) -> Drawing:
+        monkeypatch.setattr(drawings_module, "enlarge", enlarge)
+        return drawings.start(mine, adapter, GenerateConfig(count=3, upscale=4), label=False)
+
+    return start
+
+
+def made(picture: Image.Image) -> Portrait:
+    return Portrait(picture, 0, 0.5, 0.5, {"upscale": 4})
+
+
+def larger(portraits: list[Portrait], *_: object) -> Iterator[Portrait]:
+    for portrait in portraits:
+        yield enlarged(portrait, Image.new("RGB", LARGE), "a stand-in")
+
+
+def sizes(workspace: Workspace) -> list[tuple[int, int]]:
+    return sorted(Image.open(portrait.path).size for portrait in workspace.portraits())
+
+
+def test_a_visitor_chooses_while_the_portraits_are_enlarged(
+    mine: Workspace, start: Callable[[Enlarge], Drawing]
+) -> None:
+    go_on = threading.Event()
+
+    def slowly(portraits: list[Portrait], *_: object) -> Iterator[Portrait]:
+        assert go_on.wait(20)
+        yield from larger(portraits)
+
+    drawing = start(slowly)
+    assert drawing.drawn.wait(20)
+    assert sizes(mine) == [SMALL] * 3
+    assert "being enlarged" in standing(drawing)
+    first, second, _ = drawing.paths
+    kept = mine.keep(first, None)
+    mine.reject(second)
+    go_on.set()
+    assert drawing.ended.wait(20)
+    assert sizes(mine) == [LARGE] * 2
+    assert [portrait.path for portrait in mine.portraits() if portrait.kept] == [kept]
+    assert result(drawing) == "2 portraits of 128 × 128 pixels, enlarged by a stand-in. Not enlarged: 1."
+
+
+def test_whoever_waits_to_draw_does_not_wait_for_others_to_be_enlarged(start: Callable[[Enlarge], Drawing]) -> None:
+    go_on = threading.Event()
+
+    def slowly(portraits: list[Portrait], *_: object) -> Iterator[Portrait]:
+        assert go_on.wait(20)
+        yield from larger(portraits)
+
+    with QUEUE.join(1) as before:
+        assert before.wait(0)
+        first, second = start(slowly), start(slowly)
+        while not (first.ticket and second.ticket):
+            pass
+    assert first.drawn.wait(20)
+    assert second.drawn.wait(5)
+    assert not first.ended.is_set()
+    go_on.set()
+    assert first.ended.wait(20)
+    assert second.ended.wait(20)
+
+
+def test_portraits_stay_as_drawn_when_enlarging_them_is_stopped(
+    mine: Workspace, start: Callable[[Enlarge], Drawing]
+) -> None:
+    def once(portraits: list[Portrait], *_: object) -> Iterator[Portrait]:
+        for number, portrait in enumerate(larger(portraits)):
+            if number == 1:
+                drawing.stopped.set()
+            yield portrait
+
+    with QUEUE.join(1) as before:
+        assert before.wait(0)
+        drawing = start(once)
+    assert drawing.ended.wait(20)
+    assert sizes(mine) == [SMALL] * 2 + [LARGE]
+    assert result(drawing) == "1 portrait of 128 × 128 pixels, enlarged by a stand-in. Not enlarged: 2."
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(GpuError("Too little quota."), "Too little quota."), (RuntimeError("x"), "RuntimeError: the rest stays")],
+)
+def test_portraits_stay_as_drawn_when_they_cannot_be_enlarged(
+    mine: Workspace, start: Callable[[Enlarge], Drawing], error: Exception, said: str
+) -> None:
+    def fail(*_: object) -> Iterator[Portrait]:
+        raise error
+        yield
+
+    drawing = start(fail)
+    assert drawing.ended.wait(20)
+    assert sizes(mine) == [SMALL] * 3
+    assert result(drawing).startswith(f"3 portraits of 32 × 32 pixels. {said}")

@@ -1,0 +1,29 @@
+"""What is done in My adapters is answered with the list as it is then: no later answer can show an older one."""
+
+import re
+
+from page_session import PageSession, file_data
+from visitor import small_adapter
+
+from magicapture.server.workspace import Workspace
+
+
+def listed(page: PageSession, trigger: str, element: str, **values: object) -> set[str]:
+    """Send an event; gives the titles in the menu of its answer."""
+    answer = page.send(trigger, element, **values)
+    assert answer.is_success, answer.text
+    return set(re.findall(r"(Anna|Berta|Clara) ·", answer.text))
+
+
+def test_uploading_renaming_and_deleting_each_answer_with_the_list(address: str, mine: Workspace) -> None:
+    page = PageSession(address)
+    page.enter()
+    seen = set()
+    for title in ("Anna", "Berta"):
+        package = mine.shelf.zip(mine.shelf.add(small_adapter(), title))
+        uploaded = page.upload(f"{title}.zip", package.read_bytes())
+        seen.add(title)
+        assert listed(page, "upload", "upload_adapter", upload_adapter=file_data(uploaded)) == seen
+    assert listed(page, "click", "rename_adapter", adapter_title="Clara") == {"Anna", "Clara"}
+    assert listed(page, "click", "delete_adapter") == {"Anna"}
+    assert listed(page, "click", "delete_adapter") == set()
