@@ -29,7 +29,9 @@ NO_MASK = Problem(
     "Nothing says which part of the photo is the thing.",
     "Use a picture whose background is transparent, such as a PNG that was cut out.",
 )
-NOTHING_LEFT = Problem("nothing_left", "unusable", "The whole picture is transparent, or nearly.", "Cut the thing out again.")
+NOTHING_LEFT = Problem(
+    "nothing_left", "unusable", "The whole picture is transparent, or nearly.", "Cut the thing out again."
+)
 
 
 class Thing(Subject):
