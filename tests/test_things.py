@@ -130,6 +130,15 @@ def test_the_crop_holds_the_thing_and_nothing_of_its_mirror_image(photos: Path) 
     assert rows[-1] - rows[0] < 128 / 1.2, "mirrored at the upper edge it would reach further"
 
 
+def test_a_look_that_says_where_its_thing_is_is_cut_around_it_and_not_beyond_its_edges(tmp_path: Path) -> None:
+    wide = Image.new("RGBA", (600, 200), (90, 90, 90, 0))
+    wide.paste(teapot(BLUE, side=150), (440, 20))
+    wide.save(tmp_path / "wide.png")
+    (look,) = check_photos([tmp_path / "wide.png"], "style", Thing("teapot"), 100).references
+    # The square of 200 px ends at the right edge, so that the teapot's middle, 519 px, lies 119 px from its left one.
+    assert look.landmarks[:, 0].mean() == pytest.approx(119 / 2, abs=4)
+
+
 def test_a_few_stray_pixels_do_not_make_the_thing_larger(tmp_path: Path) -> None:
     picture = teapot(RED)
     picture.save(tmp_path / "clean.png")

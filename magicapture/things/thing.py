@@ -29,7 +29,9 @@ NO_MASK = Problem(
     "Nothing says which part of the photo is the thing.",
     "Use a picture whose background is transparent, such as a PNG that was cut out.",
 )
-NOTHING_LEFT = Problem("nothing_left", "unusable", "The whole picture is transparent.", "Cut the thing out again.")
+NOTHING_LEFT = Problem(
+    "nothing_left", "unusable", "The whole picture is transparent, or nearly.", "Cut the thing out again."
+)
 
 
 class Thing(Subject):
@@ -58,8 +60,11 @@ class Thing(Subject):
         problems = _size_problems(long) if own else ()
         if any(problem.severity == "unusable" for problem in problems):
             return Sighting(None, problems)
-        side = WIDER * long if own else float(min(photo.size))
-        return Sighting(self._cut_out(name, photo, shown, box, side, size), problems)
+        centre, side = (box[:2] + box[2:]) / 2, WIDER * long
+        if not own:
+            side = float(min(photo.size))
+            centre = centre.clip(side / 2 - 0.5, np.array(photo.size) - side / 2 - 0.5)
+        return Sighting(self._cut_out(name, photo, shown, Square(centre, np.array([side, 0.0])), size), problems)
 
     def strangers(self, embeddings: np.ndarray) -> None:
         """See ``Subject.strangers``: no threshold is known that holds for things of every kind."""
@@ -93,15 +98,14 @@ class Thing(Subject):
         low, high = size * (1 - MIDDLE) / 2, size * (1 + MIDDLE) / 2
         return self._reference(name, image, _ellipse((size, size), (low, low, high, high)))
 
-    def _cut_out(
-        self, name: str, photo: Image.Image, shown: np.ndarray, box: np.ndarray, side: float, size: int
-    ) -> Reference:
-        square = Square((box[:2] + box[2:]) / 2, np.array([side, 0.0]))
-        # Beyond its edges a picture is mirrored; its mask is nothing there.
-        frame = int(np.ceil(side))
-        framed = Image.fromarray(np.pad((shown * 255).round().astype(np.uint8), frame)).convert("RGB")
-        mask = Square(square.centre + frame, square.across).cut(framed, size).getchannel("R")
-        return self._reference(name, square.cut(photo, size), np.asarray(mask, dtype=np.float32) / 255)
+    def _cut_out(self, name: str, photo: Image.Image, shown: np.ndarray, square: Square, size: int) -> Reference:
+        alpha = Image.fromarray((shown * 255).round().astype(np.uint8)).convert("RGB")
+        mask = np.asarray(square.cut(alpha, size).getchannel("R"), dtype=np.float32) / 255
+        # Beyond its edges a picture is mirrored; what is seen of the thing there does not count.
+        reach = (np.arange(size) + 0.5) / size * square.side - square.side / 2 + 0.5
+        x, y = (middle + reach for middle in square.centre)
+        columns, rows = (x > 0) & (x < photo.width), (y > 0) & (y < photo.height)
+        return self._reference(name, square.cut(photo, size), mask * (rows[:, None] & columns))
 
     def _reference(self, name: str, image: Image.Image, mask: np.ndarray) -> Reference:
         corners = _corners(_box(mask))
