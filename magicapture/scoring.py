@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from magicapture.features import image_features
-from magicapture.subjects.subject import DIMENSIONS, Reference, Subject
+from magicapture.features import image_features, pooled_features
+from magicapture.subject import DIMENSIONS, Reference, Subject
 
 STYLE_SIDE = 128
 """Pictures are compared at this side in pixels, so that a style score does not depend on the base."""
@@ -124,8 +124,4 @@ def style_features(image: Image.Image, mask: np.ndarray | None) -> Tensor:
         outside = F.interpolate(
             1 - torch.from_numpy(mask.copy())[None, None].float(), size=pixels.shape[-2:], mode="area"
         )
-    means = []
-    for features in image_features()(pixels):
-        weights = F.interpolate(outside, size=features.shape[-2:], mode="area")
-        means.append(F.normalize((features * weights).sum(dim=(2, 3)) / weights.sum().clamp(min=1e-6), dim=1))
-    return F.normalize(torch.cat(means, dim=1)[0], dim=0)
+    return pooled_features(image_features(), pixels, outside)[0]

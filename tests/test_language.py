@@ -40,8 +40,8 @@ from magicapture.ui.session import AppContext
 
 PACKAGE = Path(__file__).parents[1] / "magicapture"
 SPEAKING = (
-    *("adapters.adapter", "adapters.info", "bases.flux2", "bases.registry", "bases.unet"),
-    *("drawing.credentials", "faces.quality", "faces.look", "photos.reading", "photos.references"),
+    *("adapters.adapter", "adapters.info", "bases.base", "bases.flux2", "bases.registry", "bases.unet"),
+    *("drawing.credentials", "faces.quality", "faces.look", "things.thing", "photos.reading", "photos.references"),
     *(f"server.{name}" for name in ("drawings", "engine", "gpu", "hub", "jobs", "queue")),
     *(f"server.workspace.{name}" for name in ("folder", "invitation", "shelf", "uploads", "visitor")),
     *(f"ui.{name}" for name in ("adapters", "consent", "gallery", "html", "hub", "installation", "live", "page")),

@@ -89,7 +89,8 @@ def test_after_the_driver_was_killed_the_second_run_does_the_rest_alone(tmp_path
     workers = psutil.Process(driver.pid).children(recursive=True)
     driver.kill()
     driver.wait()
-    assert psutil.wait_procs(workers, timeout=30)[1] == []  # a next run needs what they hold
+    # The next run needs what they hold; agents of Ray call the head that died with the driver for a minute.
+    assert psutil.wait_procs(workers, timeout=120)[1] == []
     before = {path: path.read_bytes() for path in (mine / "run/cells").glob("[!.]*/*") if path.is_file()}
     rest = subprocess.run([*command, mine, "8", "0", engine], stdout=subprocess.PIPE, text=True, check=True)
     assert len(rest.stdout.split()) == 8 - len({path.parent for path in before})

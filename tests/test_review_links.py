@@ -6,11 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 from urllib.parse import urlsplit
 
 import pytest
 from pilot import Member, Pilot
 from starlette.applications import Starlette
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
@@ -19,7 +22,7 @@ from magicapture.__main__ import main
 from magicapture.server.gate import layers
 from magicapture.server.gate.review import YOURS
 from magicapture.server.gate.visits import COOKIE, VISITS
-from magicapture.server.workspace import Workspace, WorkspaceError
+from magicapture.server.workspace import Workspace, WorkspaceError, new_key
 from magicapture.server.workspace.invitation import (
     INVITATION,
     Invitation,
@@ -32,6 +35,7 @@ from magicapture.settings import settings
 from magicapture.staff.decisions import decided, kept_by_person
 from magicapture.staff.invite import invite
 from magicapture.staff.review_workspace import ReviewWorkspace
+from magicapture.ui.farewell import leave
 from magicapture.ui.language import translate
 
 
@@ -216,6 +220,17 @@ def test_withdrawing_forgets_the_person_and_the_link(pilot: Pilot, here: Path) -
     assert "anna" not in pilot.run.numbers()
     assert pilot.run.log_lines()[-1]["what"] == "forgotten"
     assert "ben" in pilot.run.numbers()
+
+
+def test_who_withdraws_keeps_what_they_made_on_the_page_besides(pilot: Pilot, here: Path) -> None:
+    context = Mock()
+    request = SimpleNamespace(username=None, request=Request({"type": "http", "headers": [], "client": None}))
+    besides, token = new_key(), invite(pilot.run, pilot.number("ben"))[0]
+    assert leave(context, pilot.opened("anna", here), besides, request) == besides
+    open_once(token, here)
+    reviewed = ReviewWorkspace(Workspace.of(key_of(token), here).place)
+    assert leave(context, reviewed, key_of(token), request) == "", "who sent the link knows this key"
+    assert pilot.run.numbers().keys() == {"cleo"}
 
 
 def test_a_run_that_was_moved_away_is_told_and_nothing_is_lost(pilot: Pilot, here: Path) -> None:

@@ -25,7 +25,9 @@ TEXT_WIDTH, SECOND_WIDTH = 32, 48
 
 
 def tokenizer() -> CLIPTokenizer:
-    return train_tokenizer(TEMPLATES.values())
+    return train_tokenizer(
+        text.replace("{a_noun}", "a person").replace("{noun}", "person") for text in TEMPLATES.values()
+    )
 
 
 def unet(sample_size: int = 64) -> UNet2DConditionModel:

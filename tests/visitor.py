@@ -12,7 +12,7 @@ from magicapture.adapters.info import AdapterInfo
 from magicapture.bases import SD15
 from magicapture.drawing.portrait import Portrait
 from magicapture.scoring import STYLE_FEATURES, Targets
-from magicapture.subjects.subject import DIMENSIONS
+from magicapture.subject import DIMENSIONS
 
 HOUR = 3600
 

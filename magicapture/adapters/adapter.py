@@ -16,7 +16,6 @@ from magicapture.bases import Base, Rows, resolve_base
 from magicapture.bases.base import LORA_FILE, ROWS_FILE
 from magicapture.bases.lora import load_lora, lora_layers
 from magicapture.bases.words import TOKENS
-from magicapture.faces.likeness import RECOGNISER
 from magicapture.messages import Message
 from magicapture.scoring import Targets
 
@@ -65,7 +64,7 @@ class Adapter:
         info = AdapterInfo.read(folder)
         try:
             lora, rows = resolve_base(info.base).family.read_weights(folder)
-            comparable = info.scored_by == RECOGNISER and (folder / TARGETS_FILE).is_file()
+            comparable = info.comparable and (folder / TARGETS_FILE).is_file()
             targets = Targets(**load_file(folder / TARGETS_FILE)) if comparable else None
             _check_shapes(info, lora, rows)
         except (ValueError, SafetensorError, TypeError) as error:

@@ -19,7 +19,7 @@ def model_card(info: AdapterInfo, repo_id: str | None = None, gallery: Sequence[
     ``gallery``: path in the repository and prompt of each picture to show. The fields in front are those that the Hub
     and other tools read (https://huggingface.co/docs/hub/model-cards).
     """
-    spec, source, prompt = resolve_base(info.base), info.base_source, prompt_for("composed")
+    spec, source, prompt = resolve_base(info.base), info.base_source, prompt_for("composed", noun=info.subject)
     metadata = ModelCardData(
         license=info.licence,
         base_model=source if re.fullmatch(r"[\w.-]+/[\w.-]+", source) else None,  # elsewhere it is a folder
@@ -41,6 +41,7 @@ def model_card(info: AdapterInfo, repo_id: str | None = None, gallery: Sequence[
             person=PERSON,
             style=STYLE,
             prompt=prompt,
+            subject=info.subject,
             beside=beside,
             usage=spec.family.usage(spec, place, prompt, repo_id, info.latent_mean),
         )

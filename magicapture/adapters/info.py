@@ -11,7 +11,9 @@ from typing import Any, NotRequired, Self, TypedDict
 from magicapture.bases import BaseSpec
 from magicapture.bases.words import TOKENS, prompt_for
 from magicapture.faces.likeness import RECOGNISER
+from magicapture.features import NETWORK
 from magicapture.messages import Message
+from magicapture.subject import NOUN, PERSON_NOUN
 
 INFO_FILE = "magicapture.json"
 DAMAGED = "The adapter in {name} is damaged and cannot be read: {reason}"
@@ -51,8 +53,9 @@ class AdapterInfo:
     rank: int  # of the LoRA, 1 to 128
     steps: int  # that were trained, and after how many of them this state was
     best_step: int
-    engine: str  # the face engine whose recogniser stood in the loss
-    scored_by: str | None = None  # the recogniser whose embedding its targets hold
+    engine: str  # whose network stood in the loss: a face engine, or what compares things
+    subject: str = PERSON_NOUN  # what it is called in prompts; anything but "person" is a thing
+    scored_by: str | None = None  # the network whose embedding its targets hold
     seed: int = 0
     off: tuple[str, ...] = ()  # terms of the method that were switched off
     latent_mean: tuple[float, ...] | None = None  # (C,), where drawing starts from, see ``first_latents``
@@ -64,14 +67,15 @@ class AdapterInfo:
     format: int = 1
 
     @classmethod
-    def of(cls, spec: BaseSpec, **details: Any) -> Self:
+    def of(cls, spec: BaseSpec, *, subject: str = PERSON_NOUN, scored_by: str = RECOGNISER, **details: Any) -> Self:
         """Describe an adapter that has just been trained on ``spec``, with ``details`` such as the rank."""
         return cls(
             base=spec.name,
             base_source=spec.public_source,
             licence=spec.licence,
-            scored_by=RECOGNISER,
-            prompts={task: prompt_for(task) for task in ("source", "reference", "composed")},
+            subject=subject,
+            scored_by=scored_by,
+            prompts={task: prompt_for(task, noun=subject) for task in ("source", "reference", "composed")},
             versions={library: version(library) for library in ("torch", "diffusers", "transformers", "peft")},
             **details,
         )
@@ -100,6 +104,11 @@ class AdapterInfo:
         except (ValueError, RecursionError) as error:
             raise AdapterError(Message(DAMAGED, name=folder.name, reason=error)) from error
 
+    @property
+    def comparable(self) -> bool:
+        """Whether what scores its subject today made its targets."""
+        return self.scored_by == (RECOGNISER if self.subject == PERSON_NOUN else NETWORK)
+
     def as_json(self) -> str:
         """Give the text of ``magicapture.json``."""
         return json.dumps({name: value for name, value in asdict(self).items() if value is not None}, indent=2) + "\n"
@@ -107,6 +116,10 @@ class AdapterInfo:
 
 def _is_line(value: object) -> bool:
     return isinstance(value, str) and value.isprintable() and 0 < len(value) <= MAX_LINE
+
+
+def _is_noun(value: object) -> bool:
+    return isinstance(value, str) and NOUN.fullmatch(value) is not None
 
 
 def _is_number(value: object) -> bool:
@@ -137,6 +150,7 @@ def _is_score(row: object) -> bool:
 REQUIRED = ("base", "base_source", "licence", "preset", "rank", "steps", "best_step", "engine")
 SOUND: dict[str, Callable[[object], bool]] = {
     **dict.fromkeys(("base", "base_source", "licence", "preset", "engine", "scored_by", "title"), _is_line),
+    "subject": _is_noun,
     "rank": _whole(1, MAX_RANK),
     "steps": _whole(1, MAX_STEPS),
     "best_step": _whole(0, MAX_STEPS),

@@ -16,6 +16,7 @@ from magicapture.bases.schedule import FlowSchedule, Schedule
 from magicapture.bases.words import TOKENS
 from magicapture.config import TrainConfig
 from magicapture.messages import Message
+from magicapture.subject import PERSON_NOUN
 
 FIRST_SCALE = 2.0**12
 """What losses are multiplied by at first in float16, where small gradients vanish."""
@@ -66,6 +67,7 @@ class BaseSpec:
     vae: str | None = None  # Hub id of a better autoencoder; None: its own
     tiny_decoder: str | None = None  # Hub id of a distilled decoder for the identity loss; None: its own is small
     drawn_with: str | None = None  # Hub id of what is distilled from it and draws in its place; None: itself
+    things: bool = False  # whether it knows more than people, and can be trained on a thing
     edits: bool = False  # whether it can draw from pictures without training, see ``Base.edit``
     gated: bool = False  # whether the Hub asks for consent to its licence before it gives the weights
     parts: Callable[[], dict[str, Any]] | None = None  # gives its parts without weights: see ``architectures``
@@ -78,6 +80,12 @@ class BaseSpec:
         if not self.download_gb:
             return Message("{title} · {licence}", **facts)
         return Message("{title} · {licence} · {n} GB to load once", **facts, n=self.download_gb)
+
+    def require(self, noun: str) -> None:
+        """Raise ``BaseError`` if it cannot be trained on what ``noun`` names."""
+        if noun != PERSON_NOUN and not self.things:
+            only = "The base model {title} can be trained on people alone: for a thing, choose another one."
+            raise BaseError(Message(only, title=Message(self.title)))
 
     @property
     def public_source(self) -> str:
@@ -177,8 +185,11 @@ class Base(Protocol):
     def vocabulary(self) -> Rows:
         """Give the embeddings (V, D) of the words that it knows, by text encoder, in float32 on the CPU."""
 
-    def initial_rows(self, noise: float, generator: torch.Generator) -> Rows:
-        """Give the rows to start from: [V1] as the word "person", [V2] from N(0, ``noise``²) around "portrait"."""
+    def initial_rows(self, noise: float, generator: torch.Generator, noun: str = PERSON_NOUN) -> Rows:
+        """Give the rows to start from: [V1] as the word ``noun``, [V2] from N(0, ``noise``²) around "portrait".
+
+        Other nouns than "person" only where ``BaseSpec.things`` says so.
+        """
 
     def concept_tokens(self, rows: Rows) -> AbstractContextManager[dict[str, nn.Parameter]]:
         """Teach it the two trigger words for the length of a ``with`` block; gives the parameters with ``rows``."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from magicapture.bases.words import TOKENS
+from magicapture.subject import PERSON_NOUN
 
 
 class ConceptEmbedding(nn.Module):
@@ -57,14 +58,15 @@ class ClipEncoder:
         """The embeddings (V, D) of the words that it knows."""
         return self.model.get_input_embeddings().weight
 
-    def initial_rows(self, noise: float, generator: torch.Generator) -> Tensor:
-        """Give the rows (2, D) to start from: [V1] as "person", [V2] from N(0, ``noise``²) around "portrait"."""
-        person, portrait = (self._row(word) for word in ("person", "portrait"))
+    def initial_rows(self, noise: float, generator: torch.Generator, noun: str = PERSON_NOUN) -> Tensor:
+        """Give the rows (2, D) to start from: [V1] as ``noun``, [V2] from N(0, ``noise``²) around "portrait"."""
+        person, portrait = (self._row(word) for word in (noun, "portrait"))
         return torch.stack([person, portrait + noise * torch.randn(portrait.shape, generator=generator)])
 
     def _row(self, word: str) -> Tensor:
-        first = self.tokenizer(word, add_special_tokens=False).input_ids[0]
-        return self.vocabulary[first].detach().float().cpu()
+        """Give the embedding (D,) of a word, the mean over its tokens."""
+        ids = self.tokenizer(word, add_special_tokens=False).input_ids
+        return self.vocabulary[ids].detach().float().mean(dim=0).cpu()
 
     @contextmanager
     def concept_tokens(self, rows: Tensor) -> Iterator[nn.Parameter]:

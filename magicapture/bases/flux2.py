@@ -36,6 +36,7 @@ from magicapture.bases.precision import fast_dtype
 from magicapture.bases.schedule import FlowSchedule
 from magicapture.bases.words import PERSON, STYLE, prompt_for
 from magicapture.messages import Message
+from magicapture.subject import PERSON_NOUN
 
 FLUX2_TARGETS = (
     r"(transformer_blocks\.\d+\.attn\.(to_[qkv]|to_out\.0|add_[qkv]_proj|to_add_out)"
@@ -153,8 +154,9 @@ class Flux2(Base):
         """See ``Base.vocabulary``; rows that the encoder gives for everyday words."""
         return {ROWS_KEY: self.words.vocabulary()}
 
-    def initial_rows(self, noise: float, generator: torch.Generator) -> Rows:
+    def initial_rows(self, noise: float, generator: torch.Generator, noun: str = PERSON_NOUN) -> Rows:
         """See ``Base.initial_rows``."""
+        self.spec.require(noun)
         prompts = {PERSON: prompt_for("source"), STYLE: prompt_for("reference")}
         return {ROWS_KEY: self.words.initial_rows(prompts, noise, generator)}
 

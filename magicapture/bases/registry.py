@@ -107,6 +107,7 @@ SD15 = BaseSpec(
     lora_scale=0.8,
     negative_prompt="blurry, deformed, extra fingers, watermark, text",
     vae="stabilityai/sd-vae-ft-mse",
+    things=True,
     tiny_decoder="madebyollin/taesd",
     parts=sd15_parts,
 )
@@ -136,6 +137,7 @@ SDXL = BaseSpec(
     lora_scale=0.8,
     negative_prompt=SD15.negative_prompt,
     vae="madebyollin/sdxl-vae-fp16-fix",
+    things=True,
     tiny_decoder="madebyollin/taesdxl",
     parts=sdxl_parts,
 )

@@ -41,6 +41,7 @@ from magicapture.bases.precision import fast_dtype
 from magicapture.bases.schedule import Schedule
 from magicapture.bases.usage import usage
 from magicapture.messages import Message
+from magicapture.subject import PERSON_NOUN
 
 KEYS_AND_VALUES = ("attn2.to_k.weight", "attn2.to_v.weight")
 """The projections of the prompt in cross-attention."""
@@ -149,9 +150,9 @@ class UNetBase(Base):
         """See ``Base.vocabulary``."""
         return {key: encoder.vocabulary.detach().float().cpu() for key, encoder in self.clip.items()}
 
-    def initial_rows(self, noise: float, generator: torch.Generator) -> Rows:
+    def initial_rows(self, noise: float, generator: torch.Generator, noun: str = PERSON_NOUN) -> Rows:
         """See ``Base.initial_rows``."""
-        return {key: encoder.initial_rows(noise, generator) for key, encoder in self.clip.items()}
+        return {key: encoder.initial_rows(noise, generator, noun) for key, encoder in self.clip.items()}
 
     @contextmanager
     def concept_tokens(self, rows: Rows) -> Iterator[dict[str, nn.Parameter]]:

@@ -14,7 +14,7 @@ from magicapture.config import GenerateConfig
 from magicapture.drawing.enhance import upscale
 from magicapture.drawing.portrait import Portrait
 from magicapture.scoring import Targets, score, worth
-from magicapture.subjects.subject import Subject
+from magicapture.subject import PERSON_NOUN, Subject
 
 BATCH = 4
 """Portraits drawn side by side."""
@@ -39,7 +39,7 @@ def generate(base: Base, subject: Subject, adapter: Adapter, config: GenerateCon
 def draw_candidates(base: Base, adapter: Adapter, config: GenerateConfig) -> list[Image.Image]:
     """Draw a picture for each of ``config.seeds``: all that ``generate`` does on ``base`` itself."""
     with applied(base, adapter):
-        return list(draw(base, config.seeds, config, adapter.latent_mean))
+        return list(draw(base, config.seeds, config, adapter.latent_mean, adapter.info.subject))
 
 
 def chosen(
@@ -64,13 +64,20 @@ def scored(
 
 @torch.no_grad()
 def draw(
-    base: Base, seeds: list[int], config: GenerateConfig, latent_mean: Tensor | None = None
+    base: Base,
+    seeds: list[int],
+    config: GenerateConfig,
+    latent_mean: Tensor | None = None,
+    noun: str = PERSON_NOUN,
 ) -> Iterator[Image.Image]:
-    """Draw one picture per seed with what is on ``base`` now; ``latent_mean``: as in ``first_latents``."""
+    """Draw one picture per seed of what ``noun`` names, with what is on ``base`` now.
+
+    ``latent_mean``: as in ``first_latents``.
+    """
     spec = base.spec
     guidance = spec.guidance_scale if config.guidance_scale is None else config.guidance_scale
     lora_scale = spec.lora_scale if config.lora_scale is None else config.lora_scale
-    positive = dialled(base, config.dial, config.prompt, guidance)
+    positive = dialled(base, config.dial, config.prompt, guidance, noun)
     negative = base.condition([config.negative_prompt or spec.negative_prompt])
     for start in range(0, len(seeds), BATCH):
         latents = first_latents(base, seeds[start : start + BATCH], latent_mean)
@@ -110,17 +117,17 @@ def draw_untouched(base: Base, prompt: str, count: int) -> list[Image.Image]:
     return base.draw(positive, negative, latents, steps=spec.sampling_steps, guidance_scale=spec.guidance_scale)
 
 
-def dialled(base: Base, dial: float, extras: str, guidance_scale: float) -> Conditioning:
+def dialled(base: Base, dial: float, extras: str, guidance_scale: float, noun: str = PERSON_NOUN) -> Conditioning:
     """Give the conditioning of a picture for a place of the dial from 0 (the style) over 0.5 (both) to 1 (the person).
 
     The prompts of the three tasks share their wording place by place, so the difference between those of one concept
     alone is a direction that strengthens the one and weakens the other.
     """
     suffix = f", {extras}" if extras else ""
-    composed = base.condition([prompt_for("composed") + suffix])
+    composed = base.condition([prompt_for("composed", noun=noun) + suffix])
     if dial == 0.5:
         return composed
-    person, style = (base.condition([prompt_for(task) + suffix]) for task in ("source", "reference"))
+    person, style = (base.condition([prompt_for(task, noun=noun) + suffix]) for task in ("source", "reference"))
     reach = DIAL_REACH / max(guidance_scale, 1.0)
     return composed.towards(person, style, reach * (2 * dial - 1))
 

@@ -3,10 +3,8 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import cast
 
 import torch
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from magicapture.bases import Base, BaseError, BaseSpec
@@ -15,7 +13,8 @@ from magicapture.config import GenerateConfig, Term
 from magicapture.drawing.generation import draw
 from magicapture.evaluation.bench import dreambooth_lora_step, noise_reference
 from magicapture.evaluation.meter import Meter, metered
-from magicapture.faces import FaceEngine, load_engine
+from magicapture.faces.builtin import BuiltinEngine
+from magicapture.faces.recogniser import Recogniser
 from magicapture.method.objective import Phase
 from magicapture.method.training import Training
 
@@ -50,14 +49,14 @@ GPUS = (
 """Whole GPUs: on ZeroGPU a visitor has half of the last one."""
 
 
-class MetaEngine(FaceEngine):
+class MetaEngine(BuiltinEngine):
     """The recogniser of the built-in engine, as a copy that may lose its weights."""
 
     name = "meta"
 
-    def recogniser(self) -> nn.Module:
+    def recogniser(self) -> Recogniser:
         """Give the copy."""
-        return copy.deepcopy(load_engine("builtin").recogniser())
+        return copy.deepcopy(super().recogniser())
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ def step_costs(spec: BaseSpec, phase: Phase, steps: int) -> list[Cost]:
     with metered() as (meter, flops):
         base = skeleton(spec)
         references = [noise_reference(base.resolution, seed) for seed in range(4)]
-        with Training(base, cast("FaceEngine", MetaEngine()), references, references, config) as training:
+        with Training(base, MetaEngine(), references, references, config) as training:
             events = iter(training)
             next(events), next(events)  # the optimizer makes room for its state
             return [counted(meter, flops, lambda: next(events)) for _ in range(steps)]

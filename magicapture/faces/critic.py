@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from magicapture.faces.recogniser import ARCFACE_TEMPLATE, Recogniser, align
-from magicapture.subjects.subject import Critic
+from magicapture.subject import Critic
 
 RECOGNISER_EYES = float((ARCFACE_TEMPLATE[1] - ARCFACE_TEMPLATE[0]).norm())
 """How far the eyes are apart in what the recogniser sees, in pixels."""

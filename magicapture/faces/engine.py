@@ -8,7 +8,7 @@ from magicapture.faces.face import Face
 from magicapture.faces.likeness import RECOGNISER, likeness_embedding
 from magicapture.faces.look import STRANGER, look_for_face, strangers
 from magicapture.faces.recogniser import Recogniser
-from magicapture.subjects.subject import PERSON_NOUN, Problem, Sighting, Subject
+from magicapture.subject import PERSON_NOUN, Problem, Sighting, Subject
 
 
 class FaceEngine(Subject):

@@ -9,7 +9,7 @@ from PIL import Image
 from magicapture.faces.face import Face
 from magicapture.faces.quality import MEASURED_SIDE, count_problems, light_problems, roll, view_problems
 from magicapture.faces.square import Square
-from magicapture.subjects.subject import Problem, Reference, Sighting
+from magicapture.subject import Problem, Reference, Sighting
 
 if TYPE_CHECKING:
     from magicapture.faces.engine import FaceEngine

@@ -9,7 +9,7 @@ from PIL import Image
 
 from magicapture.faces.face import Face
 from magicapture.messages import Message
-from magicapture.subjects.subject import Problem, Severity
+from magicapture.subject import Problem, Severity
 
 MEASURED_SIDE = 128
 """Light and sharpness are measured on the aligned crop at this size, so that photos of any size compare."""

@@ -9,7 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from magicapture.bases import Base
-from magicapture.subjects.subject import Reference
+from magicapture.subject import Reference
+
+SWAPPED = {5: [1, 0, 2, 4, 3], 4: [1, 0, 3, 2]}
+"""Which landmark takes the place of which in a mirror: of a face, and of the corners of a box."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,9 +38,9 @@ class RoleTensors:
 
     mean: Tensor  # (N, 2, C, h, w)
     std: Tensor  # (N, 2, C, h, w)
-    faces: Tensor  # (N, 2, 1, h, w), share of each latent that is face
+    faces: Tensor  # (N, 2, 1, h, w), share of each latent that is the subject
     attention: Tensor  # (N, 2, side, side)
-    landmarks: Tensor  # (N, 2, 5, 2), on the CPU: what is cut out around them is decided there
+    landmarks: Tensor  # (N, 2, K, 2), on the CPU: what is cut out around them is decided there
 
     @property
     def latent_mean(self) -> Tensor:
@@ -96,7 +99,7 @@ def _shrink(masks: Tensor, side: int) -> Tensor:
 
 
 def mirrored(landmarks: Tensor, width: int) -> Tensor:
-    """Give the five landmarks (N, 5, 2) of pictures ``width`` pixels wide after a flip, left ones first."""
-    flipped = landmarks[:, [1, 0, 2, 4, 3]].clone()
+    """Give the landmarks (N, K, 2) of pictures ``width`` pixels wide after a flip, left ones first again."""
+    flipped = landmarks[:, SWAPPED[landmarks.shape[1]]].clone()
     flipped[..., 0] = width - 1 - flipped[..., 0]
     return flipped

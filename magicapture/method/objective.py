@@ -12,7 +12,7 @@ from magicapture.bases.words import draw_prompt
 from magicapture.config import TrainConfig
 from magicapture.method.losses import identity_loss, masked_mse, refocusing_loss
 from magicapture.method.material import Material, Samples
-from magicapture.subjects.subject import Critic
+from magicapture.subject import Critic
 
 Phase = Literal["tokens", "lora"]
 
@@ -24,7 +24,7 @@ class Objective:
     """The loss of MagiCapture on random batches of its material.
 
     ``person``: (D,) the embedding that the identity term pulls towards, where the base is; ``critic``: None switches
-    that term off.
+    that term off; ``noun``: what the subject is called.
     """
 
     base: Base
@@ -32,6 +32,7 @@ class Objective:
     material: Material
     person: Tensor
     critic: Critic | None
+    noun: str
 
     def terms(self, step: int, phase: Phase, style_weight: float, generator: torch.Generator) -> dict[str, Tensor]:
         """Draw a batch, denoise it in one pass and give each term by name, unweighted.
@@ -48,7 +49,7 @@ class Objective:
         late = torch.tensor([config.late_style and teaches_style(samples.tasks, i) for i in range(len(noise))])
         timesteps = schedule.draw_timesteps(late, generator)
         noisy = schedule.add_noise(samples.latents, noise, timesteps)
-        text = base.condition([draw_prompt(task, generator) for task in samples.tasks])
+        text = base.condition([draw_prompt(task, generator, self.noun) for task in samples.tasks])
 
         refocus = phase == "lora" and config.uses("attention")
         prediction = base.predict(noisy, base.put(timesteps), text, with_maps=refocus)

@@ -18,7 +18,7 @@ from magicapture.drawing.generation import scored
 from magicapture.drawing.portrait import Portrait
 from magicapture.method.objective import Phase
 from magicapture.scoring import Targets
-from magicapture.subjects.subject import Subject
+from magicapture.subject import Subject
 
 STYLE_WEIGHT = 1 / 3
 """Of style beside likeness where the best state is chosen: more than among portraits, lest one without the look win."""

@@ -24,7 +24,7 @@ from magicapture.method.optimizer import optimizer_step
 from magicapture.method.progress import Preview, Progress, TrainEvent, Weights
 from magicapture.photos.references import mean_embedding
 from magicapture.scoring import Targets
-from magicapture.subjects.subject import Reference, Subject
+from magicapture.subject import Reference, Subject
 
 GLOBAL_GENERATOR = threading.Lock()
 """Torch's own generator is shared by all threads; each GPU of a machine may have one that trains."""
@@ -57,7 +57,11 @@ class Training:
     def __init__(
         self, base: Base, subject: Subject, person: list[Reference], style: list[Reference], config: TrainConfig
     ) -> None:
-        """Prepare latents, masks and targets once. Raises ``ValueError`` unless there is a reference of each role."""
+        """Prepare latents, masks and targets once. Raises ``ValueError`` unless there is a reference of each role.
+
+        Raises ``BaseError`` if the base knows nothing of such a subject.
+        """
+        base.spec.require(subject.noun)
         if not person or not style:
             raise ValueError("Training needs at least one usable photo of the person and one of the style.")
         self.base, self.subject, self.config = base, subject, config
@@ -65,14 +69,14 @@ class Training:
         # A copy: there is one critic's network per process, but perhaps a base on each of several GPUs.
         critic = copy.deepcopy(subject.critic()).to(base.device) if config.uses("identity") else None
         identity = base.put(torch.from_numpy(mean_embedding(person)).float())
-        self.objective = Objective(base, config, Material.of(base, person, style), identity, critic)
+        self.objective = Objective(base, config, Material.of(base, person, style), identity, critic, subject.noun)
         self.generator = torch.Generator().manual_seed(config.seed)
         self.progress = Progress()
 
     def __enter__(self) -> Self:
         """Put fresh LoRA layers and tokens on the base."""
         base, config = self.base, self.config
-        start = base.initial_rows(config.token_noise, self.generator)
+        start = base.initial_rows(config.token_noise, self.generator, self.subject.noun)
         self._usual_norms = {
             encoder: known.norm(dim=1).median().to(base.device) for encoder, known in base.vocabulary().items()
         }
@@ -144,7 +148,9 @@ class Training:
             off=tuple(sorted(self.config.off)),
             steps=self.progress.step,
             best_step=self.progress.step,
+            subject=self.subject.noun,
             engine=self.subject.name,
+            scored_by=self.subject.scored_by,
             latent_mean=tuple(self.objective.material.style.latent_mean.tolist()),
         )
         return Adapter(weights.lora, weights.rows, info)
@@ -200,7 +206,9 @@ class Training:
     def _preview(self) -> Preview:
         """Draw a few quick portraits and keep the state that drew them."""
         config = GenerateConfig(count=self.config.preview_images, steps=self.config.preview_steps)
-        images = list(draw(self.base, config.seeds, config, self.objective.material.style.latent_mean))
+        images = list(
+            draw(self.base, config.seeds, config, self.objective.material.style.latent_mean, self.subject.noun)
+        )
         norm = float(torch.cat([rows.detach().norm(dim=1) for rows in self.rows.values()]).max())
         return Preview(images, config, self._weights(), lora_ratio(self.base.denoiser), norm)
 

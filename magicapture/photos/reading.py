@@ -9,7 +9,7 @@ import pillow_heif
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from magicapture.messages import Message, joined
-from magicapture.subjects.subject import Problem
+from magicapture.subject import Problem
 
 pillow_heif.register_heif_opener()
 

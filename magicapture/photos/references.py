@@ -10,7 +10,7 @@ import numpy as np
 
 from magicapture.messages import Message, joined
 from magicapture.photos.reading import MAX_PHOTOS, PhotoError, read_layers, read_photo
-from magicapture.subjects.subject import Problem, Reference, Subject
+from magicapture.subject import Problem, Reference, Subject
 
 __all__ = [
     "CheckedSet",
@@ -151,6 +151,8 @@ def _mark_strangers(verdicts: list[Verdict], subject: Subject) -> list[Verdict]:
     found = [verdict.reference.embedding for verdict in verdicts if verdict.reference is not None]
     if len(found) < 2:
         return verdicts
-    strange, problem = subject.strangers(np.array(found))
-    which = iter(strange)
+    told = subject.strangers(np.array(found))
+    if told is None:
+        return verdicts
+    which, problem = iter(told[0]), told[1]
     return [v if v.reference is None or not next(which) else _with_problem(v, problem) for v in verdicts]

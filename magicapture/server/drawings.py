@@ -8,8 +8,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+from PIL import Image
 
 from magicapture.adapters.adapter import Adapter, AdapterError
 from magicapture.bases import resolve_base
@@ -17,14 +19,15 @@ from magicapture.config import GenerateConfig
 from magicapture.drawing.credentials import CredentialsError
 from magicapture.drawing.generation import chosen
 from magicapture.drawing.portrait import Portrait
-from magicapture.faces import load_engine
 from magicapture.messages import Message
+from magicapture.photos.subjects import load_subject
 from magicapture.server.forecast import drawing_seconds, enlarging_seconds
 from magicapture.server.gpu import QUEUE, GpuError, draw, enlarge
 from magicapture.server.metrics import LIKENESS, STAGE
 from magicapture.server.queue import Asker, Limits, Ticket
 from magicapture.server.records import Records
 from magicapture.server.workspace import Workspace, WorkspaceError
+from magicapture.subject import PERSON_NOUN
 
 PATIENCE_S = 120
 """How long deleting waits for a drawing to end, in seconds; what ends later finds no folder for its pictures."""
@@ -120,7 +123,7 @@ class Drawings:
                 return
             with STAGE.labels("draw").time():
                 candidates = draw(adapter, config, place)
-        for portrait in chosen(candidates, adapter.targets, load_engine(), config):
+        for portrait in _best(candidates, adapter, config):
             if drawing.stopped.is_set():
                 return
             drawing.paths.append(drawing.workspace.add_portrait(portrait, label))
@@ -149,3 +152,9 @@ class Drawings:
             while not drawing.ticket.wait(timeout=0.5) and not drawing.stopped.is_set():
                 pass
             yield None if drawing.stopped.is_set() else drawing.ticket.place
+
+
+def _best(candidates: list[Image.Image], adapter: Adapter, config: GenerateConfig) -> list[Portrait]:
+    """Choose among what was drawn. Of people alone it is known what a likeness means: things are shown without one."""
+    best = chosen(candidates, adapter.targets, load_subject(adapter.info.subject), config)
+    return best if adapter.info.subject == PERSON_NOUN else [replace(portrait, likeness=None) for portrait in best]

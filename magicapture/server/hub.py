@@ -76,7 +76,8 @@ def push(folder: Path, name: str, pictures: list[Path], oauth_token: str | None 
     """
     _refuse_in_private_mode()
     _check_name(name)
-    info, gallery = _read(folder), _gallery(pictures)
+    info = _read(folder)
+    gallery = _gallery(pictures, info.subject)
     token, _ = _token(oauth_token)
     if not token:
         raise _error(NOT_PUSHED, "sign in to the Hub first")
@@ -162,7 +163,7 @@ def _read(folder: Path) -> AdapterInfo:
     return replace(info, title=None)
 
 
-def _gallery(pictures: list[Path]) -> dict[str, tuple[bytes, str]]:
+def _gallery(pictures: list[Path], noun: str) -> dict[str, tuple[bytes, str]]:
     """Give picture and prompt by path in the repository; refuses pictures that were not drawn here, such as photos."""
     gallery = {}
     for number, picture in enumerate(pictures, start=1):
@@ -175,7 +176,8 @@ def _gallery(pictures: list[Path]) -> dict[str, tuple[bytes, str]]:
         except (OSError, AttributeError, KeyError, ValueError) as error:
             other = "{name} is not a portrait that was drawn here, and nothing else may stand in the gallery"
             raise _error(NOT_PUSHED, Message(other, name=picture.name), "Untick it and push again.") from error
-        gallery[f"{IMAGES}{number}.png"] = content, ", ".join(filter(None, (prompt_for("composed"), extras)))
+        prompt = ", ".join(filter(None, (prompt_for("composed", noun=noun), extras)))
+        gallery[f"{IMAGES}{number}.png"] = content, prompt
     return gallery
 
 

@@ -9,7 +9,7 @@ from magicapture.server.gate.visits import VISITS
 from magicapture.server.jobs import delete_everything
 from magicapture.server.workspace import Workspace
 from magicapture.ui.events import AT_ONCE, user_errors
-from magicapture.ui.session import AppContext, Session, require_visitor
+from magicapture.ui.session import AppContext, Session, require_visitor, workspace_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,7 @@ class Farewell:
         self.ask.click(lambda: gr.Row(visible=True), outputs=self.sure, **AT_ONCE)
         self.back.click(lambda: gr.Row(visible=False), outputs=self.sure, **AT_ONCE)
         leaving = {"concurrency_limit": None, "api_visibility": "private"}
-        gone = self.really.click(MethodType(leave, context), session.visitor, session.key, **leaving)
+        gone = self.really.click(MethodType(leave, context), [session.visitor, session.key], session.key, **leaving)
         gone.success(js=f"() => {after}", fn=None)
 
 
@@ -37,9 +37,14 @@ def build_farewell(ask: gr.Button, really: tuple[str, str], back: tuple[str, str
     return Farewell(ask, sure, *buttons)
 
 
-def leave(context: AppContext, visitor: Workspace | None, request: gr.Request) -> str:
-    """Delete all that the visitor has here, and of who was invited what the run has; gives the key of a stranger."""
+def leave(context: AppContext, visitor: Workspace | None, key: str, request: gr.Request) -> str:
+    """Delete all that the visitor has here, and of who was invited what the run has.
+
+    Gives what the browser is to keep: the key of a stranger, or of what the invited had made here besides.
+    """
+    visitor = require_visitor(visitor)
+    besides = key if key and workspace_of(key, request).name != visitor.name else ""
     VISITS.discard_uploads(request.request)
     with user_errors("Not deleted"):
-        delete_everything(context.jobs, context.drawings, require_visitor(visitor))
-    return ""
+        delete_everything(context.jobs, context.drawings, visitor)
+    return besides

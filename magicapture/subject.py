@@ -1,5 +1,6 @@
 """What the app asks of a subject: find it, cut it out, embed it, and say what is wrong with a photo of it."""
 
+import re
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -11,6 +12,8 @@ Severity = Literal["warning", "unusable"]
 
 PERSON_NOUN = "person"
 """What a person is called in prompts; any other noun names a thing."""
+NOUN = re.compile(r"(?=.{1,40}$)[a-z]+(?:[ -][a-z]+){0,3}")
+"""One to four lower-case English words: the prompt has to hold more than the noun."""
 DIMENSIONS = 192
 """Length of what ``Subject.embed`` gives, whatever the subject."""
 
@@ -86,8 +89,11 @@ class Subject(Protocol):
         subject itself is to be seen, or anything of its kind in a look, which is judged with leniency.
         """
 
-    def strangers(self, embeddings: np.ndarray) -> tuple[np.ndarray, Problem]:
-        """Tell which of ``embeddings`` (N, D) are not of the same subject as most: (N,) bool, and how to say so."""
+    def strangers(self, embeddings: np.ndarray) -> tuple[np.ndarray, Problem] | None:
+        """Tell which of ``embeddings`` (N, D) are not of the same subject as most: (N,) bool, and how to say so.
+
+        None where that cannot be told.
+        """
 
     def embed(self, image: Image, mask: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
         """Embed the subject in a crop, (192,) float32 of length 1: what portraits are scored by."""

@@ -1,1 +1,0 @@
-"""What a training is of: a person or a thing, behind one protocol."""

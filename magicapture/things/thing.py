@@ -1,0 +1,169 @@
+"""The thing as a subject: cut out by a photo's alpha channel, found again where its features are."""
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from PIL import Image
+
+from magicapture.faces.square import Square
+from magicapture.features import NETWORK
+from magicapture.messages import Message
+from magicapture.subject import NOUN, Problem, Reference, Severity, Sighting, Subject
+from magicapture.things.critic import SIDE, FeatureCritic
+
+WIDER = 1.25
+"""The crop is this much larger than the thing."""
+SMALL, TINY = 80, 40
+"""Things of fewer pixels on their long side are enlarged noticeably, or nothing is left to learn from."""
+STRAY = 0.002
+"""Share of a thing's pixels that may lie outside its box on each side: a few forgotten ones do not move it."""
+MIDDLE = 0.6
+"""Width of the ellipse in which a look's picture is expected to show the thing, if it does not say where."""
+SHARES = (1.0, 0.75, 0.5)
+"""Sides of the windows, as shares of the picture's, in which the thing is looked for."""
+
+NO_MASK = Problem(
+    "no_mask",
+    "unusable",
+    "Nothing says which part of the photo is the thing.",
+    "Use a picture whose background is transparent, such as a PNG that was cut out.",
+)
+NOTHING_LEFT = Problem(
+    "nothing_left", "unusable", "The whole picture is transparent, or nearly.", "Cut the thing out again."
+)
+
+
+class Thing(Subject):
+    """Something that is named by a noun, such as “teapot”."""
+
+    name = scored_by = NETWORK
+    licence = "The network that compares things is under Apache-2.0: commercial use is allowed."
+
+    def __init__(self, noun: str) -> None:
+        """Name the thing. Raises ``ValueError`` for what is no short English noun."""
+        if not NOUN.fullmatch(noun):
+            raise ValueError(
+                f"“{noun[:40]}” does not name a thing: use one to four lower-case English words, such as “teapot”."
+            )
+        self.noun = noun
+
+    def look(self, name: str, photo: Image.Image, cutout: np.ndarray | None, size: int, *, own: bool) -> Sighting:
+        """See ``Subject.look``: the thing's own photos have to say where it is, the look's pictures may."""
+        shown = None if cutout is None or cutout.min() > 0.5 else cutout
+        if shown is None:
+            return Sighting(None, (NO_MASK,)) if own else Sighting(self._in_the_middle(name, photo, size))
+        if shown.max() <= 0.5:
+            return Sighting(None, (NOTHING_LEFT,))
+        box = _box(shown)
+        long = float(max(box[2:] - box[:2]))
+        problems = _size_problems(long) if own else ()
+        if any(problem.severity == "unusable" for problem in problems):
+            return Sighting(None, problems)
+        centre, side = (box[:2] + box[2:]) / 2, WIDER * long
+        if not own:
+            side = float(min(photo.size))
+            centre = centre.clip(side / 2 - 0.5, np.array(photo.size) - side / 2 - 0.5)
+        return Sighting(self._cut_out(name, photo, shown, Square(centre, np.array([side, 0.0])), size), problems)
+
+    def strangers(self, embeddings: np.ndarray) -> None:
+        """See ``Subject.strangers``: no threshold is known that holds for things of every kind."""
+
+    @torch.no_grad()
+    def embed(self, image: Image.Image, mask: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+        """See ``Subject.embed``: the critic's own embedding, since there is no second network for things."""
+        corners, masks = torch.from_numpy(landmarks)[None], torch.from_numpy(np.ascontiguousarray(mask))[None, None]
+        return _critic()(_tensor([image]), corners, masks)[0].numpy()
+
+    @torch.no_grad()
+    def find(self, image: Image.Image, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        """See ``Subject.find``: of windows all over the picture, the one whose features are most like the thing's."""
+        boxes = [box for share in SHARES for box in _windows(*image.size, share)]
+        cuts = [image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.LANCZOS, box) for box in boxes]
+        whole = torch.from_numpy(_corners(np.array([0.0, 0.0, SIDE - 1, SIDE - 1])))
+        middle = torch.from_numpy(_ellipse((SIDE, SIDE), (0, 0, SIDE, SIDE)))
+        found = _critic()(_tensor(cuts), whole.expand(len(cuts), 4, 2), middle.expand(len(cuts), 1, SIDE, SIDE)).numpy()
+        best = int(np.argmax(found @ wanted))
+        return _ellipse(image.size, boxes[best]), found[best]
+
+    def critic(self) -> FeatureCritic:
+        """See ``Subject.critic``."""
+        return _critic()
+
+    def _in_the_middle(self, name: str, photo: Image.Image, size: int) -> Reference:
+        """Take the middle of a picture that does not say where the thing would be."""
+        side, (width, height) = min(photo.size), photo.size
+        left, top = (width - side) // 2, (height - side) // 2
+        image = photo.crop((left, top, left + side, top + side)).resize((size, size), Image.Resampling.LANCZOS)
+        low, high = size * (1 - MIDDLE) / 2, size * (1 + MIDDLE) / 2
+        return self._reference(name, image, _ellipse((size, size), (low, low, high, high)))
+
+    def _cut_out(self, name: str, photo: Image.Image, shown: np.ndarray, square: Square, size: int) -> Reference:
+        alpha = Image.fromarray((shown * 255).round().astype(np.uint8)).convert("RGB")
+        mask = np.asarray(square.cut(alpha, size).getchannel("R"), dtype=np.float32) / 255
+        # Beyond its edges a picture is mirrored; what is seen of the thing there does not count.
+        reach = (np.arange(size) + 0.5) / size * square.side - square.side / 2 + 0.5
+        x, y = (middle + reach for middle in square.centre)
+        columns, rows = (x > 0) & (x < photo.width), (y > 0) & (y < photo.height)
+        return self._reference(name, square.cut(photo, size), mask * (rows[:, None] & columns))
+
+    def _reference(self, name: str, image: Image.Image, mask: np.ndarray) -> Reference:
+        corners = _corners(_box(mask))
+        return Reference(name, image, mask, corners, self.embed(image, mask, corners))
+
+
+@lru_cache(maxsize=1)
+def _critic() -> FeatureCritic:
+    """Give the critic, once per process, on the CPU."""
+    return FeatureCritic().eval()
+
+
+def _size_problems(long: float) -> tuple[Problem, ...]:
+    """Judge the length of a thing's long side, in pixels."""
+    if long >= SMALL:
+        return ()
+    severity: Severity = "unusable" if long < TINY else "warning"
+    small = Message("The thing is only {n} pixels large.", n=round(long))
+    return (Problem("thing_too_small", severity, small, "Use a larger photo, or one taken closer."),)
+
+
+def _box(mask: np.ndarray) -> np.ndarray:
+    """Give left, top, right and bottom (4,) of what a mask (H, W) shows, in pixels, but for stray ones."""
+    shown = mask > 0.5 if (mask > 0.5).any() else mask >= mask.max()
+    sides = []
+    for axis in (0, 1):
+        reached = shown.sum(axis=axis).cumsum() / shown.sum()
+        sides.append((np.searchsorted(reached, STRAY, side="right"), np.searchsorted(reached, 1 - STRAY)))
+    (left, right), (top, bottom) = sides
+    return np.array([left, top, right, bottom], dtype=np.float32)
+
+
+def _corners(box: np.ndarray) -> np.ndarray:
+    """Give the corners (4, 2) of a box (4,): the upper left and right one, the lower right and left one."""
+    left, top, right, bottom = box
+    return np.array([[left, top], [right, top], [right, bottom], [left, bottom]], dtype=np.float32)
+
+
+def _ellipse(size: tuple[int, int], box: tuple[float, ...]) -> np.ndarray:
+    """Fill the ellipse in ``box`` (left, top, right, bottom) of a picture of ``size`` (width, height): (H, W)."""
+    x, y = np.meshgrid(np.arange(size[0]) + 0.5, np.arange(size[1]) + 0.5)
+    left, top, right, bottom = box
+    across, down = (2 * x - left - right) / (right - left), (2 * y - top - bottom) / (bottom - top)
+    return (across**2 + down**2 <= 1).astype(np.float32)
+
+
+def _windows(width: int, height: int, share: float) -> list[tuple[float, float, float, float]]:
+    """Spread squares of a ``share`` of the short side over a picture, half overlapping, as boxes."""
+    side = min(width, height) * share
+    columns, rows = (max(1, round(2 * length / side) - 1) for length in (width, height))
+    return [
+        (x, y, x + side, y + side)
+        for x in np.linspace(0, width - side, columns).tolist()
+        for y in np.linspace(0, height - side, rows).tolist()
+    ]
+
+
+def _tensor(images: list[Image.Image]) -> torch.Tensor:
+    """Give pictures of one size as (B, 3, H, W) in [-1, 1]."""
+    pixels = np.stack([np.asarray(image.convert("RGB"), dtype=np.float32) for image in images])
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2) / 127.5 - 1
