@@ -28,7 +28,7 @@ from magicapture.photos.references import Reference, Role, check_photos
 
 PEOPLE = ("person-1", "person-2", "person-3")
 LOOKS = ("style-engraving", "style-oil-painting", "style-sepia")
-FINISHED = ("person-1", "style-engraving")
+FINISHED = ("person-3", "style-oil-painting")
 RANK = 4
 """Of the finished adapter, which is trained with more."""
 STEPS, CANDIDATES = 160, 8
