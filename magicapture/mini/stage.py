@@ -92,29 +92,30 @@ class Graph:
 
     def __init__(self, step: Callable[..., Tensor]) -> None:
         """Keep the step."""
-        self.step, self.graph = step, None
+        self.step = step
+        self.graph: torch.cuda.CUDAGraph | None = None
 
     def __call__(self, *batch: Tensor) -> Tensor:
         """Take the step on ``batch``, tensors of the same shapes at every call; gives the loss."""
         if DEVICE.type == "cpu":
             return self.step(*batch)
-        if self.graph is None:
-            self._capture(batch)
+        graph = self.graph or self._capture(batch)
         for room, values in zip(self.batch, batch, strict=True):
             room.copy_(values)
-        self.graph.replay()
+        graph.replay()
         return self.loss
 
-    def _capture(self, batch: tuple[Tensor, ...]) -> None:
+    def _capture(self, batch: tuple[Tensor, ...]) -> torch.cuda.CUDAGraph:
         self.batch, aside = [values.to(DEVICE) for values in batch], torch.cuda.Stream()
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):
             for _ in range(3):  # what is set up once must not be part of it
                 self.step(*self.batch)
         torch.cuda.current_stream().wait_stream(aside)
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
+        self.graph = graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
             self.loss = self.step(*self.batch)
+        return graph
 
 
 def lr_factor(step: int, steps: int, warmup: int = 100) -> float:

@@ -62,7 +62,7 @@ class Shelf:
             self.delete: gr.Button(interactive=adapter is not None),
         }
 
-    def after(self, visitor: Workspace, chosen: str | None, said: str) -> dict[Component, object]:
+    def after(self, visitor: Workspace | None, chosen: str | None, said: str) -> dict[Component, object]:
         """Say what was done, and give the list as it is since then: one answer, so that none comes late."""
         return {**self.show(visitor, chosen), self.said: section("", said)}
 
