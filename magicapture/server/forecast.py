@@ -14,11 +14,11 @@ from magicapture.config import GenerateConfig, TrainConfig
 START_SECONDS = {"cuda": 7, "cpu": 2}
 """Of a slice: a worker that starts and gets the weights, the photos encoded, the result handed over. An estimate."""
 
-ENLARGING_SECONDS = {"cuda": 1, "cpu": 145}
+ENLARGING_SECONDS = {"cuda": 1, "cpu": 63}
 """Of a picture of 512 × 512 pixels, for which Real-ESRGAN takes 9 TFLOP: an estimate, and as ``bench`` measures it on
 two cores."""
 
-CPU_TFLOPS = 0.13
+CPU_TFLOPS = 0.25
 """TFLOP a second that two cores do, as ``bench`` measures them."""
 
 
