@@ -135,6 +135,7 @@ def test_without_a_mouse_a_visitor_gets_from_the_consent_to_a_kept_portrait_and_
     walk_to(page, "#draw")
     press("Enter")
     expect(page.locator("#portraits .magi-tile")).to_have_count(2)
+    expect(page.locator("#portraits-said")).to_contain_text("enlarged by")
     walk_to(page, "#portraits .look")
     press("c")
     expect(page.locator("#comparison img")).to_have_count(2)

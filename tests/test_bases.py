@@ -77,16 +77,22 @@ def test_the_embedded_base_is_an_ordinary_diffusers_folder(steps: int) -> None:
     assert weights <= 90e6
 
 
-def test_the_table_of_bases_says_what_is_known_of_each() -> None:
+def test_the_table_of_bases_says_what_is_known_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
     readme = (Path(__file__).parents[1] / "README.md").read_text()
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in readme.splitlines() if line.startswith("| `")]
     told = {row[0].strip("`"): row[2:6] for row in rows if row[0].strip("`") in SPECS}
+
+    def quick(spec: BaseSpec) -> float:
+        """Foretell it where the base is at home: on a CPU if it is embedded, else on a GPU."""
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: not spec.embedded)
+        return training_seconds(spec.name, spec.presets["quick"])
+
     assert told == {
         name: [
             spec.licence,
             "yes" if spec.gated else "no",
             f"{spec.download_gb} GB",
-            f"{training_seconds(name, spec.presets['quick']):.0f} s",
+            f"{quick(spec):.0f} s",
         ]
         for name, spec in SPECS.items()
     }

@@ -62,7 +62,7 @@ def test_what_is_left_of_a_training_takes_what_is_left_of_its_time() -> None:
     assert forecast.training_seconds("sd15", replace(quick, one_task=True)) < whole
 
 
-@pytest.mark.parametrize(("on_gpu", "seconds"), [(True, (7, 8)), (False, (20, 60))])
+@pytest.mark.parametrize(("on_gpu", "seconds"), [(True, (7, 8)), (False, (10, 60))])
 def test_who_waits_for_four_portraits_to_be_enlarged_is_told_how_long_it_takes_here(
     on_gpu: bool, seconds: tuple[float, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,7 +27,7 @@ PHOTOS_GONE = "Your photos are deleted already, as promised."
 PHOTOS_ELSEWHERE = "The photos that it was learned from are not on this page."
 NO_FACE = "No face was found in this portrait, so no photo is nearest to it."
 BESIDE_ITSELF = "Left it is as drawn, right enlarged."
-NOTHING_BESIDE = "It was not enlarged either: there is nothing to compare it with."
+NOTHING_BESIDE = "It is not enlarged: there is nothing to compare it with."
 TO_COMPARED = "() => document.querySelector('#compared').scrollIntoView({block: 'nearest', behavior: 'smooth'})"
 
 
