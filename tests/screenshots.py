@@ -1,4 +1,4 @@
-"""Draw the pictures of the page that stand in the README: `python tests/screenshots.py` takes some minutes.
+"""Draw the pictures of the page that stand in the README: `PYTHONPATH=. python tests/screenshots.py`, in some minutes.
 
 What they show is what the app did: photos of people who do not exist from ``examples``, and portraits of one of them.
 """

@@ -145,12 +145,12 @@ def load_portraits(folders: list[Path], size: int, labels: Path | None = None, *
         excluded = (folder / "exclude.txt").read_text().split() if (folder / "exclude.txt").exists() else ()
         rows = [row for row in read_rows(folder / "metadata.jsonl") if row["file"] not in excluded]
         for row in rows:
-            large = row["has_256"] and size > SMALL
             if (crc32(row["file"].encode()) % HELD_OUT_EVERY == 0) != held_out:
                 continue
-            files.append(folder / str(256 if large else SMALL) / row["file"])
+            side = 256 if row["has_256"] and size > SMALL else SMALL
+            files.append(folder / str(side) / row["file"])
             known = found.get((folder.name, row["file"]), {})
-            attributes.append(known | row["attributes"] | {"enlarged": not large and size > SMALL})
+            attributes.append(known | row["attributes"] | {"enlarged": side < size})
 
     def read(file: Path) -> Tensor:
         picture = Image.open(file).convert("RGB")

@@ -86,8 +86,8 @@ class Graph:
     """A step of training that a GPU replays: its thousands of small kernels are launched as one.
 
     ``step`` takes tensors, the batch, and gives the loss. It must not wait for the GPU, nor copy anything there.
-    Captured at the first call (https://docs.pytorch.org/docs/stable/notes/cuda.html#whole-network-capture); on a CPU,
-    ``step`` is simply called.
+    Captured at the first call (https://docs.pytorch.org/docs/stable/notes/cuda.html#whole-network-capture), whose batch
+    is learned from four times; on a CPU, ``step`` is simply called.
     """
 
     def __init__(self, step: Callable[..., Tensor]) -> None:

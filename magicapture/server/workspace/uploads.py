@@ -46,7 +46,7 @@ def unused_path(folder: Path, name: str, suffix: str) -> Path:
     return next(path for path in paths if not path.exists())
 
 
-def check_photos(place: VisitorFolder, paths: list[Path]) -> None:
+def check_uploads(place: VisitorFolder, paths: list[Path]) -> None:
     """Raise ``WorkspaceError`` if ``paths`` are too many, or one is too large or not there for the visitor."""
     if len(paths) > MAX_PHOTOS:
         many = "These are {n} photos; use at most {m}, the best ones."

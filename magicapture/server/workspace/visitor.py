@@ -19,7 +19,7 @@ from magicapture.photos.references import Role
 from magicapture.server.records import Reason
 from magicapture.server.workspace.folder import VisitorFolder, WorkspaceError, remove
 from magicapture.server.workspace.shelf import AdapterShelf
-from magicapture.server.workspace.uploads import check_photos, take_in, write_zip
+from magicapture.server.workspace.uploads import check_uploads, take_in, write_zip
 
 PLACES = ("new", "kept")
 """The folders of portraits, by whether they are kept."""
@@ -104,7 +104,7 @@ class Workspace:
         paths = list(dict.fromkeys(Path(upload).resolve() for upload in uploads))
         folder = self.place.part("photos", _known(role))
         try:
-            check_photos(self.place, paths)
+            check_uploads(self.place, paths)
             photos = [path if path.parent == folder else take_in(self.place, path, folder) for path in paths]
         except FileNotFoundError as error:
             raise WorkspaceError("A photo went away while it was being read: upload it again.") from error
