@@ -82,10 +82,10 @@ class Subject(Protocol):
     scored_by: str
     """What ``embed`` is called where its embeddings are kept: those of others cannot be compared with them."""
 
-    def look(self, name: str, photo: Image, cutout: np.ndarray | None, size: int, *, own: bool) -> Sighting:
+    def look(self, name: str, photo: Image, cutout: Image | None, size: int, *, own: bool) -> Sighting:
         """Find the subject in the RGB photo ``name`` and cut it out, ``size`` pixels a side.
 
-        ``cutout``: (H, W) float32, 1 where the photo's alpha channel shows it, if it has one. ``own``: whether the
+        ``cutout``: the photo's alpha channel in mode L, which shows the subject, if it has one. ``own``: whether the
         subject itself is to be seen, or anything of its kind in a look, which is judged with leniency.
         """
 

@@ -29,7 +29,7 @@ class FaceEngine(Subject):
         """Give the network behind the embeddings as a differentiable torch module on the CPU."""
         raise NotImplementedError
 
-    def look(self, name: str, photo: Image, cutout: np.ndarray | None, size: int, *, own: bool) -> Sighting:
+    def look(self, name: str, photo: Image, cutout: Image | None, size: int, *, own: bool) -> Sighting:
         """See ``Subject.look``; a person's outline is the engine's own, whatever the alpha channel says."""
         del cutout
         return look_for_face(self, name, photo, size, own=own)

@@ -59,13 +59,13 @@ def read_photo(path: Path) -> tuple[Image.Image, list[str]]:
     return photo, notes
 
 
-def read_layers(path: Path) -> tuple[Image.Image, np.ndarray | None, list[str]]:
-    """Read a photo as ``read_photo`` does, with its alpha channel as (H, W) float32 in 0–1, None if it has none."""
+def read_layers(path: Path) -> tuple[Image.Image, Image.Image | None, list[str]]:
+    """Read a photo as ``read_photo`` does, with its alpha channel, a picture in mode L; None if it has none."""
     with DECODING:
         return _read(Path(path))
 
 
-def _read(path: Path) -> tuple[Image.Image, np.ndarray | None, list[str]]:
+def _read(path: Path) -> tuple[Image.Image, Image.Image | None, list[str]]:
     image = _open(path)
     _check_size(image)
     notes = ["Only the first frame of the animation is used."] if _is_animated(image) else []
@@ -77,11 +77,9 @@ def _read(path: Path) -> tuple[Image.Image, np.ndarray | None, list[str]]:
     upright = ImageOps.exif_transpose(_shrunk(image))
     if upright.mode.startswith(("I", "F")):
         notes.append("The picture has more than 8 bits per pixel and was converted.")
-    cutout = None
     if upright.has_transparency_data:
         notes.append("The transparent parts were put on a light background.")
-        cutout = np.asarray(upright.convert("RGBA").getchannel("A"), dtype=np.float32) / 255
-    return _to_rgb(upright), cutout, notes
+    return *_to_rgb(upright), notes
 
 
 def _open(path: Path) -> Image.Image:
@@ -136,16 +134,19 @@ def _is_animated(image: Image.Image) -> bool:
     return image.format in ANIMATED and getattr(image, "is_animated", False)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Convert any mode to RGB: deep greys scaled, colours through their profile, transparency on a light ground."""
+def _to_rgb(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """Convert any mode to RGB: deep greys scaled, colours through their profile, transparency on a light ground.
+
+    Gives the alpha channel beside it, if there is one.
+    """
     if image.mode.startswith(("I", "F")):
-        return _eight_bits(np.asarray(image, dtype=np.float32))
+        return _eight_bits(np.asarray(image, dtype=np.float32)), None
     if image.has_transparency_data:
         layers = image.convert("RGBA")
-        ground = Image.new("RGB", image.size, LIGHT)
-        ground.paste(_through_profile(layers.convert("RGB"), image.info), mask=layers.getchannel("A"))
-        return ground
-    return _through_profile(image if image.mode in ("RGB", "CMYK") else image.convert("RGB"), image.info)
+        ground, alpha = Image.new("RGB", image.size, LIGHT), layers.getchannel("A")
+        ground.paste(_through_profile(layers.convert("RGB"), image.info), mask=alpha)
+        return ground, alpha
+    return _through_profile(image if image.mode in ("RGB", "CMYK") else image.convert("RGB"), image.info), None
 
 
 def _eight_bits(grey: np.ndarray) -> Image.Image:

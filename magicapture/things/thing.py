@@ -23,6 +23,9 @@ MIDDLE = 0.6
 SHARES = (1.0, 0.75, 0.5)
 """Sides of the windows, as shares of the picture's, in which the thing is looked for."""
 
+OPAQUE = 128
+"""From this alpha (0–255) on a pixel shows the thing."""
+
 NO_MASK = Problem(
     "no_mask",
     "unusable",
@@ -48,12 +51,11 @@ class Thing(Subject):
             )
         self.noun = noun
 
-    def look(self, name: str, photo: Image.Image, cutout: np.ndarray | None, size: int, *, own: bool) -> Sighting:
+    def look(self, name: str, photo: Image.Image, cutout: Image.Image | None, size: int, *, own: bool) -> Sighting:
         """See ``Subject.look``: the thing's own photos have to say where it is, the look's pictures may."""
-        shown = None if cutout is None or cutout.min() > 0.5 else cutout
-        if shown is None:
+        if cutout is None or (shown := np.asarray(cutout) >= OPAQUE).all():
             return Sighting(None, (NO_MASK,)) if own else Sighting(self._in_the_middle(name, photo, size))
-        if shown.max() <= 0.5:
+        if not shown.any():
             return Sighting(None, (NOTHING_LEFT,))
         box = _box(shown)
         long = float(max(box[2:] - box[:2]))
@@ -64,7 +66,7 @@ class Thing(Subject):
         if not own:
             side = float(min(photo.size))
             centre = centre.clip(side / 2 - 0.5, np.array(photo.size) - side / 2 - 0.5)
-        return Sighting(self._cut_out(name, photo, shown, Square(centre, np.array([side, 0.0])), size), problems)
+        return Sighting(self._cut_out(name, photo, cutout, Square(centre, np.array([side, 0.0])), size), problems)
 
     def strangers(self, embeddings: np.ndarray) -> None:
         """See ``Subject.strangers``: no threshold is known that holds for things of every kind."""
@@ -98,9 +100,8 @@ class Thing(Subject):
         low, high = size * (1 - MIDDLE) / 2, size * (1 + MIDDLE) / 2
         return self._reference(name, image, _ellipse((size, size), (low, low, high, high)))
 
-    def _cut_out(self, name: str, photo: Image.Image, shown: np.ndarray, square: Square, size: int) -> Reference:
-        alpha = Image.fromarray((shown * 255).round().astype(np.uint8)).convert("RGB")
-        mask = np.asarray(square.cut(alpha, size).getchannel("R"), dtype=np.float32) / 255
+    def _cut_out(self, name: str, photo: Image.Image, alpha: Image.Image, square: Square, size: int) -> Reference:
+        mask = np.asarray(square.cut(alpha.convert("RGB"), size).getchannel("R"), dtype=np.float32) / 255
         # Beyond its edges a picture is mirrored; what is seen of the thing there does not count.
         reach = (np.arange(size) + 0.5) / size * square.side - square.side / 2 + 0.5
         x, y = (middle + reach for middle in square.centre)
