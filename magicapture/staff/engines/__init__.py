@@ -37,7 +37,7 @@ def open_engine(name: str, work: Work) -> Engine:
         return LocalEngine(work, setup)
     kind, _, address = name.partition(":")
     if kind != "ray":
-        raise EngineError(f"There is no engine {name}: choose local, ray, or ray:ADDRESS.")
+        raise EngineError(f"There is no engine {name}: choose local, ray, ray:ADDRESS, or jobs:FLAVOUR.")
     try:
         from magicapture.staff.engines.on_ray import RayEngine  # noqa: PLC0415  Ray is an extra
     except ImportError as error:
