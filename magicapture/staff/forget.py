@@ -4,6 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
+from magicapture.staff.engines.shared import clear_share
 from magicapture.staff.export import remove_exported
 from magicapture.staff.forgotten import remember
 from magicapture.staff.invite import withdraw_invitation
@@ -43,6 +44,7 @@ def forget(folder: RunFolder, person: int) -> dict[str, int]:
     and number. Their number goes last, so that what was broken off can be begun again.
     """
     end_jobs(folder, person)
+    clear_share(folder)
     ids = [name for name, number in folder.numbers().items() if number == person]
     for name in ids:
         remember(folder, name)

@@ -14,6 +14,7 @@ from magicapture.staff.check import add_manifest
 from magicapture.staff.compute import compute
 from magicapture.staff.cost import Bill, Demand, Prices, break_even, cloud_bill, load_prices, own_bill
 from magicapture.staff.engines import open_engine
+from magicapture.staff.engines.shared import sharing
 from magicapture.staff.jobs.hire import Jobs, hire
 from magicapture.staff.manifest import read_manifest
 from magicapture.staff.recipe import add_recipe, cells_of, forecast_seconds, recipe_of
@@ -73,7 +74,7 @@ def measure(
         return args.places or jobs.places(len(cells), meter.cell_seconds) * jobs.flavour.gpus
     if not chosen:
         return args.places or 1
-    with closing(open_engine(args.engine, compute)) as engine:
+    with sharing(args.share, args.engine, folder) as share, closing(open_engine(args.engine, compute, share)) as engine:
         show_progress(compute_cells(chosen, engine, folder, Meter()), len(chosen), Meter())
         return args.places or engine.places
 

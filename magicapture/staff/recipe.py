@@ -20,6 +20,7 @@ ENGINES = (
 def add_recipe(parser: argparse.ArgumentParser) -> None:
     """Describe the settings of training and drawing, and the engine."""
     parser.add_argument("--engine", default="local", help=ENGINES)
+    parser.add_argument("--share", help="folder that photos and results of ray go through, as fsspec writes addresses")
     parser.add_argument("--jobs", type=int, default=8, help="Hugging Face Jobs at a time, of an hour or more")
     parser.add_argument("--base", default="auto")
     parser.add_argument("--preset", choices=MINI.presets, default="quick")

@@ -16,6 +16,7 @@ from magicapture.staff.check import add_manifest
 from magicapture.staff.compute import compute
 from magicapture.staff.cost import Prices, load_prices
 from magicapture.staff.engines import EngineError, open_engine
+from magicapture.staff.engines.shared import clear_share, sharing
 from magicapture.staff.jobs.collect import end_jobs
 from magicapture.staff.jobs.hire import hire
 from magicapture.staff.manifest import CLOUD, read_manifest
@@ -57,6 +58,7 @@ def run_run(args: argparse.Namespace) -> tuple[dict, int]:
         cells = those_who_allow_it(agreed, folder)
     else:
         end_jobs(folder)  # of earlier runs
+    clear_share(folder)  # of a run that was killed
     missing = folder.missing(cells)
     print(f"{len(cells)} cells on {spec.title}, {len(cells) - len(missing)} of them done before.", file=sys.stderr)
     longest = max((forecast_seconds(spec, recipe, cell.count) for cell in missing), default=0.0)
@@ -67,7 +69,10 @@ def run_run(args: argparse.Namespace) -> tuple[dict, int]:
     if jobs:
         states = show_progress(jobs.results(missing, folder, meter), len(missing), meter)
     elif missing:
-        with closing(open_engine(args.engine, compute)) as engine:
+        with (
+            sharing(args.share, args.engine, folder) as share,
+            closing(open_engine(args.engine, compute, share)) as engine,
+        ):
             states = show_progress(compute_cells(missing, engine, folder, meter), len(missing), meter)
     found = [result for cell in missing if (result := folder.result(cell.key))]
     states = Counter(result.state for result in found) + Counter(failed=states["failed"])
