@@ -20,9 +20,9 @@ from magicapture.staff.cell import Cell, CellResult
 from magicapture.staff.engines import EngineError
 from magicapture.staff.forget import forget
 from magicapture.staff.jobs import batch, worker
-from magicapture.staff.jobs.account import JobsAccount
+from magicapture.staff.jobs.account import JobsAccount, UnreachableError
 from magicapture.staff.jobs.batch import JobBatch
-from magicapture.staff.jobs.collect import Collector
+from magicapture.staff.jobs.collect import Collector, end_jobs
 from magicapture.staff.jobs.parcel import _zip_code as zip_code
 from magicapture.staff.jobs.parcel import pack_fatal, pack_outcome, read_parcel, unpack_outcome
 from magicapture.staff.jobs.shards import JOBS, Shards
@@ -202,6 +202,24 @@ def test_after_a_driver_was_killed_its_jobs_are_waited_for_and_not_started_again
     assert len(compute(run, run.missing(cells))) == 6 - before
     assert len(server.started) == 2
     assert container.drawer.times() == dict.fromkeys(range(1, 7), 1)
+    assert nothing_is_left(server)
+
+
+def test_what_cannot_be_deleted_now_is_named_and_goes_with_the_next_run(
+    server: JobHub, run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cannot(*_: object) -> None:
+        raise UnreachableError("503")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JobsAccount, "delete", cannot)
+        results = jobs(run).results(people(tmp_path, 8))
+        next(results)
+        with pytest.raises(EngineError, match=r"mona/magicapture-\w+, mona/.* may still be at the Hub \(503\)"):
+            results.close()
+    assert [job.stage for job in server.started] == ["CANCELED"] * 2
+    assert len(server.repositories) == 2
+    end_jobs(run)
     assert nothing_is_left(server)
 
 

@@ -48,20 +48,18 @@ class Collector:
 
         Raises ``EngineError`` when something may be left at the Hub; the next run tries that again.
         """
-        doomed = list(shards)
-        try:
+        doomed, left = list(shards), {}
+        for step in (self.account.cancel, self._bring_home):
             for shard in doomed:
-                self.account.cancel(shard)
-            for shard in doomed:
-                self._await_end(shard)
-                list(self._fetch(shard))
-                self._delete(shard)
-        except UnreachableError as error:
-            left = ", ".join(shard.repo_id for shard in self.shards)
+                try:
+                    step(shard)
+                except UnreachableError as error:
+                    left[shard.repo_id] = error
+        if left:
             raise EngineError(
-                f"The data sets {left}, and jobs that use them, may still be at the Hub ({error}). The same command "
-                "again fetches what is finished and deletes them."
-            ) from error
+                f"The data sets {', '.join(left)}, and jobs that use them, may still be at the Hub "
+                f"({next(iter(left.values()))}). The same command again fetches what is finished and deletes them."
+            )
 
     def _charge(self, shard: Shard, look: Look) -> None:
         cost = shard.charged if look.cost is None else look.cost
@@ -96,11 +94,14 @@ class Collector:
         for line in self.account.log(shard, LOG_LINES):
             print(f"  {line}", file=sys.stderr)
 
-    def _await_end(self, shard: Shard) -> None:
+    def _bring_home(self, shard: Shard) -> None:
+        """Await the end of a cancelled job, keep what it has finished and delete its data set."""
         deadline = time.monotonic() + END_S
         while (look := self.account.look(shard)).active and time.monotonic() < deadline:
             time.sleep(1)
         self._charge(shard, look)
+        list(self._fetch(shard))
+        self._delete(shard)
 
     def _delete(self, shard: Shard) -> None:
         self.account.delete(shard)
