@@ -13,7 +13,7 @@ from diffusers import DDIMScheduler
 from magicapture.bases import Base, BaseError, load_base
 from magicapture.bases.schedule import PREDICTION_TYPES, Schedule
 from magicapture.config import GenerateConfig, TrainConfig
-from magicapture.drawing.generation import draw_untouched, first_latents, generate
+from magicapture.drawing.generation import draw_untouched, first_latents, generate, generators
 from magicapture.evaluation.baselines import plain_loss
 from magicapture.method.material import Material
 
@@ -103,11 +103,12 @@ def test_a_base_of_velocities_with_other_latents_is_trained_and_draws(velocities
 
 def test_drawing_starts_from_what_training_leaves_of_the_look(velocities: Base) -> None:
     mean = torch.linspace(-5, 5, 16)
-    start = first_latents(velocities, [0, 1], mean)
+    start = first_latents(velocities, generators([0, 1]), mean)
     left = velocities.pipeline.scheduler.alphas_cumprod[-1]
     assert start.shape == (2, 16, 16, 16)
     assert torch.allclose(
-        start, left.sqrt() * mean[:, None, None] + (1 - left).sqrt() * first_latents(velocities, [0, 1], None)
+        start,
+        left.sqrt() * mean[:, None, None] + (1 - left).sqrt() * first_latents(velocities, generators([0, 1]), None),
     )
 
 

@@ -207,12 +207,16 @@ class Base(Protocol):
         positive: Conditioning,
         negative: Conditioning,
         latents: Tensor,
+        noise: list[torch.Generator],
         *,
         steps: int,
         guidance_scale: float,
         lora_scale: float = 1.0,
     ) -> list[Image.Image]:
-        """Draw one picture from each of ``latents`` (B, C, h, w): what ``Schedule.add_noise`` gives at the end."""
+        """Draw one picture from each of ``latents`` (B, C, h, w): what ``Schedule.add_noise`` gives at the end.
+
+        ``noise``: one generator each, for samplers that add noise on the way.
+        """
 
     def edit(self, pictures: list[Image.Image], prompt: str, latents: Tensor) -> list[Image.Image]:
         """Draw what ``prompt`` says of ``pictures``, without training, once from each of ``latents`` as ``draw`` does.

@@ -192,6 +192,7 @@ class Flux2(Base):
         positive: Conditioning,
         negative: Conditioning,
         latents: Tensor,
+        noise: list[torch.Generator],
         *,
         steps: int,
         guidance_scale: float,
@@ -201,6 +202,7 @@ class Flux2(Base):
         return self._drawn(
             positive,
             latents,
+            generator=noise,
             negative_prompt_embeds=negative.embeddings,
             num_inference_steps=steps,
             guidance_scale=guidance_scale,

@@ -186,6 +186,7 @@ class UNetBase(Base):
         positive: Conditioning,
         negative: Conditioning,
         latents: Tensor,
+        noise: list[torch.Generator],
         *,
         steps: int,
         guidance_scale: float,
@@ -196,6 +197,7 @@ class UNetBase(Base):
             latents = self.pipeline(
                 **self.prompt_arguments(positive, negative),
                 latents=latents.to(self.dtype),
+                generator=noise,
                 num_inference_steps=steps,
                 guidance_scale=guidance_scale,
                 height=self.resolution,

@@ -80,32 +80,38 @@ def draw(
     positive = dialled(base, config.dial, config.prompt, guidance, noun)
     negative = base.condition([config.negative_prompt or spec.negative_prompt])
     for start in range(0, len(seeds), BATCH):
-        latents = first_latents(base, seeds[start : start + BATCH], latent_mean)
+        noise = generators(seeds[start : start + BATCH])
+        latents = first_latents(base, noise, latent_mean)
         count = len(latents)
         yield from base.draw(
             positive.expand(count),
             negative.expand(count),
             latents,
+            noise,
             steps=config.steps or spec.sampling_steps,
             guidance_scale=guidance,
             lora_scale=lora_scale,
         )
 
 
-def first_latents(base: Base, seeds: list[int], latent_mean: Tensor | None) -> Tensor:
-    """Give what drawing starts from, (N, C, h, w): one seed's noise each, and what training leaves of a picture in it.
+def generators(seeds: list[int]) -> list[torch.Generator]:
+    """Give a picture's source of noise for each of ``seeds``."""
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def first_latents(base: Base, noise: list[torch.Generator], latent_mean: Tensor | None) -> Tensor:
+    """Give what drawing starts from, (N, C, h, w): the ``noise`` of each, and what training leaves of a picture in it.
 
     Stable Diffusion's schedule does not end in noise alone: of the picture √ᾱ = 0.07 is left, as much as the mean of
     the noise varies, so the denoiser has learned to read the colours of the whole from that mean ("Common Diffusion
     Noise Schedules and Sample Steps are Flawed", arXiv 2305.08891). Noise alone means a middle grey, which draws away
     from the look. ``latent_mean``: (C,), mean of the style's latents; None starts from noise alone.
     """
-    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    noise = torch.stack([torch.randn(base.latent_shape, generator=generator) for generator in generators])
+    latents = torch.stack([torch.randn(base.latent_shape, generator=generator) for generator in noise])
     if latent_mean is None:
-        return noise
-    last = torch.full((len(seeds),), base.schedule.steps - 1)
-    return base.schedule.add_noise(latent_mean[:, None, None].expand_as(noise), noise, last)
+        return latents
+    last = torch.full((len(latents),), base.schedule.steps - 1)
+    return base.schedule.add_noise(latent_mean[:, None, None].expand_as(latents), latents, last)
 
 
 @torch.no_grad()
@@ -113,8 +119,9 @@ def draw_untouched(base: Base, prompt: str, count: int) -> list[Image.Image]:
     """Draw ``count`` pictures of ``prompt``, seeds from 0, with ``base`` as it is and the usual number of steps."""
     spec = base.spec
     positive, negative = (base.condition([text]).expand(count) for text in (prompt, spec.negative_prompt))
-    latents = first_latents(base, list(range(count)), None)
-    return base.draw(positive, negative, latents, steps=spec.sampling_steps, guidance_scale=spec.guidance_scale)
+    noise = generators(list(range(count)))
+    latents = first_latents(base, noise, None)
+    return base.draw(positive, negative, latents, noise, steps=spec.sampling_steps, guidance_scale=spec.guidance_scale)
 
 
 def dialled(base: Base, dial: float, extras: str, guidance_scale: float, noun: str = PERSON_NOUN) -> Conditioning:

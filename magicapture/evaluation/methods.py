@@ -9,7 +9,7 @@ from PIL import Image
 from magicapture.adapters.adapter import applied
 from magicapture.bases import Base, BaseSpec
 from magicapture.config import GenerateConfig, Term
-from magicapture.drawing.generation import draw, draw_untouched, first_latents
+from magicapture.drawing.generation import draw, draw_untouched, first_latents, generators
 from magicapture.evaluation import baselines
 from magicapture.evaluation.baselines import BaselineConfig
 from magicapture.faces import FaceEngine
@@ -101,7 +101,7 @@ def _edited(task: Task) -> Iterator[Draw]:
 
     def draw_one(seed: int) -> Image.Image:
         shown = [references[seed % len(references)].image for references in (task.person, task.style)]
-        (picture,) = task.base.edit(shown, EDIT_PROMPT, first_latents(task.base, [seed], None))
+        (picture,) = task.base.edit(shown, EDIT_PROMPT, first_latents(task.base, generators([seed]), None))
         return picture
 
     yield lambda seeds: [draw_one(seed) for seed in seeds]
