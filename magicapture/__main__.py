@@ -146,6 +146,7 @@ def run_generate(args: argparse.Namespace) -> tuple[dict, int]:
         negative_prompt=args.negative_prompt,
         seed=args.seed,
         dial=args.dial,
+        strength=args.strength,
         steps=args.steps,
         upscale=args.upscale,
     )
@@ -253,6 +254,12 @@ def build_parser() -> argparse.ArgumentParser:
     generate_.add_argument("--negative-prompt", default="")
     generate_.add_argument("--seed", type=int, default=0)
     generate_.add_argument("--dial", type=float, default=0.5, help="0 = more like the style, 1 = more like the person")
+    generate_.add_argument(
+        "--strength",
+        type=float,
+        default=1.0,
+        help="below 1, start from a photo of the person under so much noise: hair, pose and glasses stay",
+    )
     generate_.add_argument("--steps", type=int, help="of the sampler; as many as suit the base if left out")
     generate_.add_argument("--upscale", type=int, choices=(1, 2, 4), default=1)
     generate_.set_defaults(run=run_generate)

@@ -7,6 +7,9 @@ Term = Literal["identity", "attention", "composed", "tokens"]
 TERMS: tuple[Term, ...] = ("identity", "attention", "composed", "tokens")
 """The ideas of the method that can be switched off: identity loss, attention refocusing, composed prompts, phase 1."""
 
+LEAST_STRENGTH = 0.4
+"""Of a drawing that starts from a photo: under less noise than that it would be the photo."""
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -80,7 +83,8 @@ class GenerateConfig:
     negative_prompt: str = ""  # empty: what suits the base
     seed: int = 0  # of the first portrait; the next ones count up
     dial: float = 0.5  # 0 = more like the style, 1 = more like me
-    steps: int | None = None  # of the sampler; None: what suits the base
+    strength: float = 1.0  # 1 = from noise alone; below, from one of the person's photos under so much noise
+    steps: int | None = None  # of the sampler, from noise alone on; None: what suits the base
     guidance_scale: float | None = None  # None: what suits the base
     lora_scale: float | None = None  # weight of what was learned, likewise
     upscale: int = 1  # 1, 2 or 4
@@ -98,6 +102,8 @@ class GenerateConfig:
         """Refuse values outside their range with a ``ValueError`` that names the setting."""
         if not 0 <= self.dial <= 1:
             raise ValueError(f"The dial must lie between 0 (the style) and 1 (you); it is {self.dial}.")
+        if not LEAST_STRENGTH <= self.strength <= 1:
+            raise ValueError(f"The strength must lie between {LEAST_STRENGTH} and 1; it is {self.strength}.")
         if self.count < 1 or self.best_of < 1 or (self.steps is not None and self.steps < 1):
             raise ValueError("count, best_of and steps must be at least 1.")
         if self.upscale not in (1, 2, 4):

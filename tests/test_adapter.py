@@ -13,12 +13,12 @@ import torch
 from diffusers import StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 
-from magicapture.adapters.adapter import Adapter, applied
+from magicapture.adapters.adapter import TARGETS_FILE, Adapter, applied
 from magicapture.adapters.info import AdapterError
 from magicapture.bases import Base
 from magicapture.bases.words import PERSON, STYLE, prompt_for
 from magicapture.config import GenerateConfig, TrainConfig
-from magicapture.drawing.generation import draw
+from magicapture.drawing.generation import draw, generate
 from magicapture.scoring import likeness_in_words
 from magicapture.server.workspace import Workspace
 
@@ -41,7 +41,7 @@ def picture(base: Base) -> np.ndarray:
     return np.asarray(next(draw(base, [7], GenerateConfig(steps=3, guidance_scale=2.0, negative_prompt="blurry"))))
 
 
-def test_saving_and_loading_keeps_everything(adapter: Adapter, tmp_path: Path) -> None:
+def test_saving_and_loading_keeps_everything(base: Base, adapter: Adapter, tmp_path: Path) -> None:
     loaded = Adapter.load(adapter.save(tmp_path / "a"))
     assert loaded.info == adapter.info
     assert torch.equal(loaded.rows["clip_l"], adapter.rows["clip_l"])
@@ -49,8 +49,28 @@ def test_saving_and_loading_keeps_everything(adapter: Adapter, tmp_path: Path) -
     assert torch.equal(loaded.latent_mean, adapter.latent_mean)
     assert vars(loaded.targets).keys() == vars(adapter.targets).keys()
     assert all(torch.equal(value, vars(adapter.targets)[name]) for name, value in vars(loaded.targets).items())
+    assert loaded.photos.shape == (2, *base.latent_shape)
+    assert torch.equal(loaded.photos, adapter.photos.half())
     assert loaded.lora.keys() == adapter.lora.keys()
     assert all(torch.equal(loaded.lora[key], adapter.lora[key]) for key in adapter.lora)
+
+
+@pytest.mark.parametrize(
+    "photos", [torch.full((1, 4, 2, 2), torch.nan), torch.rand(4, 2, 2), torch.zeros(1, 4, 2, 2).long()]
+)
+def test_forged_photos_are_refused(photos: torch.Tensor, adapter: Adapter, tmp_path: Path) -> None:
+    file = adapter.save(tmp_path / "a") / TARGETS_FILE
+    save_file(load_file(file) | {"photos": photos}, file)
+    with pytest.raises(AdapterError, match="latents of photos"):
+        Adapter.load(file.parent)
+
+
+def test_without_photos_that_fit_it_draws_new_pictures_only(base: Base, adapter: Adapter) -> None:
+    engine, settings = stand_in.StandInEngine(), GenerateConfig(count=1, steps=2)
+    for photos, said in ((None, "without photos"), (torch.rand(1, 4, 2, 2), "does not fit")):
+        with pytest.raises(AdapterError, match=said):
+            generate(base, engine, replace(adapter, photos=photos), replace(settings, strength=0.7))
+    assert len(generate(base, engine, replace(adapter, photos=None), settings)) == 1
 
 
 def test_stock_diffusers_draws_the_same_picture_without_our_code(base: Base, adapter: Adapter, tmp_path: Path) -> None:

@@ -40,7 +40,12 @@ def pictures(base: Base, seeds: list[int]) -> list[np.ndarray]:
         return [np.asarray(image).astype(int) for image in draw(base, seeds, FAST)]
 
 
-def test_a_seed_gives_the_same_picture_whatever_it_is_drawn_beside(base: Base) -> None:
+@pytest.mark.parametrize("sampler", ["dpmsolver++", "sde-dpmsolver++"])
+def test_a_seed_gives_the_same_picture_whatever_it_is_drawn_beside(
+    sampler: str, base: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = base.pipeline.scheduler
+    monkeypatch.setattr(base.pipeline, "scheduler", type(usual).from_config(usual.config, algorithm_type=sampler))
     alone = pictures(base, [5])[0]
     beside = pictures(base, [1, 5, 2, 3, 4, 6])
     assert np.abs(alone - beside[1]).max() <= 1
@@ -59,6 +64,25 @@ def test_portraits_keep_to_the_colours_of_the_look(mini: Base) -> None:
     assert drawn[0] + 5 < drawn[1] < drawn[2] - 5
 
 
+def test_drawing_from_photos_keeps_the_more_of_them_the_less_they_are_noised(mini: Base) -> None:
+    rows = mini.initial_rows(0.017, torch.Generator().manual_seed(0))
+    across = torch.linspace(-0.9, 0.9, mini.resolution).expand(3, mini.resolution, mini.resolution)
+    photos = torch.stack([across, across.flip(-1)])
+    latents, sampler = mini.encode(photos)[0], mini.pipeline.scheduler
+
+    def distances(strength: float) -> list[float]:
+        settings = GenerateConfig(steps=10, strength=strength)
+        with mini.concept_tokens(rows):
+            drawn = list(draw(mini, [0, 1], settings, photos=latents))
+        shown = [np.asarray(image).astype(float) / 127.5 - 1 for image in drawn]
+        return [float(np.abs(a - p.permute(1, 2, 0).numpy()).mean()) for a, p in zip(shown, photos, strict=True)]
+
+    little, much, all_of_it = distances(0.4), distances(0.8), distances(1.0)
+    assert max(little) < min(much)
+    assert max(much) < min(all_of_it)
+    assert mini.pipeline.scheduler is sampler
+
+
 def test_the_dial_strengthens_one_concept_and_weakens_the_other(base: Base) -> None:
     rows = base.initial_rows(0.017, torch.Generator().manual_seed(0))
     with torch.no_grad(), base.concept_tokens(rows):
@@ -74,7 +98,9 @@ def test_the_dial_strengthens_one_concept_and_weakens_the_other(base: Base) -> N
 
 
 @pytest.mark.parametrize(
-    "bad", [{"dial": 1.2}, {"dial": -0.1}, {"count": 0}, {"best_of": 0}, {"steps": 0}, {"upscale": 3}]
+    "bad",
+    [{"dial": 1.2}, {"dial": -0.1}, {"count": 0}, {"best_of": 0}, {"steps": 0}, {"upscale": 3}]
+    + [{"strength": strength} for strength in (0.1, 1.1, float("nan"))],
 )
 def test_settings_out_of_range_are_refused_by_name(bad: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(bad))):

@@ -20,6 +20,9 @@ from magicapture.messages import Message
 from magicapture.scoring import Targets
 
 TARGETS_FILE = "magicapture_targets.safetensors"
+"""What describes a person beyond the weights: it stays where the adapter was trained."""
+PHOTOS = "photos"
+MAX_PHOTOS = 64
 ANOTHER_BASE = "The adapter's layers do not fit this base model: it was trained on another one."
 
 
@@ -29,13 +32,15 @@ class Adapter:
 
     ``lora``: PEFT's state dict of the denoiser's LoRA; ``rows``: (2, D) embeddings of the trigger words by text
     encoder; ``targets``: what its portraits are scored against, None where they were left out or another recogniser
-    made them than scores now (``info.scored_by``): portraits are then "not comparable".
+    made them than scores now (``info.scored_by``): portraits are then "not comparable"; ``photos``: (P, C, h, w)
+    latents of the person's photos, from which drawing can start, None where they were left out.
     """
 
     lora: dict[str, Tensor]
     rows: Rows
     info: AdapterInfo
     targets: Targets | None = None
+    photos: Tensor | None = None
 
     @property
     def latent_mean(self) -> Tensor | None:
@@ -48,8 +53,9 @@ class Adapter:
         folder.mkdir(parents=True, exist_ok=True)
         spec = resolve_base(self.info.base)
         spec.family.save_weights(spec, folder, self.lora, self.rows)
+        photos = {} if self.photos is None else {PHOTOS: self.photos.half().contiguous()}
         if self.targets is not None:
-            save_file(vars(self.targets), folder / TARGETS_FILE)
+            save_file(vars(self.targets) | photos, folder / TARGETS_FILE)
         (folder / INFO_FILE).write_text(self.info.as_json())
         (folder / "README.md").write_text(model_card(self.info))
         return folder
@@ -65,11 +71,24 @@ class Adapter:
         try:
             lora, rows = resolve_base(info.base).family.read_weights(folder)
             comparable = info.comparable and (folder / TARGETS_FILE).is_file()
-            targets = Targets(**load_file(folder / TARGETS_FILE)) if comparable else None
+            personal = load_file(folder / TARGETS_FILE) if comparable else {}
+            photos = personal.pop(PHOTOS, None)
+            targets = Targets(**personal) if personal else None
             _check_shapes(info, lora, rows)
+            _check_photos(photos)
         except (ValueError, SafetensorError, TypeError) as error:
             raise AdapterError(Message(DAMAGED, name=folder.name, reason=error)) from error
-        return cls(lora, rows, info, targets)
+        return cls(lora, rows, info, targets, photos)
+
+
+def _check_photos(photos: Tensor | None) -> None:
+    """Raise ``ValueError`` unless these can be latents of a few photos."""
+    if photos is None:
+        return
+    if photos.ndim != 4 or not 0 < len(photos) <= MAX_PHOTOS or not photos.is_floating_point():
+        raise ValueError(f"{TARGETS_FILE} holds no latents of photos.")
+    if not photos.isfinite().all():
+        raise ValueError(f"the latents of photos in {TARGETS_FILE} are no finite numbers.")
 
 
 def _check_shapes(info: AdapterInfo, lora: dict[str, Tensor], rows: Rows) -> None:
@@ -105,8 +124,9 @@ def applied(base: Base, adapter: Adapter) -> Iterator[None]:
 
 def _has_same_widths(base: Base, adapter: Adapter) -> bool:
     """Compare the tokens with the text encoders, and what drawing starts from with the latents."""
-    mean = adapter.latent_mean
+    mean, photos = adapter.latent_mean, adapter.photos
     widths = {encoder: (len(TOKENS), width) for encoder, width in base.row_widths.items()}
     return widths == {encoder: tuple(rows.shape) for encoder, rows in adapter.rows.items()} and (
-        mean is None or mean.shape == base.latent_shape[:1]
+        (mean is None or mean.shape == base.latent_shape[:1])
+        and (photos is None or photos.shape[1:] == base.latent_shape)
     )

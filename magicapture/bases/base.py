@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import torch
 from diffusers import DiffusionPipeline
@@ -81,6 +81,12 @@ class BaseSpec:
             return Message("{title} · {licence}", **facts)
         return Message("{title} · {licence} · {n} GB to load once", **facts, n=self.download_gb)
 
+    def require_strength(self, strength: float) -> None:
+        """Raise ``BaseError`` if it cannot draw from a photo and ``strength`` asks for that."""
+        if strength < 1 and not self.family.starts_from_photos:
+            alone = "The base model {title} cannot start from a photo: let it draw from noise alone, at strength 1."
+            raise BaseError(Message(alone, title=Message(self.title)))
+
     def require(self, noun: str) -> None:
         """Raise ``BaseError`` if it cannot be trained on what ``noun`` names."""
         if noun != PERSON_NOUN and not self.things:
@@ -134,6 +140,9 @@ class Prediction:
 
 class Base(Protocol):
     """A loaded base model. There is one per process and name: whoever changes it puts it back as it was."""
+
+    starts_from_photos: ClassVar[bool] = False
+    """Whether drawing can start from noised pictures (SDEdit, arXiv 2108.01073)."""
 
     spec: BaseSpec
     pipeline: DiffusionPipeline
@@ -212,10 +221,12 @@ class Base(Protocol):
         steps: int,
         guidance_scale: float,
         lora_scale: float = 1.0,
+        strength: float = 1.0,
     ) -> list[Image.Image]:
-        """Draw one picture from each of ``latents`` (B, C, h, w): what ``Schedule.add_noise`` gives at the end.
+        """Draw one picture from each of ``latents`` (B, C, h, w): what ``Schedule.add_noise`` gives at ``strength``.
 
-        ``noise``: one generator each, for samplers that add noise on the way.
+        ``noise``: one generator each, for samplers that add noise on the way; ``strength``: the share of the schedule,
+        and of ``steps``, that is sampled, below 1 only where ``starts_from_photos``.
         """
 
     def edit(self, pictures: list[Image.Image], prompt: str, latents: Tensor) -> list[Image.Image]:

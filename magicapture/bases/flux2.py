@@ -197,8 +197,10 @@ class Flux2(Base):
         steps: int,
         guidance_scale: float,
         lora_scale: float = 1.0,
+        strength: float = 1.0,
     ) -> list[Image.Image]:
         """See ``Base.draw``. A distilled model takes no notice of guidance."""
+        self.spec.require_strength(strength)
         return self._drawn(
             positive,
             latents,

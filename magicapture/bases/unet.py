@@ -59,6 +59,7 @@ class UNetBase(Base):
     pipeline: DiffusionPipeline
     decoder: nn.Module
 
+    starts_from_photos = True
     pipeline_class: ClassVar[type[DiffusionPipeline]]
     settings: ClassVar[Mapping[str, Any]]
     """What the pipeline's parts beside the model are set to when it is loaded."""
@@ -191,20 +192,34 @@ class UNetBase(Base):
         steps: int,
         guidance_scale: float,
         lora_scale: float = 1.0,
+        strength: float = 1.0,
     ) -> list[Image.Image]:
         """See ``Base.draw``."""
-        with fused_lora(self.denoiser, lora_scale):
+        with fused_lora(self.denoiser, lora_scale), self._sampler(steps, strength) as sampling:
             latents = self.pipeline(
                 **self.prompt_arguments(positive, negative),
                 latents=latents.to(self.dtype),
                 generator=noise,
-                num_inference_steps=steps,
+                **sampling,
                 guidance_scale=guidance_scale,
                 height=self.resolution,
                 width=self.resolution,
                 output_type="latent",
             ).images
         return self.pipeline.image_processor.postprocess(_decoded(self.pipeline.vae, latents), output_type="pil")
+
+    @contextmanager
+    def _sampler(self, steps: int, strength: float) -> Iterator[dict[str, Any]]:
+        """Give the pipeline's argument for its steps. Those that Karras spaces know no start on the way."""
+        if strength == 1:
+            yield {"num_inference_steps": steps}
+            return
+        usual, first = self.pipeline.scheduler, self.schedule.timestep(strength)
+        self.pipeline.scheduler = type(usual).from_config(usual.config, use_karras_sigmas=False)
+        try:
+            yield {"timesteps": torch.linspace(first, 0, max(2, round(steps * strength) + 1)).long()[:-1].tolist()}
+        finally:
+            self.pipeline.scheduler = usual
 
     @staticmethod
     def save_weights(spec: BaseSpec, folder: Path, lora: dict[str, Tensor], rows: Rows) -> None:

@@ -7,12 +7,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from magicapture.adapters.adapter import Adapter, applied
+from magicapture.adapters.adapter import Adapter, AdapterError, applied
 from magicapture.bases import Base, Conditioning
 from magicapture.bases.words import prompt_for
 from magicapture.config import GenerateConfig
 from magicapture.drawing.enhance import upscale
 from magicapture.drawing.portrait import Portrait
+from magicapture.messages import Message
 from magicapture.scoring import Targets, score, worth
 from magicapture.subject import PERSON_NOUN, Subject
 
@@ -38,8 +39,12 @@ def generate(base: Base, subject: Subject, adapter: Adapter, config: GenerateCon
 
 def draw_candidates(base: Base, adapter: Adapter, config: GenerateConfig) -> list[Image.Image]:
     """Draw a picture for each of ``config.seeds``: all that ``generate`` does on ``base`` itself."""
+    base.spec.require_strength(config.strength)
+    if config.strength < 1 and adapter.photos is None:
+        lacks = "This adapter came without photos to start from: draw new pictures with it, at strength 1."
+        raise AdapterError(Message(lacks))
     with applied(base, adapter):
-        return list(draw(base, config.seeds, config, adapter.latent_mean, adapter.info.subject))
+        return list(draw(base, config.seeds, config, adapter.latent_mean, adapter.info.subject, adapter.photos))
 
 
 def chosen(
@@ -69,10 +74,11 @@ def draw(
     config: GenerateConfig,
     latent_mean: Tensor | None = None,
     noun: str = PERSON_NOUN,
+    photos: Tensor | None = None,
 ) -> Iterator[Image.Image]:
     """Draw one picture per seed of what ``noun`` names, with what is on ``base`` now.
 
-    ``latent_mean``: as in ``first_latents``.
+    ``latent_mean`` and ``photos``: as in ``first_latents``.
     """
     spec = base.spec
     guidance = spec.guidance_scale if config.guidance_scale is None else config.guidance_scale
@@ -81,7 +87,7 @@ def draw(
     negative = base.condition([config.negative_prompt or spec.negative_prompt])
     for start in range(0, len(seeds), BATCH):
         noise = generators(seeds[start : start + BATCH])
-        latents = first_latents(base, noise, latent_mean)
+        latents = first_latents(base, noise, latent_mean, photos, config.strength)
         count = len(latents)
         yield from base.draw(
             positive.expand(count),
@@ -91,6 +97,7 @@ def draw(
             steps=config.steps or spec.sampling_steps,
             guidance_scale=guidance,
             lora_scale=lora_scale,
+            strength=config.strength,
         )
 
 
@@ -99,19 +106,32 @@ def generators(seeds: list[int]) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
-def first_latents(base: Base, noise: list[torch.Generator], latent_mean: Tensor | None) -> Tensor:
+def first_latents(
+    base: Base,
+    noise: list[torch.Generator],
+    latent_mean: Tensor | None,
+    photos: Tensor | None = None,
+    strength: float = 1.0,
+) -> Tensor:
     """Give what drawing starts from, (N, C, h, w): the ``noise`` of each, and what training leaves of a picture in it.
 
     Stable Diffusion's schedule does not end in noise alone: of the picture √ᾱ = 0.07 is left, as much as the mean of
     the noise varies, so the denoiser has learned to read the colours of the whole from that mean ("Common Diffusion
     Noise Schedules and Sample Steps are Flawed", arXiv 2305.08891). Noise alone means a middle grey, which draws away
     from the look. ``latent_mean``: (C,), mean of the style's latents; None starts from noise alone.
+
+    ``strength`` below 1 starts from ``photos`` (P, C, h, w) instead, each seed from the next one, noised to that share
+    of the schedule: pose, hair and glasses are left of it, the more the less (SDEdit, arXiv 2108.01073).
     """
     latents = torch.stack([torch.randn(base.latent_shape, generator=generator) for generator in noise])
-    if latent_mean is None:
+    if strength < 1 and photos is not None:
+        pictures = photos.float()[[generator.initial_seed() % len(photos) for generator in noise]]
+    elif latent_mean is not None:
+        pictures = latent_mean[:, None, None].expand_as(latents)
+    else:
         return latents
-    last = torch.full((len(latents),), base.schedule.steps - 1)
-    return base.schedule.add_noise(latent_mean[:, None, None].expand_as(latents), latents, last)
+    first = torch.full((len(latents),), base.schedule.timestep(strength))
+    return base.schedule.add_noise(pictures, latents, first)
 
 
 @torch.no_grad()

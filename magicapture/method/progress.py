@@ -96,4 +96,5 @@ class Progress:
         """Give the best state that was scored, or ``adapter`` itself, the last one, when none was; with all scores."""
         best = self.best or Weights(adapter.lora, adapter.rows)
         step = self.best_step or adapter.info.steps
-        return Adapter(best.lora, best.rows, replace(adapter.info, best_step=step, scores=tuple(self.history)), targets)
+        info = replace(adapter.info, best_step=step, scores=tuple(self.history))
+        return replace(adapter, lora=best.lora, rows=best.rows, info=info, targets=targets)

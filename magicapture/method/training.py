@@ -153,7 +153,7 @@ class Training:
             scored_by=self.subject.scored_by,
             latent_mean=tuple(self.objective.material.style.latent_mean.tolist()),
         )
-        return Adapter(weights.lora, weights.rows, info)
+        return Adapter(weights.lora, weights.rows, info, photos=self.objective.material.person.mean[:, 0].cpu())
 
     def checkpoint(self) -> Checkpoint:
         """Give the state after the last step."""

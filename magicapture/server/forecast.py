@@ -38,7 +38,7 @@ def training_seconds(base: str, config: TrainConfig, done: int = 0) -> float:
 def drawing_seconds(base: str, config: GenerateConfig) -> float:
     """Foretell how long portraits will take, before they are enlarged, in seconds."""
     usual = resolve_base(base).sampling_steps
-    pace = (config.steps or usual) / usual
+    pace = config.strength * (config.steps or usual) / usual
     return START_SECONDS[device()] + config.count * config.best_of * pace * _seconds_of(base)[1]
 
 

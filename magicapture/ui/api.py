@@ -143,6 +143,7 @@ class Api:
         count: int = 4,
         prompt: str = "",
         dial: float = 0.5,
+        strength: float = 1.0,
         seed: int = 0,
         upscale: int = 1,
         label: bool = True,
@@ -155,6 +156,7 @@ class Api:
             count: 1 to 12
             prompt: what to add, such as "with glasses, light background"
             dial: 0 is more like the look, 1 more like the person
+            strength: 1 draws a new picture; down to 0.4, each starts from a photo, whose pose and hair stay
             seed: of the first one; the next count up
             upscale: 1, 2 or 4 times the size; what cannot be enlarged comes as it was drawn, and fault says why
             label: whether a corner says that it is AI-generated; the file's metadata does in any case
@@ -167,7 +169,9 @@ class Api:
             require_number("seed", seed, 0, portraits.MAX_SEED)
             longest = portraits.MAX_WORDS
             require(len(prompt) <= longest, Message("prompt may have at most {n} characters.", n=longest))
-            config = GenerateConfig(count=count, prompt=prompt, dial=dial, seed=seed, upscale=upscale)
+            config = GenerateConfig(
+                count=count, prompt=prompt, dial=dial, strength=strength, seed=seed, upscale=upscale
+            )
             visitor = workspace_of(key, request)
             drawing = portraits.start_drawing(self.context, visitor, adapter, config, label, request)
             async for _ in portraits.watch(drawing):

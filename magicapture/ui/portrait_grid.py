@@ -79,11 +79,13 @@ def _damaged(name: str) -> str:
 
 def _facts(facts: dict) -> list[str]:
     """Give what is known of how a portrait was drawn, a line each; words of the visitor stay as they are."""
+    strength = facts.get("strength", 1)
     rows = {
         "Seed": facts["seed"],
         "Added": facts.get("prompt"),
         "What to avoid": facts.get("negative_prompt"),
         "More like the style ↔ more like me": facts.get("dial"),
+        "Like my photo ↔ a new picture": strength if strength != 1 else None,
         "Sampler steps": facts.get("steps"),
         "Enlarged": facts.get("upscaler") and f"{facts['upscale']}×, {facts['upscaler']}",
     }

@@ -9,7 +9,7 @@ from functools import partial
 import gradio as gr
 
 from magicapture.adapters.adapter import AdapterError
-from magicapture.config import GenerateConfig
+from magicapture.config import LEAST_STRENGTH, GenerateConfig
 from magicapture.drawing.portrait import Portrait
 from magicapture.messages import Message, joined
 from magicapture.server.drawings import STOPPED, Drawing
@@ -41,6 +41,7 @@ class Studio:
     """The controls of the tab."""
 
     dial: gr.Slider
+    strength: gr.Slider
     count: gr.Slider
     chips: gr.CheckboxGroup
     words: gr.Textbox
@@ -61,6 +62,7 @@ class Studio:
             negative_prompt=_words(values[self.negative]),
             seed=_within(values[self.seed], 0, MAX_SEED),
             dial=float(values[self.dial]),
+            strength=min(max(float(values[self.strength] or 1), LEAST_STRENGTH), 1.0),
             steps=_within(values[self.steps], 0, MAX_SAMPLING) or None,
             upscale=int(values[self.upscale]),
         )
@@ -124,6 +126,10 @@ def _build_controls(resolution: int) -> Studio:
         0, 1, default.dial, step=0.05, label="More like the style ↔ more like me", buttons=[], elem_id="dial",
         info="0 follows the style, 1 follows the person.",
     )  # fmt: skip
+    strength = gr.Slider(
+        LEAST_STRENGTH, 1, default.strength, step=0.05, label="Like my photo ↔ a new picture", buttons=[],
+        info="Below 1, each starts from one of your photos: pose, hair and glasses stay.", elem_id="strength",
+    )  # fmt: skip
     count = gr.Slider(1, MAX_COUNT, default.count, step=1, label="How many", buttons=[], elem_id="count")
     chips = gr.CheckboxGroup([(chip, chip) for chip in CHIPS], label="Add", elem_id="chips")
     words = gr.Textbox(label="Add in your own words", placeholder="such as: smiling, in a garden", max_length=MAX_WORDS)
@@ -142,7 +148,7 @@ def _build_controls(resolution: int) -> Studio:
             0, MAX_SAMPLING, 0, step=1, label="Sampler steps", buttons=[], info="0: as many as suit the base model."
         )
         negative = gr.Textbox(label="What to avoid", max_length=MAX_WORDS)
-    return Studio(dial, count, chips, words, upscale, label, seed, best_of, steps, negative)
+    return Studio(dial, strength, count, chips, words, upscale, label, seed, best_of, steps, negative)
 
 
 def describe(visitor: Workspace | None, adapter_id: str) -> str:
