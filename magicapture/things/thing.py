@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from magicapture.faces.square import Square
 from magicapture.features import NETWORK
 from magicapture.messages import Message
+from magicapture.square import Square
 from magicapture.subject import NOUN, Problem, Reference, Severity, Sighting, Subject
 from magicapture.things.critic import SIDE, FeatureCritic
 
