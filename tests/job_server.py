@@ -13,7 +13,7 @@ from magicapture.server.workspace import Workspace, new_key
 
 root, base = Path(sys.argv[1]), sys.argv[2]
 CONFIG = TrainConfig(token_steps=4, lora_steps=12, previews=0, rank=2)
-gpu.load_engine = engine.load_engine = stand_in.StandInEngine
+gpu.load_subject = engine.load_subject = lambda _noun: stand_in.StandInEngine()
 engine.CHECKPOINT_SECONDS = 0
 
 jobs = Jobs(Records(f"sqlite:///{root / 'records.sqlite'}"))

@@ -9,7 +9,7 @@ from PIL import Image
 from magicapture.features import NETWORK
 from magicapture.messages import Message
 from magicapture.square import Square
-from magicapture.subject import NOUN, Problem, Reference, Severity, Sighting, Subject
+from magicapture.subject import NOT_A_NOUN, NOUN, Problem, Reference, Severity, Sighting, Subject
 from magicapture.things.critic import SIDE, FeatureCritic
 
 WIDER = 1.25
@@ -30,7 +30,7 @@ NO_MASK = Problem(
     "no_mask",
     "unusable",
     "Nothing says which part of the photo is the thing.",
-    "Use a picture whose background is transparent, such as a PNG that was cut out.",
+    "Paint over it on the page, or use a picture whose background is transparent, such as a PNG that was cut out.",
 )
 NOTHING_LEFT = Problem(
     "nothing_left", "unusable", "The whole picture is transparent, or nearly.", "Cut the thing out again."
@@ -46,9 +46,7 @@ class Thing(Subject):
     def __init__(self, noun: str) -> None:
         """Name the thing. Raises ``ValueError`` for what is no short English noun."""
         if not NOUN.fullmatch(noun):
-            raise ValueError(
-                f"“{noun[:40]}” does not name a thing: use one to four lower-case English words, such as “teapot”."
-            )
+            raise ValueError(Message(NOT_A_NOUN, name=noun[:40]))
         self.noun = noun
 
     def look(self, name: str, photo: Image.Image, cutout: Image.Image | None, size: int, *, own: bool) -> Sighting:

@@ -1,9 +1,10 @@
 """What is kept of a visitor's files, for how long, and its deletion."""
 
 from magicapture.server.workspace.folder import WorkspaceError, new_key
+from magicapture.server.workspace.likeness import TooLittleLikenessError
 from magicapture.server.workspace.retention import keep_sweeping, sweep
 from magicapture.server.workspace.shelf import StoredAdapter
-from magicapture.server.workspace.visitor import KeptPortrait, TooLittleLikenessError, Workspace
+from magicapture.server.workspace.visitor import KeptPortrait, Workspace
 
 __all__ = [
     "KeptPortrait",
