@@ -1,11 +1,14 @@
 """A thing on the page, in a browser: named, painted over, trained, drawn; and what is refused on the way."""
 
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import running
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
 from playwright.sync_api import Browser, Page, expect
 from running import PATIENCE
 from things import RED, scene, teapot, teapots, tiled_looks
@@ -129,3 +132,60 @@ def test_a_teapot_is_named_painted_over_trained_and_drawn(
     expect(portrait).to_contain_text("Does not look like the thing")
     open_tab(page, "My adapters")
     expect(page.locator("#adapter-facts")).to_contain_text("It shows a thing: teapot.")
+
+
+def test_a_hostile_name_is_refused_and_the_one_before_stays(page: Page) -> None:
+    consent(page)
+    name_thing(page, "dog")
+    expect(page.locator("#person-verdicts")).to_contain_text("Add photos of the dog")
+    for name, said in (("<b>dog</b>", "does not name a thing"), ("young woman", "is somebody")):
+        name_thing(page, name)
+        expect(page.get_by_test_id("toast-body").last).to_contain_text(said)
+    page.reload()
+    expect(page.locator("#noun input, #noun textarea")).to_have_value("dog")
+    page.get_by_label("A person", exact=True).check()
+    expect(page.locator("#person-verdicts")).to_contain_text("Add photos of the person")
+    expect(page.locator("#noun")).not_to_be_visible()
+    page.locator("#consent input").uncheck()
+    expect(page.locator("#kind")).not_to_be_visible()
+
+
+def test_on_a_phone_a_thing_can_be_named_and_painted(
+    browser: Browser, address: str, in_scenes: list[Path], tmp_path: Path
+) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True)
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE * 1000)
+    page.goto(address)
+    consent(page)
+    name_thing(page, "teapot")
+    expect(page.locator("#person-verdicts")).to_contain_text("Add photos of the teapot")
+    add(page, "person", in_scenes)
+    page.get_by_role("button", name="Paint over scene-0.jpg").click()
+    expect(page.locator("#painting")).to_contain_text("paint over the teapot")
+    paint(page)
+    page.screenshot(path=tmp_path / "phone.png", full_page=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.locator("#cancel-mask").click()
+    expect(page.locator("#painting")).not_to_be_visible()
+    context.close()
+
+
+def test_programs_train_a_thing_by_its_name_too(address: str, cut_out: list[Path], looks: list[Path]) -> None:
+    client = Client(address, verbose=False)
+    photos, pictures = ([handle_file(path) for path in paths] for paths in (cut_out, looks))
+    checked = client.predict(photos, subject="a teapot", api_name="/check_photos")
+    assert [photo["status"] for photo in checked["photos"]] == ["usable"] * 4
+    with pytest.raises(AppError, match="does not name a thing"):
+        client.predict(photos, subject="<img src=x>", api_name="/check_photos")
+    with pytest.raises(AppError, match=r"photos of the dog cannot be used.*Nothing says which part"):
+        client.predict(pictures, photos, subject="dog", consent=True, api_name="/train")
+    started = client.predict(photos, pictures, steps=2, consent=True, subject="teapot", api_name="/train")
+    while (status := client.predict(started["job"], api_name="/job_status"))["state"] in ("waiting", "running"):
+        time.sleep(0.3)
+    assert status["state"] == "finished", status
+    _, facts = client.predict(started["key"], status["adapter"], count=1, api_name="/generate")
+    assert -1 <= facts[0]["likeness"] <= 1
+    scored = client.predict(photos[:1], photos, consent=True, subject="teapot", api_name="/score")
+    assert scored["mean"]["likeness"] > 0.3
+    client.predict(started["key"], api_name="/delete_everything")

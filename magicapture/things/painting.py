@@ -51,7 +51,7 @@ def _with_inside(painted: np.ndarray) -> np.ndarray:
     small = Image.fromarray(painted.astype(np.uint8) * 255)
     small.thumbnail((FILLED_SIDE, FILLED_SIDE), Image.Resampling.BOX)
     walls = np.pad(np.asarray(small) >= PAINTED, 1).astype(np.uint8)
-    flooded = Image.fromarray(walls)
+    flooded = Image.fromarray(walls).copy()  # the first is for reading only
     ImageDraw.floodfill(flooded, (0, 0), 2)
     inside = (np.asarray(flooded) == 0)[1:-1, 1:-1]
     if inside.sum() <= walls.sum():

@@ -20,8 +20,8 @@ def readiness(
     style: CheckedSet | None,
     base: str,
     config: TrainConfig,
-    noun: str | None = None,
     profile: gr.OAuthProfile | None = None,
+    noun: str | None = None,
 ) -> str:
     """Say what is missing, or how long it will take; ``profile``: the visitor's, where they have signed in."""
     if missing := what_is_missing(person, style, noun):

@@ -104,7 +104,7 @@ def connect(
     """Check the photos of a role when they change, and again when the base does: it decides the size of the crops."""
     hidden = {"show_progress": "hidden", "api_visibility": "private"}
     shown = [piece for part in tab.parts for piece in (getattr(session, part.role), part.verdicts)]
-    agreeing = [tab.below, tab.terms, *shown, *tab.about(session)]
+    agreeing = [tab.below, tab.terms, tab.agreed, *shown, *tab.about(session)]
     tab.agreed.input(partial(agree, context), [tab.agreed, session.visitor, base], agreeing, queue=False, **hidden)
     # It may check photos anew, so few at once, but nobody who enters is refused.
     entering = hidden | {"concurrency_limit": 4}
@@ -164,8 +164,9 @@ def agree(context: AppContext, agreed: bool, visitor: Workspace | None, base: st
     else:
         consent.give_consent(context.records, visitor, visitor.subject.noun)
         nothing = [gr.skip() for _ in ROLES for _ in range(2)]
-    terms = consent.shown_terms(context.settings, given=agreed)
-    return gr.Column(visible=agreed), terms, *nothing, *standing(base, visitor.subject.noun)
+    terms, noun = consent.shown_terms(context.settings, given=agreed), visitor.subject.noun
+    question = gr.Checkbox(label=consent.question(noun))
+    return gr.Column(visible=agreed), terms, question, *nothing, *standing(base, noun)
 
 
 def return_to(context: AppContext, visitor: Workspace, base: str) -> tuple:

@@ -60,8 +60,9 @@ def build_choice(base: str) -> SubjectChoice:
     return SubjectChoice(alone, kind, noun)
 
 
-def standing(base: str, noun: str) -> tuple:
+def standing(base: str, noun: str | None) -> tuple:
     """Give ``parts`` for photos of a ``noun`` and a ``base``, then the noun, and what heads the photos of each role."""
+    noun = noun or PERSON_NOUN  # of a page that was open for long, nothing is known any more
     is_thing = noun != PERSON_NOUN
     offered = is_thing or resolve_base(base).things
     text = gr.Textbox("" if noun == THING_NOUN or not is_thing else noun, visible=is_thing)

@@ -180,7 +180,7 @@ class TrainTab:
     def ready(self, values: dict, profile: gr.OAuthProfile | None = None) -> str:
         """Say what is missing, or how long it will take."""
         choice, sets = self.trainer.choice(values), (values[self.session.person], values[self.session.style])
-        return readiness(*sets, choice.base, choice.config, values[self.session.noun], profile)
+        return readiness(*sets, choice.base, choice.config, profile, values[self.session.noun])
 
     def start(self, values: dict, request: gr.Request, profile: gr.OAuthProfile | None = None) -> str:
         """Start a job; gives its id. Raises ``gr.Error``."""
