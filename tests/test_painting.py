@@ -48,6 +48,8 @@ def test_a_line_that_leaves_the_photo_or_is_open_is_what_it_covers(tmp_path: Pat
     ("alpha", "said"), [(0, "Nothing is painted yet"), (20, "Nothing is painted yet"), (255, "All of the photo")]
 )
 def test_nothing_and_all_are_refused(alpha: int, said: str, tmp_path: Path) -> None:
+    with pytest.raises(PaintingError, match="Nothing is painted yet"):
+        painted_mask(None)
     Image.new("RGBA", (64, 64), (0, 255, 0, alpha)).save(tmp_path / "layer.png")
     with pytest.raises(PaintingError, match=said):
         painted_mask(tmp_path / "layer.png")

@@ -25,12 +25,14 @@ class PaintingError(ValueError):
     """A painting that is no mask; the text says why and what to do."""
 
 
-def painted_mask(layer: Path) -> Image.Image:
+def painted_mask(layer: Path | None) -> Image.Image:
     """Read the transparent picture that was painted on, and give the mask, in mode L, 255 on the thing.
 
     A closed line counts with all that it goes around. Raises ``PaintingError`` for what is no such picture, and when
     nothing or all of it is painted.
     """
+    if layer is None:
+        raise PaintingError(Message(NOTHING_PAINTED))
     try:
         with Image.open(layer, formats=("PNG", "WEBP")) as picture:
             if picture.width * picture.height > MAX_PIXELS:

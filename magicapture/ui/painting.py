@@ -119,9 +119,10 @@ def store(visitor: Workspace | None, name: str, drawing: EditorData | None) -> N
     files = [drawing.background, drawing.composite, *drawing.layers] if drawing else []
     paths = [Path(file.path) for file in files if file is not None]
     try:
-        layer = Path(drawing.layers[0].path) if drawing and drawing.layers else Path()
+        layers = drawing.layers if drawing else []  # the canvas sends none that is empty
+        mask = painted_mask(Path(layers[0].path) if layers else None)
         with user_errors("Not possible"):
-            visitor.subject.store_mask(_photo(visitor, name), painted_mask(layer))
+            visitor.subject.store_mask(_photo(visitor, name), mask)
     except PaintingError as error:
         raise user_error(str(error), "Not yet") from error
     finally:
