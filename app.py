@@ -2,6 +2,7 @@
 # ruff: noqa: E402  what stands before the imports sets what they read
 
 import os
+import sys
 import tempfile
 from dataclasses import replace
 
@@ -21,6 +22,7 @@ from magicapture.bases import load_base
 from magicapture.drawing.credentials import credentials
 from magicapture.faces import load_engine
 from magicapture.server.drawings import Drawings
+from magicapture.server.elsewhere import ClusterError
 from magicapture.server.gate import guard_events, guard_uploads, layers
 from magicapture.server.gate.queue import THREADS, bound_queue
 from magicapture.server.gate.sign_in import checks_password
@@ -47,7 +49,10 @@ def main() -> None:
     jobs = Jobs(records, replace(TRAININGS, per_visitor=per_visitor, per_address=per_address))
     drawings = Drawings(records, Limits(per_visitor=3, per_address=settings().drawings_per_address, in_all=48))
     keep_sweeping(settings(), records)
-    prepare()
+    try:
+        prepare()
+    except ClusterError as error:
+        sys.exit(str(error))
     context = AppContext(load_base(), load_engine(), settings(), records, jobs, drawings)
     jobs.recover()
     if settings().metrics_port:

@@ -33,6 +33,7 @@ class Settings:
     host_token: bool  # MAGICAPTURE_HOST_TOKEN=1: visitors may act on the Hub with the token of whoever runs this
     disk_gb: float  # MAGICAPTURE_DISK_GB: what ``root`` may hold in all
     private: bool  # MAGICAPTURE_PRIVATE=1: no outgoing connection, licence-clean faces only, sign-in
+    engine: str  # MAGICAPTURE_ENGINE: where visitors' work is computed: local, ray, or ray:ADDRESS
     users: dict[str, str]  # MAGICAPTURE_USERS: "name:password" separated by spaces; who may sign in
     photo_hours: float  # MAGICAPTURE_PHOTO_HOURS: photos that no training has used up
     result_hours: float  # MAGICAPTURE_RESULT_HOURS: adapters and portraits
@@ -55,6 +56,11 @@ class Settings:
         users = dict(_user(word) for word in _text("USERS", "").split())
         if private and not users:
             raise ValueError('MAGICAPTURE_PRIVATE=1 needs MAGICAPTURE_USERS: "name:password", separated by spaces.')
+        engine = _text("ENGINE", "local")
+        if engine.partition(":")[0] not in ("local", "ray") or engine.startswith("local:"):
+            raise ValueError(f"MAGICAPTURE_ENGINE must be local, ray or ray:ADDRESS; it is {engine!r}.")
+        if private and engine != "local":
+            raise ValueError("MAGICAPTURE_PRIVATE=1 cannot hold back Ray's own sockets: unset MAGICAPTURE_ENGINE.")
         if private and _text("C2PA_TIME_STAMPS", ""):
             raise ValueError("MAGICAPTURE_PRIVATE=1 asks no time-stamp server: unset MAGICAPTURE_C2PA_TIME_STAMPS.")
         if bool(_text("C2PA_CERT", "")) != bool(_text("C2PA_KEY", "")):
@@ -77,6 +83,7 @@ class Settings:
             host_token=_text("HOST_TOKEN", "0") == "1",
             disk_gb=_number("DISK_GB", 20),
             private=private,
+            engine=engine,
             users=users,
             photo_hours=_number("PHOTO_HOURS", 1),
             result_hours=_number("RESULT_HOURS", 24),

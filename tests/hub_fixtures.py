@@ -49,7 +49,13 @@ def portraits(tmp_path: Path) -> list[Path]:
 
 
 @pytest.fixture
-def server(monkeypatch, tmp_path: Path) -> Iterator[Hub]:
+def hub() -> Hub | None:
+    """Give the Hub to start; a plain one if None."""
+    return None
+
+
+@pytest.fixture
+def server(monkeypatch, tmp_path: Path, hub: Hub | None) -> Iterator[Hub]:
     """Start a Hub, and set what HF_ENDPOINT, HF_HOME and HF_HUB_DISABLE_XET set when a process starts with them."""
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "SPACE_ID"):
         monkeypatch.delenv(name, raising=False)
@@ -57,7 +63,7 @@ def server(monkeypatch, tmp_path: Path) -> Iterator[Hub]:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr(_http, "time", SimpleNamespace(sleep=lambda _: None))  # between its retries
-    with running_hub() as running:
+    with running_hub(hub) as running:
         monkeypatch.setattr(constants, "ENDPOINT", running.url)
         monkeypatch.setattr(
             constants, "HUGGINGFACE_CO_URL_TEMPLATE", running.url + "/{repo_id}/resolve/{revision}/{filename}"

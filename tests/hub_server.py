@@ -1,4 +1,4 @@
-"""A Hub on this machine: as much of its protocol as huggingface_hub's client needs to create, fill and read models.
+"""A Hub on this machine: as much of its protocol as huggingface_hub's client needs for models and data sets.
 
 Follows https://huggingface.co/docs/hub/api and Git LFS's batch API with the basic transfer.
 """
@@ -22,7 +22,7 @@ LFS_ENDINGS = (".safetensors", ".png", ".bin")
 
 @dataclass
 class Repository:
-    """One model: its files as they are after the last commit. ``sizes`` overrides what is said of a file's size."""
+    """A model or data set: its files as after the last commit. ``sizes`` overrides what is said of a file's size."""
 
     private: bool = True
     files: dict[str, bytes] = field(default_factory=lambda: {".gitattributes": b"*.safetensors filter=lfs\n"})
@@ -39,8 +39,8 @@ class Hub(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, handler: "type[Handler] | None" = None) -> None:
+        super().__init__(("127.0.0.1", 0), handler or Handler)
         self.repositories: dict[str, Repository] = {}
         self.blobs: dict[str, bytes] = {}
         self.requests: list[tuple[str, str, str]] = []  # method, path, token
@@ -66,12 +66,13 @@ class RefusalError(Exception):
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     server: Hub
 
     def do_GET(self) -> None:
         self._answer()
 
-    do_HEAD = do_POST = do_PUT = do_GET  # noqa: N815 - the base class asks for these names
+    do_HEAD = do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815 - the base class asks for these names
 
     def log_message(self, *_: object) -> None:
         pass
@@ -100,8 +101,10 @@ class Handler(BaseHTTPRequestHandler):
             return self._send_json({"errors": [], "warnings": []})
         if path == "/api/repos/create":
             return self._create(json.loads(self.body))
+        if path == "/api/repos/delete":
+            return self._delete(json.loads(self.body))
         if "/resolve/" in path:
-            repo_id, _, place = path[1:].partition("/resolve/")
+            repo_id, _, place = path[1:].removeprefix("datasets/").partition("/resolve/")
             return self._file(self._repository(repo_id), place.split("/", 1)[1])
         if path.endswith(".git/info/lfs/objects/batch"):
             self._require_writer()
@@ -112,6 +115,8 @@ class Handler(BaseHTTPRequestHandler):
             return self._send_json({"files": [self._mode(f["path"]) for f in json.loads(self.body)["files"]]})
         if action == ["commit"]:
             return self._commit(repo_id, repository)
+        if action == ["tree"]:
+            return self._send_json([self._leaf(repository, name) for name in repository.files])
         return self._send_json(
             {
                 "id": repo_id,
@@ -142,6 +147,13 @@ class Handler(BaseHTTPRequestHandler):
             raise RefusalError(409, "You already created this model repo")
         self.server.repositories[repo_id] = Repository(private=wanted["visibility"] == "private")
         self._send_json({"url": f"{self.server.url}/{repo_id}", "id": repo_id})
+
+    def _delete(self, wanted: dict) -> None:
+        self._require_writer()
+        repo_id = f"{wanted['organization']}/{wanted['name']}"
+        self._repository(repo_id)
+        del self.server.repositories[repo_id]
+        self._send_json({})
 
     def _mode(self, name: str) -> dict:
         return {"path": name, "uploadMode": "lfs" if name.endswith(LFS_ENDINGS) else "regular", "shouldIgnore": False}
@@ -187,6 +199,9 @@ class Handler(BaseHTTPRequestHandler):
             entry["lfs"] = {"sha256": hashlib.sha256(data).hexdigest(), "size": entry["size"], "pointerSize": 130}
         return entry
 
+    def _leaf(self, repository: Repository, name: str) -> dict:
+        return {"type": "file", "path": name, "size": len(repository.files[name]), "oid": "0" * 40}
+
     def _file(self, repository: Repository, name: str) -> None:
         if name not in repository.files:
             raise RefusalError(404, "Entry not found", "EntryNotFound")
@@ -211,9 +226,9 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def running_hub() -> Iterator[Hub]:
+def running_hub(kind: Hub | None = None) -> Iterator[Hub]:
     """Answer on a free port for the length of a ``with`` block."""
-    with Hub() as hub, serving(hub):
+    with kind or Hub() as hub, serving(hub):
         yield hub
 
 

@@ -19,7 +19,7 @@ from magicapture.server.engine import TrainRequest
 from magicapture.server.plans import TrainingPlan
 from magicapture.server.wire import pack, unpack
 from magicapture.server.workspace import TooLittleLikenessError, Workspace, WorkspaceError
-from magicapture.server.workspace.likeness import require_likeness
+from magicapture.server.workspace.portraits import require_likeness
 from magicapture.server.workspace.retention import sweep
 from magicapture.subject import noun_of
 from magicapture.ui.api_photos import subject_called

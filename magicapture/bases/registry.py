@@ -222,10 +222,10 @@ def resolve_base(name: str = "auto", *, fetch: bool = False) -> BaseSpec:
     return replace(like, **known, download_gb=None, vae=None, tiny_decoder=tiny_decoder)
 
 
-def offered_bases() -> dict[str, BaseSpec]:
-    """Give the bases worth choosing here by name: without a GPU, anything larger than ``sd15`` would take days."""
+def offered_bases(*, gpu: bool) -> dict[str, BaseSpec]:
+    """Give the bases worth choosing by name: without a ``gpu``, anything larger than ``sd15`` would take days."""
     small = {MINI.name: MINI, SD15.name: SD15}
-    return {**(SPECS if torch.cuda.is_available() else small), (own := resolve_base()).name: own}
+    return {**(SPECS if gpu else small), (own := resolve_base()).name: own}
 
 
 def load_base(name: str = "auto") -> Base:

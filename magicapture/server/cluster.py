@@ -10,6 +10,7 @@ import ray
 from ray._private import ray_constants
 
 from magicapture.offline import is_here
+from magicapture.server.elsewhere import ClusterError
 
 OBJECT_STORE_BYTES = 256 * 2**20
 """Of a cluster that is started here: photos and results of what runs, no more."""
@@ -20,10 +21,6 @@ STAYS_HERE = (
     "MAGICAPTURE_PRIVATE=1: photos would leave this machine through Ray's own sockets, which private mode cannot hold "
     "back. Use the engine local, or ray without an address: its cluster listens to this machine alone."
 )
-
-
-class ClusterError(ValueError):
-    """A cluster that cannot be had; the text says why and what to do."""
 
 
 def connect(address: str, *, private: bool, **options: object) -> None:

@@ -31,6 +31,10 @@ LITTLE_MEMORY = (
     "The GPU has too little free memory for this. Free what other programs hold of it, draw fewer portraits at once, "
     "or train on the embedded base model."
 )
+NOTHING_CAME = (
+    "The GPU worker ended without a result. Your photos and what was learned before are kept: go on from there, or try "
+    "again."
+)
 
 
 @sendable

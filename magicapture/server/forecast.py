@@ -10,6 +10,7 @@ from spaces.zero.config import get_config
 
 from magicapture.bases import ZERO_GPU_TFLOPS, resolve_base
 from magicapture.config import GenerateConfig, TrainConfig
+from magicapture.server.elsewhere import cluster
 
 START_SECONDS = {"cuda": 7, "cpu": 2}
 """Of a slice: a worker that starts and gets the weights, the photos encoded, the result handed over. An estimate."""
@@ -31,20 +32,20 @@ def training_seconds(base: str, config: TrainConfig, done: int = 0) -> float:
     early = (left - late) * (1 if config.one_task else 2 / 3)  # of three tasks, phase 1 has two
     sampling = config.preview_images * config.preview_steps / usual
     previews = config.previews * late / config.lora_steps * sampling
-    return START_SECONDS[_device()] + (early + late) * share * step + previews * portrait
+    return START_SECONDS[device()] + (early + late) * share * step + previews * portrait
 
 
 def drawing_seconds(base: str, config: GenerateConfig) -> float:
     """Foretell how long portraits will take, before they are enlarged, in seconds."""
     usual = resolve_base(base).sampling_steps
     pace = (config.steps or usual) / usual
-    return START_SECONDS[_device()] + config.count * config.best_of * pace * _seconds_of(base)[1]
+    return START_SECONDS[device()] + config.count * config.best_of * pace * _seconds_of(base)[1]
 
 
 def enlarging_seconds(images: Iterable[Image.Image]) -> float:
     """Foretell how long enlarging ``images`` will take, in seconds."""
     area = sum(image.width * image.height for image in images) / 512**2
-    return START_SECONDS[_device()] + area * ENLARGING_SECONDS[_device()]
+    return START_SECONDS[device()] + area * ENLARGING_SECONDS[device()]
 
 
 def quota_seconds(seconds: float) -> float:
@@ -52,7 +53,10 @@ def quota_seconds(seconds: float) -> float:
     return seconds * (2 if default_gpu_size() == "xlarge" else get_config()["duration_factor"])
 
 
-def _device() -> Literal["cuda", "cpu"]:
+def device() -> Literal["cuda", "cpu"]:
+    """Say what visitors' work is computed on."""
+    if there := cluster():
+        return there.device()
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -60,7 +64,7 @@ def _seconds_of(base: str) -> tuple[float, float]:
     """Give the seconds of a step and of a portrait with the usual settings."""
     spec = resolve_base(base)
     step, portrait = spec.step_seconds, spec.portrait_seconds
-    if _device() == "cuda":
+    if device() == "cuda":
         return spec.seconds_on_gpu or (step, portrait)
     slower = 1 if spec.seconds_on_gpu else ZERO_GPU_TFLOPS / CPU_TFLOPS  # the figures are those of a GPU
     return step * slower, portrait * slower

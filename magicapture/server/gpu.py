@@ -1,4 +1,4 @@
-"""Lends accelerators: ZeroGPU's, this machine's own GPUs, or its CPU; and what a refusal of ZeroGPU means.
+"""Lends accelerators: ZeroGPU's, a cluster's, this machine's own GPUs, or its CPU; and what a refusal of ZeroGPU means.
 
 What is done there is in ``engine``. On ZeroGPU that runs in a forked worker that the next visitor may get too, so bytes
 go in and bytes come out (https://huggingface.co/docs/hub/spaces-zerogpu); scores are found out here, at no one's quota.
@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr  # spaces raises its errors, and no other module here knows of it
@@ -30,8 +31,9 @@ from magicapture.method.training import Checkpoint
 from magicapture.photos.subjects import load_subject
 from magicapture.scoring import Targets
 from magicapture.server import engine
-from magicapture.server.engine import DrawRequest, EnlargeRequest, Failure, TrainRequest
-from magicapture.server.forecast import drawing_seconds, enlarging_seconds, training_seconds
+from magicapture.server.elsewhere import cluster
+from magicapture.server.engine import NOTHING_CAME, DrawRequest, EnlargeRequest, Failure, TrainRequest
+from magicapture.server.forecast import device, drawing_seconds, enlarging_seconds, training_seconds
 from magicapture.server.plans import TrainingPlan
 from magicapture.server.queue import Queue
 from magicapture.server.wire import pack, unpack
@@ -54,19 +56,13 @@ MARGIN_SECONDS = 4
 os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 
-NOTHING_CAME = (
-    "The GPU worker ended without a result. Your photos and what was learned before are kept: go on from there, or try "
-    "again."
-)
-
-
 class GpuError(Exception):
     """Work that an accelerator did not do; the text says why and what to do."""
 
 
 def offered() -> dict[str, BaseSpec]:
     """Give the bases that can be chosen by name; on ZeroGPU those that are loaded."""
-    return _loaded() if ZERO_GPU else offered_bases()
+    return _loaded() if ZERO_GPU else offered_bases(gpu=device() == "cuda")
 
 
 @lru_cache(maxsize=1)
@@ -76,14 +72,21 @@ def _loaded() -> dict[str, BaseSpec]:
 
 
 def prepare() -> None:
-    """Load, once and from the main thread, what workers inherit: a visitor's time should not pay for it."""
+    """Load, once and from the main thread, what workers inherit: a visitor's time should not pay for it.
+
+    Joins the cluster that ``MAGICAPTURE_ENGINE`` names. Raises ``ClusterError`` when it cannot be had.
+    """
+    if there := cluster():
+        there.join(QUEUE)
     offered()
     for noun in (PERSON_NOUN, THING_NOUN):
         load_subject(noun).critic()
 
 
 def require_base(name: str) -> None:
-    """Raise ``BaseError`` if nothing can be trained on the base called ``name`` here."""
+    """Raise ``BaseError`` if nothing can be trained on the base called ``name`` here; a cluster says so itself."""
+    if cluster():
+        return
     if not ZERO_GPU:
         load_base(name)
     elif name not in offered():
@@ -114,7 +117,7 @@ def train_slice(
         plan.subject,
     )
     with _errors(), _device(place):
-        for data in _training(pack(request), stop, round(seconds)):
+        for data in _runner().train(pack(request), stop, round(seconds)):
             match _received(data):
                 case TrainEvent() as event:
                     yield progress.judge(event, targets, subject)
@@ -133,14 +136,14 @@ def draw(adapter: Adapter, config: GenerateConfig, place: int = 0) -> list[Image
     with _errors(), _device(place):
         require_base(adapter.info.base)
         seconds = round(drawing_seconds(adapter.info.base, config))
-        return _received(_drawing(pack(DrawRequest(adapter, config)), seconds))
+        return _received(_runner().draw(pack(DrawRequest(adapter, config)), seconds))
 
 
 def enlarge(portraits: list[Portrait], factor: int, place: int = 0) -> Iterator[Portrait]:
     """Enlarge ``portraits`` on the accelerator number ``place``, one after the other. Raises ``GpuError``."""
     with _errors(), _device(place):
         images = [portrait.image for portrait in portraits]
-        larger = _enlarging(pack(EnlargeRequest(images, factor)), round(enlarging_seconds(images)))
+        larger = _runner().enlarge(pack(EnlargeRequest(images, factor)), round(enlarging_seconds(images)))
         for portrait, data in zip(portraits, larger, strict=True):
             yield enlarged(portrait, *_received(data))
 
@@ -179,7 +182,12 @@ def _received(data: bytes) -> Any:
 
 def _device(place: int) -> AbstractContextManager:
     """Make the GPU number ``place`` this thread's own: bases are loaded there, and found there again."""
-    return torch.cuda.device(place) if QUEUE.places > 1 and not ZERO_GPU else nullcontext()
+    return torch.cuda.device(place) if QUEUE.places > 1 and not (ZERO_GPU or cluster()) else nullcontext()
+
+
+def _runner() -> Any:
+    """Give what runs ``engine``'s functions: the cluster, or this machine."""
+    return cluster() or SimpleNamespace(train=_training, draw=_drawing, enlarge=_enlarging)
 
 
 @contextmanager

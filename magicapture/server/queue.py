@@ -129,6 +129,12 @@ class Queue:
                 self._tickets.remove(ticket)
                 self._moved.notify_all()
 
+    def resize(self, places: int) -> None:
+        """Say how many accelerators there are from now on; who has one keeps it."""
+        with self._moved:
+            self.places = places
+            self._moved.notify_all()
+
     def before(self, ticket: Ticket) -> int:
         """Count those that have to leave before ``ticket`` comes."""
         with self._moved:

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field, replace
 
@@ -63,7 +63,7 @@ def spent_before(folder: RunFolder) -> float:
     return max((line["spent"] for line in folder.log_lines() if "spent" in line), default=0.0)
 
 
-def compute_cells(cells: Iterable[Cell], engine: Engine, folder: RunFolder, meter: Meter) -> Iterator[CellResult]:
+def compute_cells(cells: Iterable[Cell], engine: Engine, folder: RunFolder, meter: Meter) -> Generator[CellResult]:
     """Compute ``cells`` in ``engine`` and keep each result as it comes; gives them in that order.
 
     Photos that cannot be used are a result. What fails otherwise is tried three times, at the end of the line, then
@@ -94,7 +94,7 @@ def compute_cells(cells: Iterable[Cell], engine: Engine, folder: RunFolder, mete
                 folder.log("cell_retried", cell.person, key=cell.key, error=result.error)
                 waiting.append(cell)
                 continue
-            folder.log(f"cell_{result.state}", cell.person, **_facts(result), spent=round(meter.spent, 4))
+            folder.log(f"cell_{result.state}", cell.person, **facts_of(result), spent=round(meter.spent, 4))
             yield result
 
 
@@ -122,6 +122,7 @@ def _outcome(future: Future[Outcome], cell: Cell) -> Outcome:
     return failed(cell, type(error).__name__)
 
 
-def _facts(result: CellResult) -> dict[str, object]:
+def facts_of(result: CellResult) -> dict[str, object]:
+    """Give what the log tells of a result."""
     facts = {"key": result.key, "attempts": result.attempts, "seconds": round(sum(result.seconds.values()), 2)}
     return {**facts, "error": result.error} if result.error else facts

@@ -21,6 +21,7 @@ class Hardware:
     title: str
     price_per_hour: float
     speed: float = 1.0
+    date: str = ""  # of the price, where it is not that of all
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,11 @@ import argparse
 import json
 from pathlib import Path
 
+from magicapture.staff.engines.shared import clear_share
 from magicapture.staff.export import remove_exported
 from magicapture.staff.forgotten import remember
 from magicapture.staff.invite import withdraw_invitation
+from magicapture.staff.jobs.collect import end_jobs
 from magicapture.staff.run_folder import CELLS, RESULT, RunFolder
 
 
@@ -38,9 +40,11 @@ def run_forget(args: argparse.Namespace) -> tuple[dict, int]:
 def forget(folder: RunFolder, person: int) -> dict[str, int]:
     """Delete all of the person with this number in the run; gives how many things of each kind went.
 
-    Cells of this and earlier runs, what was exported, the review with its link, rows and number. Their number goes
-    last, so that what was broken off can be begun again.
+    What jobs have of them at the Hub, cells of this and earlier runs, what was exported, the review with its link, rows
+    and number. Their number goes last, so that what was broken off can be begun again.
     """
+    end_jobs(folder, person)
+    clear_share(folder)
     ids = [name for name, number in folder.numbers().items() if number == person]
     for name in ids:
         remember(folder, name)

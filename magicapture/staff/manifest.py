@@ -13,6 +13,8 @@ DECLINED = "declined"
 """What stands in ``consent_at`` of whoever does not want to; an empty field counts likewise, as "not asked"."""
 PERSON_ID = re.compile(r"[^\W_][\w.@+-]{0,63}")
 """An id becomes a file's name in the export."""
+CLOUD = "cloud"
+"""What an item of ``consent_scope`` must read before a person's photos leave for somebody else's computers."""
 DAY = re.compile(r"(\d{4})[-/](\d{1,2})[-/](\d{1,2})(.*)")
 USUAL_COUNT, MAX_COUNT = 4, 16
 REQUIRED = ("person_id", "photos", "style", "consent_at", "consent_version", "consent_scope")
@@ -45,6 +47,11 @@ class Row:
     def consented(self) -> bool:
         """Whether the person agreed."""
         return self.consent_at not in ("", DECLINED)
+
+    @property
+    def allows_cloud(self) -> bool:
+        """Whether ``consent_scope``, items between commas, semicolons, "+" or "|", names the cloud as one of them."""
+        return CLOUD in (item.strip().lower() for item in re.split(r"[,;+|]", self.consent_scope))
 
     def as_dict(self) -> dict[str, object]:
         """Give plain values, as JSON takes them."""

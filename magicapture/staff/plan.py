@@ -14,9 +14,11 @@ from magicapture.staff.check import add_manifest
 from magicapture.staff.compute import compute
 from magicapture.staff.cost import Bill, Demand, Prices, break_even, cloud_bill, load_prices, own_bill
 from magicapture.staff.engines import open_engine
-from magicapture.staff.manifest import Manifest, read_manifest
+from magicapture.staff.engines.shared import sharing
+from magicapture.staff.jobs.hire import Jobs, hire
+from magicapture.staff.manifest import read_manifest
 from magicapture.staff.recipe import add_recipe, cells_of, forecast_seconds, recipe_of
-from magicapture.staff.run import add_prices, show_progress
+from magicapture.staff.run import add_prices, show_progress, those_who_allow_it
 from magicapture.staff.run_folder import RunFolder
 
 USUAL_HARDWARE = "l4"
@@ -37,37 +39,51 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 def run_plan(args: argparse.Namespace) -> tuple[dict, int]:
     """Print what the batch takes, as a Markdown table; the JSON holds the same figures."""
     manifest, prices = read_manifest(args.manifest, args.photos), load_prices(args.prices)
-    hardware = args.hardware or (USUAL_HARDWARE if USUAL_HARDWARE in prices.hardware else next(iter(prices.hardware)))
-    prices.of(hardware)
     recipe, spec = recipe_of(args)
+    jobs = hire(args.engine, args.jobs, recipe)
+    prices = jobs.priced(prices) if jobs else prices
+    usual = USUAL_HARDWARE if USUAL_HARDWARE in prices.hardware else next(iter(prices.hardware))
+    hardware = jobs.flavour.name if jobs else args.hardware or usual
+    prices.of(hardware)
     with TemporaryDirectory(prefix="magicapture-plan-") as temporary:
         folder = RunFolder(args.out or Path(temporary) / "run")
         cells = cells_of(manifest, folder, recipe)
-        places = measure(cells, folder, args) or args.places or 1
+        longest = max((forecast_seconds(spec, recipe, cell.count) for cell in cells), default=0.0)
+        if jobs:
+            cells = those_who_allow_it(cells, folder)
+        places = measure(cells, folder, args, jobs, longest)
         results = [result for cell in cells if (result := folder.result(cell.key)) and result.state == "done"]
-    demand = demand_of(manifest, cells, results, (spec, recipe), places)
+    demand = demand_of(cells, results, (spec, recipe), places)
     print(as_table(demand, prices, hardware))
     return as_json(demand, prices, hardware), 0
 
 
-def measure(cells: list[Cell], folder: RunFolder, args: argparse.Namespace) -> int:
-    """Compute ``args.measure`` cells, spread over the manifest; gives the engine's places, 0 where none was opened."""
+def measure(
+    cells: list[Cell], folder: RunFolder, args: argparse.Namespace, jobs: Jobs | None, cell_seconds: float
+) -> int:
+    """Compute ``args.measure`` cells, spread over the manifest; gives the GPUs side by side, as far as they are known.
+
+    ``cell_seconds``: a forecast.
+    """
     missing = folder.missing(cells)
-    if not (args.measure and missing):
-        return 0
-    chosen = missing[:: max(len(missing) // args.measure, 1)][: args.measure]
-    with closing(open_engine(args.engine, compute)) as engine:
+    chosen = missing[:: max(len(missing) // args.measure, 1)][: args.measure] if args.measure else []
+    if jobs:
+        meter = Meter(cell_seconds=cell_seconds)
+        if chosen:
+            show_progress(jobs.results(chosen, folder, meter), len(chosen), meter)
+        return args.places or jobs.places(len(cells), meter.cell_seconds) * jobs.flavour.gpus
+    if not chosen:
+        return args.places or 1
+    with sharing(args.share, args.engine, folder) as share, closing(open_engine(args.engine, compute, share)) as engine:
         show_progress(compute_cells(chosen, engine, folder, Meter()), len(chosen), Meter())
         return args.places or engine.places
 
 
-def demand_of(
-    manifest: Manifest, cells: list[Cell], results: Iterable[CellResult], kind: tuple[BaseSpec, Recipe], places: int
-) -> Demand:
+def demand_of(cells: list[Cell], results: Iterable[CellResult], kind: tuple[BaseSpec, Recipe], places: int) -> Demand:
     """Say how much is to be computed, by measured seconds where there are ``results``."""
     measured = [sum(seconds for stage, seconds in r.seconds.items() if stage != "load") for r in results]
     seconds = measured or [forecast_seconds(*kind, cell.count) for cell in cells] or [0.0]
-    people = len({row.person_id for row in manifest.agreed})
+    people = len({cell.person for cell in cells})
     return Demand(people, len(cells), mean(seconds), places, len(measured))
 
 
@@ -112,7 +128,7 @@ def as_table(demand: Demand, prices: Prices, hardware: str) -> str:
         ("hours until done", f"{bill.gpu_hours / demand.places:.2f}", f"{demand.places} side by side"),
     ]
     for one in prices.hardware.values():
-        rented = f"{one.price_per_hour:.2f} {money} an hour on {prices.date}" + (
+        rented = f"{one.price_per_hour:.2f} {money} an hour on {one.date or prices.date}" + (
             f", {one.speed:g} times as fast as the forecast's GPU" if one.speed != 1 and not demand.measured else ""
         )
         rows.append((f"compute, {one.title}", f"{cloud_bill(demand, prices, one).compute:.2f} {money}", rented))

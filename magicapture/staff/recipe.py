@@ -11,12 +11,17 @@ from magicapture.staff.forgotten import is_forgotten
 from magicapture.staff.manifest import Manifest
 from magicapture.staff.run_folder import Entry, RunFolder
 
-ENGINES = "local, ray (a cluster of this machine) or ray:ADDRESS (one to join)"
+ENGINES = (
+    "local, ray (a cluster of this machine), ray:ADDRESS (one to join), or jobs:FLAVOUR (Hugging Face Jobs; of an "
+    "organisation: jobs:NAME/FLAVOUR)"
+)
 
 
 def add_recipe(parser: argparse.ArgumentParser) -> None:
     """Describe the settings of training and drawing, and the engine."""
     parser.add_argument("--engine", default="local", help=ENGINES)
+    parser.add_argument("--share", help="folder that photos and results of ray go through, as fsspec writes addresses")
+    parser.add_argument("--jobs", type=int, default=8, help="Hugging Face Jobs at a time, of an hour or more")
     parser.add_argument("--base", default="auto")
     parser.add_argument("--preset", choices=MINI.presets, default="quick")
     parser.add_argument("--steps", type=int, help="of each training; the preset's number if left out")

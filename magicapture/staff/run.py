@@ -4,19 +4,22 @@ import argparse
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
 
 from tqdm import tqdm
 
 from magicapture.staff.batch import Meter, compute_cells, spent_before
-from magicapture.staff.cell import CellResult
+from magicapture.staff.cell import Cell, CellResult
 from magicapture.staff.check import add_manifest
 from magicapture.staff.compute import compute
 from magicapture.staff.cost import Prices, load_prices
 from magicapture.staff.engines import EngineError, open_engine
-from magicapture.staff.manifest import read_manifest
+from magicapture.staff.engines.shared import clear_share, sharing
+from magicapture.staff.jobs.collect import end_jobs
+from magicapture.staff.jobs.hire import hire
+from magicapture.staff.manifest import CLOUD, read_manifest
 from magicapture.staff.recipe import add_recipe, cells_of, forecast_seconds, recipe_of
 from magicapture.staff.review import add_links, open_review
 from magicapture.staff.run_folder import RunFolder
@@ -46,10 +49,16 @@ def add_prices(parser: argparse.ArgumentParser) -> None:
 def run_run(args: argparse.Namespace) -> tuple[dict, int]:
     """Compute what is missing; status 1 if something failed or is left."""
     manifest, prices = read_manifest(args.manifest, args.photos), load_prices(args.prices)
-    price = price_of(prices, args.hardware, args.max_cost)
     recipe, spec = recipe_of(args)
+    jobs = hire(args.engine, args.jobs, recipe)
+    price = jobs.flavour.per_hour if jobs else price_of(prices, args.hardware, args.max_cost)
     folder = RunFolder(args.out)
-    cells = cells_of(manifest, folder, recipe)
+    cells = agreed = cells_of(manifest, folder, recipe)
+    if jobs:
+        cells = those_who_allow_it(agreed, folder)
+    else:
+        end_jobs(folder)  # of earlier runs
+    clear_share(folder)  # of a run that was killed
     missing = folder.missing(cells)
     print(f"{len(cells)} cells on {spec.title}, {len(cells) - len(missing)} of them done before.", file=sys.stderr)
     longest = max((forecast_seconds(spec, recipe, cell.count) for cell in missing), default=0.0)
@@ -57,9 +66,16 @@ def run_run(args: argparse.Namespace) -> tuple[dict, int]:
     started = time.monotonic()
     folder.log("run_started", cells=len(cells), missing=len(missing), skipped=len(manifest.skipped), engine=args.engine)
     states: Counter[str] = Counter()
-    if missing:
-        with closing(open_engine(args.engine, compute)) as engine:
+    if jobs:
+        states = show_progress(jobs.results(missing, folder, meter), len(missing), meter)
+    elif missing:
+        with (
+            sharing(args.share, args.engine, folder) as share,
+            closing(open_engine(args.engine, compute, share)) as engine,
+        ):
             states = show_progress(compute_cells(missing, engine, folder, meter), len(missing), meter)
+    found = [result for cell in missing if (result := folder.result(cell.key))]
+    states = Counter(result.state for result in found) + Counter(failed=states["failed"])
     left = len(missing) - states.total()
     review = open_review(folder, args.links, args.address) if args.review else {}
     folder.log("run_ended", left=left, spent=round(meter.spent, 4), **states)
@@ -70,6 +86,7 @@ def run_run(args: argparse.Namespace) -> tuple[dict, int]:
         "run": str(args.out),
         "people": len(manifest.people),
         "skipped": len(manifest.skipped),
+        **({"no_cloud": len(agreed) - len(cells)} if jobs else {}),
         "before": len(cells) - len(missing),
         **{state: states[state] for state in ("done", "unusable", "failed")},
         "left": left,
@@ -87,13 +104,23 @@ def price_of(prices: Prices, hardware: str | None, ceiling: float | None) -> flo
     return prices.of(hardware).price_per_hour if hardware else 0.0
 
 
-def show_progress(results: Iterable[CellResult], cells: int, meter: Meter) -> Counter:
+def those_who_allow_it(cells: list[Cell], folder: RunFolder) -> list[Cell]:
+    """Leave out those who agreed, but to no cloud; says how many."""
+    allowed = {entry.key for entry in folder.entries() if entry.row.allows_cloud}
+    kept = [cell for cell in cells if cell.key in allowed]
+    if len(kept) < len(cells):
+        people = len({cell.person for cell in cells} - {cell.person for cell in kept})
+        print(f'{people} people are left out: "{CLOUD}" is no item of their consent_scope.', file=sys.stderr)
+    return kept
+
+
+def show_progress(results: Generator[CellResult], cells: int, meter: Meter) -> Counter:
     """Take results under a progress bar with rate, failures and time left; an interrupt ends it, what is done stays.
 
     Gives the number of results by state. People are told by their number alone.
     """
     states: Counter[str] = Counter()
-    with tqdm(total=cells, unit="cell", smoothing=0.1) as bar:
+    with closing(results), tqdm(total=cells, unit="cell", smoothing=0.1) as bar:
         try:
             for result in results:
                 states[result.state] += 1

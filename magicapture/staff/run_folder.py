@@ -70,6 +70,11 @@ class RunFolder:
         known["numbers"] = {name: number for name, number in known["numbers"].items() if number != person}
         self.write_json(NUMBERS, known)
 
+    def has_forgotten(self, person: int) -> bool:
+        """Tell whether somebody had this number and is to be found by it no more."""
+        known = self._numbers()
+        return person < known["next"] and person not in known["numbers"].values()
+
     def _numbers(self) -> dict:
         path = self.folder / NUMBERS
         return json.loads(path.read_text()) if path.is_file() else {"next": 1, "numbers": {}}
@@ -107,8 +112,7 @@ class RunFolder:
         The folder appears complete or not at all, and what is there is never replaced. Of somebody who was forgotten
         while their cell was computed, nothing is kept.
         """
-        known = self._numbers()
-        if result.person < known["next"] and result.person not in known["numbers"].values():
+        if self.has_forgotten(result.person):
             return False
         target = self.cell(result.key)
         part = target.with_name(f".{result.key}.{token_hex(8)}")

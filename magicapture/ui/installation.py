@@ -7,6 +7,7 @@ from huggingface_hub import get_token
 
 from magicapture.bases import MINI, Base, resolve_base
 from magicapture.messages import Message, joined
+from magicapture.server.forecast import device
 from magicapture.server.gpu import ZERO_GPU
 from magicapture.settings import Settings
 
@@ -22,7 +23,7 @@ def installation(base: Base, settings: Settings) -> Message:
 def _place(base: Base, settings: Settings) -> str:
     if ZERO_GPU:
         return "Runs on a ZeroGPU Space: GPU time counts towards your daily quota."
-    gpu = "with a GPU" if _has_gpu(base) else "without a GPU"
+    gpu = "with a GPU" if _has_gpu(base, settings) else "without a GPU"
     if settings.private:
         return f"Runs in private mode {gpu}: no connection leaves this server, and adapters come and go as zip files."
     place = "Space" if settings.space else "local machine"
@@ -31,11 +32,11 @@ def _place(base: Base, settings: Settings) -> str:
 
 def _lacks(base: Base, settings: Settings) -> list[str]:
     lacks: list[str] = []
-    if not _has_gpu(base) and any(path.exists() for path in DRIVER_FILES):
+    if not _has_gpu(base, settings) and any(path.exists() for path in DRIVER_FILES):
         lacks.append(_why_unused())
-    elif base.spec is not MINI and not _has_gpu(base):
+    elif base.spec is not MINI and not _has_gpu(base, settings):
         lacks.append(Message("There is no GPU here: with {base}, training takes hours.", base=Message(base.spec.title)))
-    elif base.spec is MINI and not _has_gpu(base):
+    elif base.spec is MINI and not _has_gpu(base, settings):
         lacks.append("Portraits are small and soft here: without a GPU the embedded demo model draws, 128 px.")
     elif base.spec is MINI and resolve_base() is not MINI:
         missing = (
@@ -60,5 +61,5 @@ def _why_unused() -> Message:
     return Message(old, version=torch.version.cuda)
 
 
-def _has_gpu(base: Base) -> bool:
-    return base.device.type == "cuda"
+def _has_gpu(base: Base, settings: Settings) -> bool:
+    return device() == "cuda" if settings.engine != "local" else base.device.type == "cuda"
