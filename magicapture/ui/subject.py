@@ -18,7 +18,7 @@ from magicapture.ui.language import user_error
 from magicapture.ui.session import AppContext, Session, require_visitor
 
 KINDS = {"A person": PERSON_NOUN, "A thing or an animal": THING_NOUN}
-PEOPLE_ALONE = "The base model that is chosen in the tab Train knows people, and no things."
+PEOPLE_ALONE = "This base model knows people, not things."
 LONGEST_NOUN = 40
 
 
