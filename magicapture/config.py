@@ -57,10 +57,16 @@ class TrainConfig:
         return (self.token_steps if self.uses("tokens") else 0) + self.lora_steps
 
     def with_steps(self, steps: int) -> Self:
-        """Give the same settings for ``steps`` steps in all, shared between the phases as before."""
+        """Give the same settings for ``steps`` steps in all, shared between the phases as before.
+
+        A preview takes about as long as ten steps, so a short training has no more than one for so many.
+        """
         share = steps / self.steps
         return replace(
-            self, token_steps=round(self.token_steps * share), lora_steps=max(1, round(self.lora_steps * share))
+            self,
+            token_steps=round(self.token_steps * share),
+            lora_steps=max(1, round(self.lora_steps * share)),
+            previews=min(self.previews, max(1, steps // 10)),
         )
 
 

@@ -14,6 +14,15 @@ from magicapture.faces import FaceEngine, load_engine
 from magicapture.server.workspace import Workspace, new_key
 from magicapture.settings import settings
 
+LONG = ("test_end_to_end", "test_zero_gpu", "test_evaluation", "test_ray", "test_memory", "test_private", "test_jobs")
+"""The files that take longest for how many tests they have."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long, so that no process is left alone with it at the end; files stay together."""
+    rank = {name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(LONG)))
+
 
 @pytest.fixture(autouse=True)
 def fresh_settings() -> Iterator[None]:
@@ -72,13 +81,13 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def app_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the folder of the app that the module's tests share: see ``running_app``."""
+    """Give the folder of the app that tests share, each as visitors of their own: see ``running_app``."""
     return tmp_path_factory.mktemp("app")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def address(examples: Path, app_folder: Path) -> Iterator[str]:
     """Start that app and give its address."""
     with running_app(app_folder, examples) as address:

@@ -11,20 +11,27 @@ from magicapture.server.jobs import Jobs, TrainingPlan
 from magicapture.server.records import Records
 from magicapture.server.workspace import Workspace, new_key
 
-root, base = Path(sys.argv[1]), sys.argv[2]
-CONFIG = TrainConfig(token_steps=4, lora_steps=12, previews=0, rank=2)
-gpu.load_engine = engine.load_engine = stand_in.StandInEngine
-engine.CHECKPOINT_SECONDS = 0
+CONFIG = TrainConfig(token_steps=3, lora_steps=6, previews=0, rank=2)
 
-jobs = Jobs(Records(f"sqlite:///{root / 'records.sqlite'}"))
-jobs.recover()
-running = list(jobs._threads.values())
-print("taken up" if running else "begun")
-if not running:
-    visitor = Workspace.of(new_key(), root)
-    jobs.records.give_consent(visitor.name, "1", "training")
-    references = stand_in.references(128)
-    jobs.start(visitor, TrainingPlan(base, references, references, CONFIG))
+
+def serve(root: Path, base: str) -> str:
+    """Train to the end with the stand-in engine, which has to be set; says whether that was begun or taken up."""
+    jobs = Jobs(Records(f"sqlite:///{root / 'records.sqlite'}"))
+    jobs.recover()
     running = list(jobs._threads.values())
-for thread in running:
-    thread.join()
+    said = "taken up" if running else "begun"
+    if not running:
+        visitor = Workspace.of(new_key(), root)
+        jobs.records.give_consent(visitor.name, "1", "training")
+        references = stand_in.references(128)
+        jobs.start(visitor, TrainingPlan(base, references, references, CONFIG))
+        running = list(jobs._threads.values())
+    for thread in running:
+        thread.join()
+    return said
+
+
+if __name__ == "__main__":
+    gpu.load_engine = engine.load_engine = stand_in.StandInEngine
+    engine.CHECKPOINT_SECONDS = 0
+    print(serve(Path(sys.argv[1]), sys.argv[2]))

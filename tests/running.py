@@ -1,4 +1,7 @@
-"""The app in a process of its own, on a base small enough to train in seconds, and a browser to open it with."""
+"""The app in a process of its own, on a base small enough to train in seconds, and a browser to open it with.
+
+The upscaler is as small: ``test_enhance`` has the one that visitors get.
+"""
 
 import os
 import shutil
@@ -48,6 +51,7 @@ def running_process(folder: Path, examples: Path, **environment: str) -> Iterato
         "MAGICAPTURE_EXAMPLES": str(examples),
         "MAGICAPTURE_FACE_ENGINE": "builtin",
         "MAGICAPTURE_ROOT": str(folder / "root"),
+        "MAGICAPTURE_UPSCALER": str(tiny.upscaler(folder)),
         "PYTHONUNBUFFERED": "1",
         **environment,
     }

@@ -26,7 +26,7 @@ def main(folder: Path) -> None:
     expect.set_options(timeout=PATIENCE_MS)
     with (
         tempfile.TemporaryDirectory() as place,
-        running_app(Path(place), ROOT / "examples", MAGICAPTURE_BASE="mini") as address,
+        running_app(Path(place), ROOT / "examples", MAGICAPTURE_BASE="mini", MAGICAPTURE_UPSCALER="") as address,
         sync_playwright() as playwright,
     ):
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)

@@ -1,13 +1,12 @@
 """The page for visitors without a mouse, with weak eyes, or with a screen reader; on a base that trains in seconds."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import running
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
-from running import PATIENCE, running_app
+from running import PATIENCE
 from visiting import load_examples, open_tab
 
 pytestmark = running.needs_browser
@@ -29,13 +28,6 @@ MARKED = """() => {
     const style = getComputedStyle(document.activeElement);
     return (style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0) || style.boxShadow !== "none";
 }"""
-
-
-@pytest.fixture(scope="module")
-def address(examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Start the app and give its address."""
-    with running_app(tmp_path_factory.mktemp("app"), examples) as address:
-        yield address
 
 
 def open_page(browser: Browser, address: str) -> Page:
@@ -145,9 +137,13 @@ def test_without_a_mouse_a_visitor_gets_from_the_consent_to_a_kept_portrait_and_
     assert grave_faults(page) == []
     press("Enter")
     expect(page.locator("#portraits .magi-tile")).to_have_count(1)
+    expect(page.locator("#comparison img")).to_have_count(0)
     walk_to(page, "#portraits .look", "Shift+Tab")
+    press("c")
+    expect(page.locator("#comparison img")).to_have_count(2)
     press("k")
     expect(page.locator("#portraits .kept")).to_contain_text("kept ✓")
+    expect(page.locator("#comparison img")).to_have_count(2)
     expect(page.locator("#portraits .look")).to_be_focused()
     walk_to(page, "[role=tab][data-tab-id=adapters]", "Shift+Tab")
     press("Enter")

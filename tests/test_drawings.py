@@ -17,6 +17,7 @@ from magicapture.server.gpu import QUEUE, GpuError
 from magicapture.server.queue import Limits
 from magicapture.server.records import Records
 from magicapture.server.workspace import Workspace
+from magicapture.ui.api_responses import of_drawing
 from magicapture.ui.portraits import result, standing
 
 SMALL, LARGE = (32, 32), (128, 128)
@@ -110,6 +111,8 @@ def test_portraits_stay_as_drawn_when_enlarging_them_is_stopped(
     assert drawing.ended.wait(20)
     assert sizes(mine) == [SMALL] * 2 + [LARGE]
     assert result(drawing) == "1 portrait of 128 × 128 pixels, enlarged by a stand-in. Not enlarged: 2."
+    described = of_drawing(drawing, 4).values()
+    assert [row["fault"] for row in described] == ["", "The drawing was stopped.", "The drawing was stopped."]
 
 
 @pytest.mark.parametrize(
@@ -127,3 +130,15 @@ def test_portraits_stay_as_drawn_when_they_cannot_be_enlarged(
     assert drawing.ended.wait(20)
     assert sizes(mine) == [SMALL] * 3
     assert result(drawing).startswith(f"3 portraits of 32 × 32 pixels. {said}")
+    assert all(row["fault"].startswith(said) for row in of_drawing(drawing, 4).values())
+
+
+def test_a_program_is_told_of_what_is_still_there(mine: Workspace, start: Callable[[Enlarge], Drawing]) -> None:
+    drawing = start(larger)
+    assert drawing.ended.wait(20)
+    first, second, third = drawing.paths
+    kept = mine.keep(first, None)
+    mine.reject(second)
+    described = of_drawing(drawing, 4)
+    assert list(described) == [kept, third]
+    assert [(row["name"], row["fault"]) for row in described.values()] == [(kept.name, ""), (third.name, "")]

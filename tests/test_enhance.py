@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 import torch
 from PIL import Image
-from spandrel.architectures.Compact import Compact
 
 from magicapture.drawing import enhance
 
@@ -18,11 +18,7 @@ def picture() -> Image.Image:
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
-    """Write a tiny network of Real-ESRGAN's compact kind with random weights."""
-    torch.manual_seed(0)
-    path = tmp_path / "tiny-x4.pth"
-    torch.save({"params": Compact(num_feat=4, num_conv=2, upscale=4).state_dict()}, path)
-    return path
+    return tiny.upscaler(tmp_path)
 
 
 def no_package(monkeypatch: pytest.MonkeyPatch) -> None:

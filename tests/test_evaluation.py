@@ -2,8 +2,6 @@
 
 import csv
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +12,7 @@ from PIL import Image, ImageOps
 from running import ROOT
 from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from magicapture.__main__ import main
 from magicapture.evaluation.compare import Comparison
 from magicapture.evaluation.judge import closeness, dlib_descriptor
 from magicapture.evaluation.looks import ClipLook, ImageNetLook
@@ -172,17 +171,19 @@ def test_judged_photos_are_never_trained_on() -> None:
     assert [*judged, *trained] == photos
 
 
-def test_the_tiny_plan_ends_in_a_report_and_finished_cells_are_kept(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "magicapture", "evaluate", "--plan", "tiny", "--data", "examples"]
-    run = subprocess.run([*command, "--out", tmp_path], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert json.loads(run.stdout.splitlines()[-1])["cells"] == 3
+def test_the_tiny_plan_ends_in_a_report_and_finished_cells_are_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    command = ["evaluate", "--plan", "tiny", "--data", str(ROOT / "examples"), "--out", str(tmp_path)]
+    assert main(command) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["cells"] == 3
     report = (tmp_path / "report.md").read_text()
     assert "| MagiCapture (ours) | " in report
     assert Image.open(tmp_path / "sheet.png").height == 5 * 96
     with (tmp_path / "portraits.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 6
     cells = {path: path.stat().st_mtime_ns for path in (tmp_path / "cells").iterdir()}
-    subprocess.run([*command, "--out", tmp_path], cwd=ROOT, check=True)
+    assert main(command) == 0
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cells").iterdir()} == cells
 
 

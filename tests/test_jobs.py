@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import gradio as gr
+import job_server
 import pytest
+import stand_in
 import tiny
 import torch
 from PIL import Image
@@ -223,31 +225,34 @@ def test_what_cannot_go_on_after_a_restart_says_so(jobs: Jobs, visitor: Workspac
     assert "restarted in the middle" in found.error
 
 
-def test_a_killed_server_goes_on_from_the_checkpoint_with_the_same_result(tmp_path: Path) -> None:
-    tiny.base(sample_size=16).pipeline.save_pretrained(tmp_path / "base")
+def test_a_killed_server_goes_on_from_the_checkpoint_with_the_same_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, mine, whole = str(tmp_path / "base"), tmp_path / "mine", tmp_path / "whole"
+    tiny.base(sample_size=16).pipeline.save_pretrained(base)
+    driver = [sys.executable, Path(__file__).parent / "job_server.py", mine, base]
+    paths = f"{Path(__file__).parent}:{Path(__file__).parents[1]}"
+    environment = {**os.environ, "PYTHONPATH": paths, "MAGICAPTURE_ROOT": str(mine)}
+    with (tmp_path / "log.txt").open("w") as log:
+        server = subprocess.Popen(driver, env=environment, stdout=log, stderr=log)
+        deadline = time.monotonic() + PATIENCE
+        while not list(mine.glob("served/*/jobs/*/checkpoint.pt")):
+            assert server.poll() is None, (tmp_path / "log.txt").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        server.send_signal(signal.SIGKILL)
+        server.wait()
+    assert not list(mine.glob("served/*/adapters/*"))
+    again = subprocess.run(driver, env=environment, check=True, timeout=PATIENCE, capture_output=True, text=True)
+    assert "taken up" in again.stdout
 
-    def run(root: Path, *, kill: bool) -> dict[str, torch.Tensor]:
-        driver = [sys.executable, Path(__file__).parent / "job_server.py", root, tmp_path / "base"]
-        paths = f"{Path(__file__).parent}:{Path(__file__).parents[1]}"
-        environment = {**os.environ, "PYTHONPATH": paths, "MAGICAPTURE_ROOT": str(root)}
-        if kill:
-            with (tmp_path / "log.txt").open("w") as log:
-                server = subprocess.Popen(driver, env=environment, stdout=log, stderr=log)
-                deadline = time.monotonic() + PATIENCE
-                while not list(root.glob("served/*/jobs/*/checkpoint.pt")):
-                    assert server.poll() is None, (tmp_path / "log.txt").read_text()
-                    assert time.monotonic() < deadline
-                    time.sleep(0.05)
-                server.send_signal(signal.SIGKILL)
-                server.wait()
-            assert not list(root.glob("served/*/adapters/*"))
-        again = subprocess.run(driver, env=environment, check=True, timeout=PATIENCE, capture_output=True, text=True)
-        assert ("taken up" if kill else "begun") in again.stdout
-        (folder,) = root.glob("served/*/adapters/*")
-        return Adapter.load(folder).lora
-
-    interrupted, whole = run(tmp_path / "a", kill=True), run(tmp_path / "b", kill=False)
-    assert all(torch.equal(interrupted[key], whole[key]) for key in whole)
+    monkeypatch.setenv("MAGICAPTURE_ROOT", str(whole))
+    for module in (gpu, engine):
+        monkeypatch.setattr(module, "load_engine", stand_in.StandInEngine)
+    assert job_server.serve(whole, base) == "begun"
+    ((interrupted, at_once),) = zip(*(root.glob("served/*/adapters/*") for root in (mine, whole)), strict=True)
+    found, expected = Adapter.load(interrupted).lora, Adapter.load(at_once).lora
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
 
 
 def test_what_was_started_before_everything_was_deleted_makes_no_folder_again(

@@ -1,17 +1,25 @@
 """Portraits stay with what is known of them; only those that a visitor wants, and only for that visitor."""
 
 import errno
+import io
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from zipfile import ZipFile
 
+import gradio as gr
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from visitor import files, portrait, uploaded
 
-from magicapture.drawing.portrait import Portrait, read_facts
+from magicapture.drawing.portrait import FACTS, Portrait, read_facts
 from magicapture.server.workspace import TooLittleLikenessError, Workspace, WorkspaceError
 from magicapture.server.workspace import visitor as visitor_module
+from magicapture.settings import Settings
+from magicapture.ui import gallery
+from magicapture.ui.portrait_grid import portrait_grid
 
 
 def test_portraits_say_how_they_were_drawn_and_the_best_comes_first(mine: Workspace) -> None:
@@ -55,6 +63,84 @@ def test_the_zip_holds_the_kept_portraits_and_nothing_else(mine: Workspace) -> N
     package = ZipFile(mine.zip_kept())
     assert package.namelist() == [kept.name]
     assert package.read(kept.name) == kept.read_bytes()
+
+
+@pytest.mark.parametrize("rejected", [0, 1])
+def test_a_portrait_that_is_rejected_while_the_zip_is_written_is_not_in_it(
+    mine: Workspace, monkeypatch: pytest.MonkeyPatch, rejected: int
+) -> None:
+    kept = [mine.keep(mine.add_portrait(portrait(seed), label=False), None) for seed in range(2)]
+    write_zip = visitor_module.write_zip
+
+    def reject_meanwhile(paths: list[Path], target: Path) -> None:
+        if kept[rejected].exists():
+            with suppress(FileNotFoundError):  # before it was read, or after
+                write_zip(paths, target)
+                mine.reject(kept[rejected])
+                return
+            mine.reject(kept[rejected])
+        write_zip(paths, target)
+
+    monkeypatch.setattr(visitor_module, "write_zip", reject_meanwhile)
+    assert ZipFile(mine.zip_kept()).namelist() == [kept[1 - rejected].name]
+
+
+def test_the_last_portrait_that_is_rejected_while_the_zip_is_written_leaves_none(
+    mine: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = mine.keep(mine.add_portrait(portrait(), label=False), None)
+    write_zip = visitor_module.write_zip
+    monkeypatch.setattr(visitor_module, "write_zip", lambda *given: (mine.reject(kept), write_zip(*given)))
+    with pytest.raises(WorkspaceError, match="No portrait is kept"):
+        mine.zip_kept()
+    assert files(mine.folder) == []
+
+
+def damaged(good: bytes) -> dict[str, bytes]:
+    """Give files that are no portraits, by what is wrong with them."""
+    plain = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(plain, "PNG")
+    found = {"empty": b"", "letter": b"Dear all", "cut off": good[:60], "without facts": plain.getvalue()}
+    for name, facts in {"no facts": "[1]", "other facts": '{"seed": 1}', "not JSON": "{"}.items():
+        picture, text = io.BytesIO(), PngInfo()
+        text.add_text(FACTS, facts)
+        Image.new("RGB", (8, 8)).save(picture, "PNG", pnginfo=text)
+        found[name] = picture.getvalue()
+    return found
+
+
+@pytest.mark.parametrize("place", ["new", "kept"])
+def test_a_damaged_portrait_is_named_and_can_be_deleted_and_the_others_are_shown(mine: Workspace, place: str) -> None:
+    good = mine.keep(mine.add_portrait(portrait(), label=False), None)
+    bad = damaged(good.read_bytes())
+    for name, content in bad.items():
+        (mine.place.part("portraits", place) / f"{name}.png").write_bytes(content)
+    assert [item.path for item in mine.portraits()] == [good]
+    assert sorted(path.stem for path in mine.damaged_portraits()) == sorted(bad)
+    shown = portrait_grid(mine.portraits(), mine.damaged_portraits())
+    assert good.name in shown
+    assert all(f"{name}.png is damaged and cannot be shown" in shown for name in bad)
+    assert ZipFile(mine.zip_kept()).namelist() == [good.name]
+    for name in bad:
+        mine.reject(mine.portrait_called(f"{name}.png"))
+    assert mine.damaged_portraits() == []
+
+
+def test_a_comparison_stays_open_as_long_as_its_portrait_is_there(mine: Workspace) -> None:
+    first, second = (mine.add_portrait(portrait(seed), label=False) for seed in range(2))
+    with gr.Blocks():
+        shown = gallery.build(SimpleNamespace(settings=Settings.from_environment()))
+
+    def closed(beside: str) -> bool:
+        return shown.slider in shown.refresh(mine, beside)
+
+    assert closed("")
+    assert not closed(first.name)
+    mine.enlarge_portrait(first, enlarged(), label=False)
+    mine.keep(first, None)
+    mine.reject(second)
+    assert not closed(first.name), "it is enlarged, kept, or another one is rejected"
+    assert closed(second.name)
 
 
 def enlarged() -> Portrait:

@@ -18,7 +18,7 @@ from gradio.context import LocalContext
 from huggingface_hub.errors import HfHubHTTPError
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
-from running import PATIENCE, running_app
+from running import PATIENCE
 from visiting import choose_count
 
 from magicapture.adapters.info import AdapterInfo
@@ -58,7 +58,8 @@ SAMPLE = "7"
 SENTENCE = re.compile(r"[A-Z“\d{][^\n<]* [^\n<]*([.…]|: \{\w+\})")
 VALUE = re.compile(r"\{\w+\}")
 JAPANESE = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff]")
-NAMES = re.compile(r"Hugging Face|Stable Diffusion|MagiCapture|hf auth login|smiling, in a garden")
+UPSCALER = "tiny-x4 (RealESRGAN Compact)"
+NAMES = re.compile(r"RealESRGAN Compact|Hugging Face|Stable Diffusion|MagiCapture|hf auth login|smiling, in a garden")
 ENGLISH = re.compile(r"[A-Za-z]{2,}[,:]? [A-Za-z]{2,}")
 
 
@@ -236,16 +237,15 @@ def test_the_server_speaks_the_language_that_the_browser_asks_for_first(asked: s
 
 
 @pytest.fixture
-def page(browser: Browser, examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+def page(browser: Browser, address: str) -> Iterator[Page]:
     """Open the page in a browser whose user reads Japanese."""
     expect.set_options(timeout=PATIENCE * 1000)
-    with running_app(tmp_path_factory.mktemp("japanese"), examples) as address:
-        context = browser.new_context(locale="ja-JP", viewport={"width": 1180, "height": 900})
-        page = context.new_page()
-        page.set_default_timeout(PATIENCE * 1000)
-        page.goto(address)
-        yield page
-        context.close()
+    context = browser.new_context(locale="ja-JP", viewport={"width": 1180, "height": 900})
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE * 1000)
+    page.goto(address)
+    yield page
+    context.close()
 
 
 def english_on(page: Page) -> list[str]:
@@ -289,7 +289,7 @@ def test_a_japanese_visitor_reads_japanese_from_the_first_photo_to_the_portrait(
     expect(page.locator("#adapter-status")).to_contain_text("使用中: クイック")
     choose_count(page, 1)
     page.locator("#draw").click()
-    expect(page.locator("#portraits-said")).to_contain_text("ポートレートが1枚できました（Real-ESRGAN ×4で拡大）。")
+    expect(page.locator("#portraits-said")).to_contain_text(f"ポートレートが1枚できました（{UPSCALER} ×4で拡大）。")
     assert english_on(page) == []
     page.get_by_role("tab", name="マイアダプター").click()
     expect(page.locator("#adapter-facts")).to_contain_text("プリセット: クイック")

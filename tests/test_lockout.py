@@ -76,6 +76,8 @@ def test_a_dozen_keyless_trainings_are_refused_by_their_address(address: str, ex
         except AppError as error:
             refused += [str(error)]
     assert len(taken) == 2, "besides the one that runs"
+    with pytest.raises(AppError, match="from your network"):  # before its photos are looked at
+        client.predict([], [], consent=True, api_name="/train")
     assert all("from your network wait or run already" in said for said in refused)
     for one in taken:
         client.predict(one["key"], api_name="/delete_everything")

@@ -40,6 +40,12 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
+def test_a_short_training_does_not_draw_more_than_it_learns() -> None:
+    quick = TrainConfig(previews=4)
+    assert [quick.with_steps(steps).previews for steps in (1, 8, 20, 39, 40, 320)] == [1, 1, 2, 3, 4, 4]
+    assert replace(quick, previews=0).with_steps(8).previews == 0
+
+
 def test_events_count_every_step_and_name_phase_and_losses(base: Base) -> None:
     with training(base, SHORT) as run:
         events = list(run)

@@ -65,6 +65,7 @@ os.environ |= {
     "MAGICAPTURE_BASE": str(FOLDER / "base"),
     "MAGICAPTURE_FACE_ENGINE": "builtin",
     "MAGICAPTURE_ROOT": str(FOLDER),
+    "MAGICAPTURE_UPSCALER": str(FOLDER / "tiny-x4.pth"),
     "SPACES_ZERO_GPU": "true",
     "SPACES_ZERO_DEVICE_API_URL": f"http://127.0.0.1:{server.server_port}",
     "ZEROGPU_PROC_SELF_CGROUP_PATH": str(FOLDER / "cgroup"),
@@ -278,6 +279,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     tiny.base(sample_size=16).pipeline.save_pretrained(FOLDER / "base")
+    tiny.upscaler(FOLDER)
     REFERENCES = stand_in.references(128)
     main()
     sys.stdout.flush()

@@ -1,6 +1,8 @@
 """A portrait: one drawn picture, what it scored, and what its file says of itself."""
 
 import json
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -54,10 +56,34 @@ class Portrait:
         return path
 
 
+class DamagedPortraitError(ValueError):
+    """A file that is not, or not any more, what ``Portrait.save`` wrote."""
+
+
 def read_facts(path: Path) -> dict:
-    """Give what ``Portrait.save`` wrote into the PNG ``path``: seed, scores and settings."""
-    with Image.open(path) as image:
-        return json.loads(image.info[FACTS])
+    """Give what ``Portrait.save`` wrote into the PNG ``path``: seed, scores and settings.
+
+    Raises ``DamagedPortraitError`` for any other file, and ``FileNotFoundError`` for none.
+    """
+    try:
+        with Image.open(path) as image:
+            facts = json.loads(image.info[FACTS])
+        if facts.keys() >= {"seed", "likeness", "style"}:
+            return facts
+    except FileNotFoundError:
+        raise
+    except (AttributeError, LookupError, OSError, SyntaxError, ValueError) as error:
+        raise DamagedPortraitError(path.name) from error
+    raise DamagedPortraitError(path.name)
+
+
+def readable(paths: Iterable[Path]) -> dict[Path, dict]:
+    """Give the facts of each of ``paths`` that can be read; what is damaged, or deleted meanwhile, is left out."""
+    found = {}
+    for path in paths:
+        with suppress(DamagedPortraitError, FileNotFoundError):
+            found[path] = read_facts(path)
+    return found
 
 
 def labelled(image: Image.Image) -> Image.Image:

@@ -29,6 +29,7 @@ from magicapture.server.records import Records
 from magicapture.server.workspace import Workspace, WorkspaceError
 from magicapture.subject import PERSON_NOUN
 
+STOPPED = "The drawing was stopped."
 PATIENCE_S = 120
 """How long deleting waits for a drawing to end, in seconds; what ends later finds no folder for its pictures."""
 

@@ -45,6 +45,10 @@ class Jobs:
         self._threads: dict[str, threading.Thread] = {}
         self._lock = threading.Lock()
 
+    def check_room(self, workspace: Workspace, address: str = "") -> None:
+        """Raise ``BusyError`` if one more training of this visitor, or from this ``address``, would be too much now."""
+        self.limits.check(Asker(workspace.name, address), [job.asker for job in self._active()])
+
     def start(self, workspace: Workspace, plan: TrainingPlan, address: str = "") -> Job:
         """Start a training for the visitor of ``workspace``, asked for from ``address``.
 
@@ -55,7 +59,7 @@ class Jobs:
         if consent is None:
             raise JobError("Say first that you may use these photos: tick the box in the tab References.")
         with self._lock:
-            self.limits.check(Asker(workspace.name, address), [job.asker for job in self._active()])
+            self.check_room(workspace, address)
             workspace.shelf.require_room()
             workspace.place.part("jobs")
             config = plan.config

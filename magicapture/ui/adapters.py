@@ -78,6 +78,14 @@ class Shelf:
             adapter_id = require_visitor(visitor).shelf.import_zip(Path(path))
         return self.after(visitor, adapter_id, "Uploaded.")
 
+    def load(
+        self, visitor: Workspace | None, repository: str, token: gr.OAuthToken | None = None
+    ) -> dict[Component, object]:
+        """Load an adapter from the Hub, and choose it."""
+        visitor, repository = require_visitor(visitor), repository.strip()
+        adapter_id = hub.load_from_hub(visitor, repository, token)
+        return self.after(visitor, adapter_id, Message("Loaded {repository}.", repository=repository))
+
     def refresh(self, visitor: Workspace | None, chosen: str | None) -> dict[Component, object]:
         """Give the list anew, but no choice that stands: the visitor may have made another meanwhile."""
         shown = self.show(visitor, chosen)
@@ -101,7 +109,9 @@ def build(
         with gr.Column(min_width=300):
             upload = gr.UploadButton("Upload an adapter (zip)", file_types=[".zip"], elem_id="upload-adapter")
             if not context.settings.private:
-                arrivals = [*arrivals, hub.build(context, session, shelf.chosen, shelf.said, portraits)]
+                load, repository = hub.build(context, session, shelf.chosen, shelf.said, portraits)
+                loading = hub.QUEUED | {"show_progress_on": shelf.said}
+                load.click(shelf.load, [session.visitor, repository], [*shelf.listed, shelf.said], **loading)
             _build_farewell(context, session)
     listing = {
         "fn": shelf.refresh,

@@ -95,8 +95,8 @@ class Api:
             require(preset in presets, Message("preset is one of {presets}.", presets=", ".join(presets)))
             require_number("steps", steps, 0, train.MAX_STEPS)
             require_number("seed", seed, 0, train.MAX_SEED)
-            key = key or new_key()
-            visitor = workspace_of(key, request)
+            visitor = workspace_of(key := key or new_key(), request)
+            train.require_room(self.context, visitor, request)
             give_consent(self.context.records, visitor)
             try:
                 people, looks = self._usable(visitor, of_person, "person"), self._usable(visitor, of_style, "style")
@@ -156,11 +156,11 @@ class Api:
             prompt: what to add, such as "with glasses, light background"
             dial: 0 is more like the look, 1 more like the person
             seed: of the first one; the next count up
-            upscale: 1, 2 or 4 times the size; what cannot be enlarged comes as it was drawn
+            upscale: 1, 2 or 4 times the size; what cannot be enlarged comes as it was drawn, and fault says why
             label: whether a corner says that it is AI-generated; the file's metadata does in any case
         Returns:
             the pictures as PNG files
-            name, seed, likeness (cosine, -1 to 1) and style (0: as the photos, 1: as the look's pictures) of each
+            name, seed, likeness (cosine, -1 to 1), style (0: as the photos, 1: as the look's) and fault of each
         """
         with user_errors():
             require_number("count", count, 1, portraits.MAX_COUNT)
@@ -172,8 +172,8 @@ class Api:
             drawing = portraits.start_drawing(self.context, visitor, adapter, config, label, request)
             async for _ in portraits.watch(drawing):
                 pass
-        facts = [{"name": path.name, **api_responses.of_picture(path, "seed")} for path in drawing.paths]
-        return [handle_file(path) for path in drawing.paths], facts
+        facts = api_responses.of_drawing(drawing, upscale)
+        return [handle_file(path) for path in facts], list(facts.values())
 
     def stop_drawing(self, key: str, request: gr.Request) -> str:
         """Let the portraits that a visitor waits for be drawn no more; those that are drawn already stay.

@@ -33,7 +33,10 @@ TO_COMPARED = "() => document.querySelector('#compared').scrollIntoView({block: 
 
 @dataclass(frozen=True, eq=False)
 class Gallery:
-    """The parts that events speak to. ``listed``: the paths of what the grid shows."""
+    """The parts that events speak to.
+
+    ``listed``: the paths of what the grid shows; ``beside``: the name of the portrait in the slider, or nothing.
+    """
 
     grid: gr.HTML
     said: gr.HTML
@@ -42,15 +45,21 @@ class Gallery:
     keep_all: Step
     download: gr.DownloadButton
     listed: gr.State
+    beside: gr.State
 
     @property
     def shown(self) -> list[Component]:
         """All that ``show`` may change."""
-        return [self.grid, self.listed, self.download, self.compared, self.slider]
+        return [self.grid, self.listed, self.download]
+
+    @property
+    def comparison(self) -> list[Component]:
+        """All that comparing may change."""
+        return [self.compared, self.slider, self.beside]
 
     def show(self, visitor: Workspace | None) -> dict[Component, object]:
-        """Give the gallery anew, with nothing compared, and the zip of what is kept; says what may not leave."""
-        portraits = visitor.portraits() if visitor else []
+        """Give the gallery anew, and the zip of what is kept; says what may not leave."""
+        portraits, damaged = (visitor.portraits(), visitor.damaged_portraits()) if visitor else ([], [])
         kept = [portrait.path for portrait in portraits if portrait.kept]
         archive, faults = None, list(withheld(kept).values())
         if visitor and kept:
@@ -60,12 +69,17 @@ class Gallery:
                 faults.append(str(error))
         notes = [note(fault, "bad") for fault in dict.fromkeys(faults)]
         return {
-            self.grid: "\n".join([*notes, portrait_grid(portraits)]),
+            self.grid: "\n".join([*notes, portrait_grid(portraits, damaged)]),
             self.listed: [str(portrait.path) for portrait in portraits],
             self.download: gr.DownloadButton(value=archive, interactive=archive is not None),
-            self.compared: "",
-            self.slider: gr.ImageSlider(None, visible=False),
         }
+
+    def refresh(self, visitor: Workspace | None, beside: str) -> dict[Component, object]:
+        """Do the same, and close a comparison whose portrait is gone: another one stays as the visitor looks at it."""
+        shown = self.show(visitor)
+        if visitor and beside in {portrait.path.name for portrait in visitor.portraits()}:
+            return shown
+        return {**shown, **dict(zip(self.comparison, ("", gr.ImageSlider(None, visible=False), ""), strict=True))}
 
 
 def build(context: AppContext) -> Gallery:
@@ -86,15 +100,15 @@ def build(context: AppContext) -> Gallery:
     gr.HTML(section("", _rules(context)))
     keep_all = build_step("Keep these", NO_PORTRAIT, "keep-these")
     download = gr.DownloadButton("Download the kept ones (zip)", interactive=False, elem_id="download-portraits")
-    return Gallery(grid, said, compared, slider, keep_all, download, gr.State([]))
+    return Gallery(grid, said, compared, slider, keep_all, download, gr.State([]), gr.State(""))
 
 
 def connect(gallery: Gallery, context: AppContext, session: Session, arrivals: list[gr.events.Dependency]) -> None:
     """Wire the events. ``arrivals``: those after which there may be other portraits."""
     listing = {
-        "fn": gallery.show,
-        "inputs": session.visitor,
-        "outputs": gallery.shown,
+        "fn": gallery.refresh,
+        "inputs": [session.visitor, gallery.beside],
+        "outputs": [*gallery.shown, *gallery.comparison],
         **QUEUED,
     }
     # MethodType, not partial: Gradio looks for the event's data in the annotations.
@@ -106,7 +120,7 @@ def connect(gallery: Gallery, context: AppContext, session: Session, arrivals: l
     for arrival in (*arrivals, *decided):
         arrival.then(**listing)  # also when it failed: a portrait may be gone
     gallery.grid.compare(
-        MethodType(compare, context), [session.visitor, session.person], [gallery.compared, gallery.slider], **QUEUED
+        MethodType(compare, context), [session.visitor, session.person], gallery.comparison, **QUEUED
     ).success(None, js=TO_COMPARED, api_visibility="private")
 
 
@@ -156,8 +170,11 @@ def reject(context: AppContext, visitor: Workspace | None, event: gr.EventData) 
 
 def compare(
     context: AppContext, visitor: Workspace | None, person: CheckedSet | None, event: gr.EventData
-) -> tuple[str, gr.ImageSlider]:
-    """Put the portrait that the event names beside the nearest photo, or where there is none beside itself as drawn."""
+) -> tuple[str, gr.ImageSlider, str]:
+    """Put the portrait that the event names beside the nearest photo, or where there is none beside itself as drawn.
+
+    Gives what to say, the slider, and the name of the portrait that is in it.
+    """
     visitor = require_visitor(visitor)
     with user_errors("Not there"):
         path = visitor.portrait_called(told(event, "name"))
@@ -174,4 +191,4 @@ def compare(
         nearest_photo = "Left the photo that is nearest to it, {name} (likeness {n}), right the portrait."
         said = Message(nearest_photo, name=reference.name, n=f"{likeness:.2f}")
     pair = (str(beside), str(path)) if beside else None
-    return section("", said), gr.ImageSlider(pair, visible=beside is not None)
+    return section("", said), gr.ImageSlider(pair, visible=beside is not None), path.name if beside else ""

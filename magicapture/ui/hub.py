@@ -24,15 +24,17 @@ CARE = (
 )
 
 
+QUEUED = {"api_visibility": "private", "concurrency_id": f"{BOUNDED}hub", "concurrency_limit": 4}
+"""Settings of an event that asks the Hub."""
+
+
 def build(
     context: AppContext, session: Session, chosen: gr.State, said: gr.HTML, portraits: gr.State
-) -> gr.events.Dependency:
-    """Lay it out and wire it; gives the event after which there may be another adapter.
+) -> tuple[gr.Button, gr.Textbox]:
+    """Lay it out and wire it; gives the button that loads an adapter, and the field with its repository.
 
     ``chosen``: the id of the adapter to push; ``said``: where what came of it is told; ``portraits``: those listed.
     """
-    queued = {"api_visibility": "private", "show_progress_on": said}
-    queued |= {"concurrency_id": f"{BOUNDED}hub", "concurrency_limit": 4}
     gr.HTML(section("Hugging Face Hub", CARE))
     if context.settings.sign_in:  # elsewhere the button would keep the app from starting
         gr.LoginButton("Sign in with Hugging Face")
@@ -49,17 +51,16 @@ def build(
         push_button = gr.Button("Push", variant="primary", elem_id="push-to-hub")
     opened.expand(describe_push, session.visitor, [account, pictures], queue=False, api_visibility="private")
     portraits.change(kept_choices, session.visitor, pictures, queue=False, api_visibility="private")
-    push_button.click(MethodType(push, context), [session.visitor, chosen, name, pictures, private], said, **queued)
-    return load.click(load_from_hub, [session.visitor, repository], [chosen, said], **queued)
+    pushed = [session.visitor, chosen, name, pictures, private]
+    push_button.click(MethodType(push, context), pushed, said, show_progress_on=said, **QUEUED)
+    return load, repository
 
 
-def load_from_hub(visitor: Workspace | None, repository: str, token: gr.OAuthToken | None = None) -> tuple[str, str]:
-    """Load an adapter from the Hub; gives its id and what to say."""
-    visitor, repository = require_visitor(visitor), repository.strip()
+def load_from_hub(visitor: Workspace, repository: str, token: gr.OAuthToken | None) -> str:
+    """Load an adapter from the Hub; gives its id. Raises ``gr.Error``."""
     with user_errors("Not loaded"), TemporaryDirectory() as place:
         adapter = hub.pull(repository, Path(place) / "adapter", token and token.token)
-        adapter_id = visitor.shelf.add(adapter, repository)
-    return adapter_id, section("", Message("Loaded {repository}.", repository=repository))
+        return visitor.shelf.add(adapter, repository)
 
 
 def describe_push(visitor: Workspace | None, token: gr.OAuthToken | None = None) -> tuple[str, gr.CheckboxGroup]:

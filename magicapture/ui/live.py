@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from magicapture.adapters.info import AdapterInfo
-from magicapture.drawing.portrait import read_facts
+from magicapture.drawing.portrait import readable
 from magicapture.messages import Html, Message, joined, own
 from magicapture.scoring import likeness_in_words
 from magicapture.server.jobs import Job
@@ -100,10 +100,10 @@ def loss_plot(job: Job | None) -> str:
 
 def filmstrip(job: Job | None) -> str:
     """Show the quick portraits drawn so far: a strip per seed, on which one picture grows from step to step."""
-    if job is None or not (found := [(path, read_facts(path)) for path in job.previews()]):
+    if job is None or not (found := readable(job.previews())):
         return section("", NO_PREVIEW)
     strips: dict[int, list[str]] = {}
-    for path, facts in found:
+    for path, facts in found.items():
         told = Message("step {n}", n=facts["step"])
         values = {"source": file_address(path), "alt": joined(", ", told, caption(facts)), "step": told}
         strips.setdefault(facts["seed"], []).append(say(Html(FRAME, **values, scores=caption(facts))))

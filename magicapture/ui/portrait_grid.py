@@ -1,5 +1,8 @@
 """Portraits as a grid of HTML: each with its scores, its buttons, and in a fold how it was drawn."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from magicapture.messages import Html, Message, joined, own
 from magicapture.server.workspace import KeptPortrait
 from magicapture.ui.html import file_address
@@ -24,16 +27,20 @@ TILE = """<li class="magi-tile portrait {kind}">
 <a href="{source}" download="{name}">{download}</a>
 </div>
 <details class="facts"><summary>{settings}</summary><dl>{facts}</dl></details></li>"""
+DAMAGED = """<li class="magi-tile portrait unusable">
+<p class="caption">{said}</p>
+<div class="actions"><button type="button" data-event="reject" data-name="{name}">{delete}</button></div></li>"""
 KEEP = '<button type="button" class="keep" data-event="keep" data-key="k" data-name="{name}">{label}</button>'
 REASON = '<button type="button" data-event="reject" data-name="{name}" data-reason="{reason}">{label}</button>'
 FACT = "<dt>{label}</dt><dd>{value}</dd>"
 
 
-def portrait_grid(portraits: list[KeptPortrait]) -> str:
-    """Show ``portraits`` in their order, the first one large; nothing if there is none."""
-    if not portraits:
+def portrait_grid(portraits: list[KeptPortrait], damaged: Sequence[Path] = ()) -> str:
+    """Show ``portraits`` in their order, the first one large, and name files that are ``damaged``; nothing for none."""
+    if not portraits and not damaged:
         return ""
     tiles = [_tile(number, portrait) for number, portrait in enumerate(portraits, start=1)]
+    tiles += [_damaged(path.name) for path in damaged]
     return "\n".join(['<ul class="magi-grid portraits">', *tiles, "</ul>"])
 
 
@@ -62,6 +69,12 @@ def _tile(number: int, portrait: KeptPortrait) -> str:
             facts=Html("".join(_facts(portrait.facts))),
         )
     )
+
+
+def _damaged(name: str) -> str:
+    """Name a portrait that cannot be shown, to be deleted."""
+    said = Message("{name} is damaged and cannot be shown. Delete it, and draw it again.", name=name)
+    return say(Html(DAMAGED, said=said, name=name, delete=own("Delete")))
 
 
 def _facts(facts: dict) -> list[str]:

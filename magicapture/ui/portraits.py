@@ -12,7 +12,7 @@ from magicapture.adapters.adapter import AdapterError
 from magicapture.config import GenerateConfig
 from magicapture.drawing.portrait import Portrait
 from magicapture.messages import Message, joined
-from magicapture.server.drawings import Drawing
+from magicapture.server.drawings import STOPPED, Drawing
 from magicapture.server.gate.answer import address_of
 from magicapture.server.gate.queue import BOUNDED
 from magicapture.server.workspace import Workspace
@@ -190,7 +190,7 @@ async def watch(drawing: Drawing) -> AsyncIterator[None]:
             if not drawing.ended.is_set() and drawing.drawn.is_set() == was_drawn:
                 await asyncio.sleep(ASK_SECONDS / ASKS)
     if not drawing.drawn.is_set():
-        raise user_error(drawing.error or "The drawing was stopped.", "No portraits")
+        raise user_error(drawing.error or STOPPED, "No portraits")
 
 
 def stop_drawing(context: AppContext, visitor: Workspace | None) -> None:

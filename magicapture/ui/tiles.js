@@ -29,6 +29,6 @@ element.addEventListener("keydown", (press) => {
 watch("value", () => {
     if (left === null) return;
     const there = tiles();
-    if (there.length) there[Math.min(left, there.length - 1)].querySelector(".look").focus({preventScroll: true});
+    if (there.length) there[Math.min(left, there.length - 1)].querySelector(".look, button").focus({preventScroll: true});
     left = null;
 });

@@ -213,6 +213,12 @@ def start(
         return context.jobs.start(require_visitor(visitor), plan, address_of(request.request.scope)).id
 
 
+def require_room(context: AppContext, visitor: Workspace, request: gr.Request) -> None:
+    """Refuse, before photos are looked at, a training that ``start`` would not take on. Raises ``gr.Error``."""
+    with user_errors("Not yet"):
+        context.jobs.check_room(visitor, address_of(request.request.scope))
+
+
 def latest_job(context: AppContext, visitor: Workspace) -> str:
     """Find the visitor's last training, on whatever page it was started; gives its id or an empty text."""
     job = context.jobs.latest(visitor.name)

@@ -18,36 +18,23 @@ from magicapture.messages import Message, joined
 from magicapture.photos.references import Role
 from magicapture.server.records import Reason
 from magicapture.server.workspace.folder import VisitorFolder, WorkspaceError, remove
+from magicapture.server.workspace.portraits import (
+    PLACES,
+    KeptPortrait,
+    PortraitGoneError,
+    TooLittleLikenessError,
+    likeness_of,
+    look_through,
+    portrait_files,
+)
 from magicapture.server.workspace.shelf import AdapterShelf
 from magicapture.server.workspace.uploads import check_uploads, take_in, write_zip
 
-PLACES = ("new", "kept")
-"""The folders of portraits, by whether they are kept."""
 CROPS = "crops"
 """The folder beside those of the roles for crops of the person's photos."""
 MOST_PORTRAITS = 300
 _MOVING = threading.RLock()
 """Held while a portrait is kept, rejected or put in the place of a smaller one."""
-
-
-class TooLittleLikenessError(WorkspaceError):
-    """A portrait that may not be kept here because it is too unlike the person."""
-
-
-class PortraitGoneError(WorkspaceError):
-    """A portrait that is not there any more, or is another visitor's."""
-
-    def __init__(self) -> None:
-        super().__init__("This portrait is not there any more: it was deleted, or its time was up.")
-
-
-@dataclass(frozen=True)
-class KeptPortrait:
-    """A portrait on disk; ``facts`` is what ``read_facts`` gives, ``kept`` says whether the visitor keeps it."""
-
-    path: Path
-    facts: dict
-    kept: bool
 
 
 @dataclass(frozen=True)
@@ -163,17 +150,16 @@ class Workspace:
         return drawn if drawn.is_file() else None
 
     def portraits(self) -> list[KeptPortrait]:
-        """List all portraits, best likeness first, those that could not be compared last."""
-        found = []
-        for kept in (False, True):
-            for path in self.place.entries("portraits", PLACES[kept]):
-                with suppress(FileNotFoundError):  # deleted while this looks
-                    found.append(KeptPortrait(path, read_facts(path), kept))
-        return sorted(found, key=lambda portrait: (_likeness(portrait.facts), portrait.path.name), reverse=True)
+        """List all portraits that can be read, best likeness first, those that could not be compared last."""
+        return look_through(self.place)[0]
+
+    def damaged_portraits(self) -> list[Path]:
+        """List the files of portraits that cannot be read."""
+        return look_through(self.place)[1]
 
     def portrait_called(self, name: str) -> Path:
         """Find a portrait by the name of its file. Raises ``PortraitGoneError`` if the visitor has none like that."""
-        for path in (path for place in PLACES for path in self.place.entries("portraits", place)):
+        for path in portrait_files(self.place):
             if path.name == name:
                 return path
         raise PortraitGoneError
@@ -185,7 +171,7 @@ class Workspace:
         it is not one of this visitor's.
         """
         path = self._own_portrait(path)
-        likeness = _likeness(read_facts(path))
+        likeness = likeness_of(read_facts(path))
         if min_likeness is not None and likeness < min_likeness:
             found = "Portraits can be kept here from a likeness of {n}; this one has {m}."
             if likeness < -1:
@@ -209,22 +195,33 @@ class Workspace:
             remove(self._portraits_zip)
 
     def zip_kept(self) -> Path:
-        """Pack the portraits that are kept and may leave. Raises ``WorkspaceError`` if there is none.
+        """Pack the portraits that are kept and may leave; one that is rejected meanwhile is not among them.
 
-        The zip counts as old as the oldest portrait in it, so that it is not there for longer than that one.
+        The zip counts as old as the oldest portrait in it, so that it is not there for longer than that one. Raises
+        ``WorkspaceError`` if there is none.
         """
-        kept = self.place.entries("portraits", "kept")
+        while True:
+            with suppress(FileNotFoundError):  # one was rejected: again without it
+                kept = self._leaving()
+                with self.place.building(self._portraits_zip) as package:
+                    write_zip(kept, package)
+                    oldest = min(path.stat().st_mtime for path in kept)
+                    os.utime(package, (oldest, oldest))
+                with _MOVING:
+                    if all(path.is_file() for path in kept):
+                        return self._portraits_zip
+                    remove(self._portraits_zip)
+
+    def _leaving(self) -> list[Path]:
+        """List the portraits that are kept and may leave. Raises ``WorkspaceError`` if there is none."""
+        kept = [portrait.path for portrait in self.portraits() if portrait.kept]
         if not kept:
             raise WorkspaceError("No portrait is kept yet: choose “Keep” on those that you like.")
         reasons = withheld(kept)
-        kept = [path for path in kept if path not in reasons]
-        if not kept:
+        leaving = [path for path in kept if path not in reasons]
+        if not leaving:
             raise WorkspaceError(next(iter(reasons.values())))
-        with self.place.building(self._portraits_zip) as package:
-            write_zip(kept, package)
-            oldest = min(path.stat().st_mtime for path in kept)
-            os.utime(package, (oldest, oldest))
-        return self._portraits_zip
+        return leaving
 
     @property
     def _portraits_zip(self) -> Path:
@@ -241,8 +238,3 @@ def _known(role: Role) -> Role:
     if role not in get_args(Role):
         raise ValueError(f"A role is one of {', '.join(get_args(Role))}; this is {role!r}.")
     return role
-
-
-def _likeness(facts: dict) -> float:
-    """Give the likeness to sort and judge by; unknown is less than any."""
-    return -2.0 if facts["likeness"] is None else facts["likeness"]
