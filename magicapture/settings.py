@@ -26,6 +26,7 @@ class Settings:
     face_pack: str  # MAGICAPTURE_FACE_PACK: insightface's pack, or a folder with one
     examples: str  # MAGICAPTURE_EXAMPLES: the folder of example photos; empty: those of the repository
     upscaler: str  # MAGICAPTURE_UPSCALER: a file with its weights; empty: those of the package
+    segmenter: str  # MAGICAPTURE_SEGMENTER: a CLIPSeg model that finds things in photos; none if empty
     space: str  # SPACE_ID: the Space that this is; empty elsewhere
     space_host: str  # SPACE_HOST: the name that it is served under
     sign_in: bool  # OAUTH_CLIENT_ID, which a Space with ``hf_oauth`` has: visitors can sign in with Hugging Face
@@ -75,6 +76,7 @@ class Settings:
             face_pack=_text("FACE_PACK", "buffalo_l"),
             examples=_text("EXAMPLES", ""),
             upscaler=_text("UPSCALER", ""),
+            segmenter=_text("SEGMENTER", ""),
             space=os.environ.get("SPACE_ID") or "",
             space_host=os.environ.get("SPACE_HOST") or "",
             sign_in=bool(os.environ.get("OAUTH_CLIENT_ID")),

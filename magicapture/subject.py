@@ -8,14 +8,49 @@ import numpy as np
 from PIL.Image import Image
 from torch import Tensor, nn
 
+from magicapture.messages import Message
+
 Severity = Literal["warning", "unusable"]
 
-PERSON_NOUN = "person"
-"""What a person is called in prompts; any other noun names a thing."""
+PERSON_NOUN, THING_NOUN = "person", "thing"
+"""What a person is called in prompts; any other noun names a thing, and the second one that has no name."""
 NOUN = re.compile(r"(?=.{1,40}$)[a-z]+(?:[ -][a-z]+){0,3}")
 """One to four lower-case English words: the prompt has to hold more than the noun."""
+NOT_A_NOUN = "“{name}” does not name a thing: use one to four English words of plain letters, such as “teapot”."
+A_PERSON = "“{name}” is somebody, not a thing: choose “A person”, whose photos are looked at for faces."
+UNFIT = "“{name}” is not trained here: name a thing or an animal, such as “teapot”."
+ARTICLES = {"a", "an", "the", "my", "our"}
+PEOPLE = frozenset(
+    {"people", "human", "humans", "man", "men", "woman", "women", "lady", "ladies", "guy", "guys", "boy", "boys"}
+    | {"girl", "girls", "child", "children", "kid", "kids", "baby", "babies", "toddler", "teenager", "teenagers"}
+    | {"face", "faces", "body", "bodies"}
+)
+"""Words that make a noun that of a person, whose photos ask for another consent and are judged in another way."""
+BLOCKED = frozenset(
+    {"nude", "nudes", "naked", "porn", "porno", "sex", "sexy", "sexual", "nsfw", "erotic", "fetish", "genitals"}
+)
+"""Words that no noun may hold."""
 DIMENSIONS = 192
 """Length of what ``Subject.embed`` gives, whatever the subject."""
+
+
+def noun_of(text: str) -> str:
+    """Give the noun that somebody means who writes ``text``, such as "a Teapot"; of an empty one, that of any thing.
+
+    Raises ``ValueError`` with a sentence for visitors for what is no short English noun, names a person otherwise than
+    by "person", or is not to be drawn.
+    """
+    words = text.lower().split()
+    noun = " ".join(words[1:] if words and words[0] in ARTICLES else words) or THING_NOUN
+    said = {"name": text.strip()[:40]}
+    if not NOUN.fullmatch(noun):
+        raise ValueError(Message(NOT_A_NOUN, **said))
+    parts = set(re.split("[ -]", noun))
+    if parts & BLOCKED:
+        raise ValueError(Message(UNFIT, **said))
+    if noun != PERSON_NOUN and parts & (PEOPLE | {PERSON_NOUN}):
+        raise ValueError(Message(A_PERSON, **said))
+    return noun
 
 
 @dataclass(frozen=True)

@@ -6,19 +6,19 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 as_root() { if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi; }
 
-python_of_3_11_or_3_12() {
-  for candidate in "${PYTHON:-}" python3.12 python3.11 python3 python; do
-    [ -n "$candidate" ] && "$candidate" -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null \
+python_of_3_11_to_3_13() {
+  for candidate in "${PYTHON:-}" python3.12 python3.11 python3.13 python3 python; do
+    [ -n "$candidate" ] && "$candidate" -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12), (3, 13)))' 2>/dev/null \
       && echo "$candidate" && return
   done
-  echo "Python 3.11 or 3.12 is needed; set PYTHON to it." >&2
+  echo "Python 3.11, 3.12 or 3.13 is needed; set PYTHON to it." >&2
   return 1
 }
 
 # The stamp names the requirements that are installed: a change installs again.
 wanted=$(cat requirements.txt requirements-ray.txt tests/requirements.txt | sha256sum | cut -d' ' -f1)
 if [ "$(cat .venv-test/installed 2>/dev/null)" != "$wanted" ]; then
-  python=$(python_of_3_11_or_3_12)
+  python=$(python_of_3_11_to_3_13)
   [ -x .venv-test/bin/python ] || "$python" -m venv .venv-test
   .venv-test/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt
   echo "$wanted" >.venv-test/installed

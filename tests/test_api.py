@@ -50,9 +50,9 @@ def handles(folder: Path) -> list[dict]:
     return [handle_file(path) for path in sorted(folder.glob("*.png"))]
 
 
-def stored(folder: Path) -> list[Path]:
-    """List the pictures on the server's disk."""
-    return [path for path in (folder / "root" / "served").rglob("*") if path.suffix in (".png", ".jpg", ".txt")]
+def stored(folder: Path) -> set[Path]:
+    """List the pictures on the server's disk; those of visitors who have left may go at any moment."""
+    return {path for path in (folder / "root" / "served").rglob("*") if path.suffix in (".png", ".jpg", ".txt")}
 
 
 def call_tool(address: str, name: str, arguments: dict) -> CallToolResult:
@@ -96,7 +96,7 @@ def test_the_example_in_the_readme_runs_as_it_stands(
     assert facts["prompt"] == "with glasses"
     assert facts["likeness"] == names["scores"][0]["likeness"]
     assert "step 8 of 8" in capsys.readouterr().out
-    assert stored(app_folder) == before
+    assert stored(app_folder) <= before
 
 
 def test_every_public_endpoint_is_meant_to_be_one_and_is_described(address: str) -> None:
@@ -118,7 +118,7 @@ def test_bad_photos_are_refused_in_words_that_help_and_nothing_of_them_is_kept(
     assert verdict["usable"]
     with pytest.raises(AppError, match=r"photos of the person cannot be used.*wall\.png: No face"):
         client.predict(bad, style, consent=True, api_name="/train")
-    assert stored(app_folder) == before
+    assert stored(app_folder) <= before
 
 
 def test_without_consent_no_photo_is_looked_at_or_kept(
@@ -129,7 +129,7 @@ def test_without_consent_no_photo_is_looked_at_or_kept(
         client.predict(person, style, api_name="/train")
     with pytest.raises(AppError, match="without consent"):
         client.predict(person, person, api_name="/score")
-    assert stored(app_folder) == before
+    assert stored(app_folder) <= before
 
 
 def test_a_picture_scores_highest_for_who_is_in_it(client: Client, person: list[dict], style: list[dict]) -> None:
@@ -190,4 +190,4 @@ def test_an_assistant_can_check_photos_over_mcp(address: str, app_folder: Path, 
     assert not result.isError
     assert "'usable': True" in result.content[0].text
     assert "'name': 'me.png'" in result.content[0].text
-    assert stored(app_folder) == before
+    assert stored(app_folder) <= before

@@ -14,8 +14,8 @@ from magicapture.faces import EngineUnavailableError, FaceEngine, load_engine
 from magicapture.faces.insight import InsightFaceEngine
 from magicapture.faces.mesh import OVAL, oval_mask
 from magicapture.faces.recogniser import align
-from magicapture.faces.square import Square
 from magicapture.settings import settings
+from magicapture.square import Square
 
 
 @pytest.fixture(scope="module")

@@ -87,7 +87,7 @@ def test_a_recording_is_not_written_anywhere(address: str, app_folder: Path) -> 
     for path in ("process_recording", "component_server", "vibe-edit", "vibe-code", "run-history/connect"):
         answer = httpx.post(f"{address}/gradio_api/{path}", files={"video": ("a.mp4", b"x" * 1000)}, timeout=PATIENCE)
         assert answer.status_code == 404
-    assert {path for path in app_folder.rglob("*") if path.is_file()} == before
+    assert {path for path in app_folder.rglob("*") if path.is_file()} <= before
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_a_body_that_does_not_say_its_size_is_cut_off(address: str, app_folder: 
     kind = b"Content-Type: multipart/form-data; boundary=b\r\n"
     upload = head.replace(b"reset", b"upload").replace(b"Host", kind + b"Host")
     assert answer_to(address, upload, b"%x\r\n" % len(part) + part + b"\r\n", *[chunk] * 340).split()[1] == b"413"
-    assert stored(app_folder) == before
+    assert stored(app_folder) <= before
 
 
 def test_a_field_of_a_form_is_not_held_in_memory(address: str) -> None:

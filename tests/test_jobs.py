@@ -248,7 +248,7 @@ def test_a_killed_server_goes_on_from_the_checkpoint_with_the_same_result(
 
     monkeypatch.setenv("MAGICAPTURE_ROOT", str(whole))
     for module in (gpu, engine):
-        monkeypatch.setattr(module, "load_engine", stand_in.StandInEngine)
+        monkeypatch.setattr(module, "load_subject", lambda _noun: stand_in.StandInEngine())
     assert job_server.serve(whole, base) == "begun"
     ((interrupted, at_once),) = zip(*(root.glob("served/*/adapters/*") for root in (mine, whole)), strict=True)
     found, expected = Adapter.load(interrupted).lora, Adapter.load(at_once).lora

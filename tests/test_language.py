@@ -32,7 +32,7 @@ from magicapture.server import hub
 from magicapture.server.jobs import Jobs
 from magicapture.server.records import Records
 from magicapture.settings import Settings
-from magicapture.ui import html, live, photo_grid, portrait_grid
+from magicapture.ui import html, live, photo_grid, portrait_grid, portraits
 from magicapture.ui.language import CATALOGUES, hand_to_browser, say, translate, user_error
 from magicapture.ui.page import build_page
 from magicapture.ui.readiness import what_is_missing
@@ -41,15 +41,15 @@ from magicapture.ui.session import AppContext
 PACKAGE = Path(__file__).parents[1] / "magicapture"
 SPEAKING = (
     *("adapters.adapter", "adapters.info", "bases.base", "bases.flux2", "bases.registry", "bases.unet"),
-    *("drawing.credentials", "faces.quality", "faces.look", "things.thing", "photos.reading", "photos.references"),
+    *("drawing.credentials", "faces.quality", "faces.look", "photos.reading", "photos.references", "subject"),
+    *("things.thing", "things.painting", "things.segmenter"),
     *(f"server.{name}" for name in ("drawings", "engine", "gpu", "hub", "jobs", "queue")),
-    *(f"server.workspace.{name}" for name in ("folder", "invitation", "shelf", "uploads", "visitor")),
+    *(f"server.workspace.{name}" for name in ("folder", "invitation", "portraits", "shelf", "subject")),
+    *(f"server.workspace.{name}" for name in ("uploads", "visitor")),
     *(f"ui.{name}" for name in ("adapters", "consent", "gallery", "html", "hub", "installation", "live", "page")),
     *(f"ui.{name}" for name in ("photo_grid", "portrait_grid", "portraits", "readiness", "references", "session")),
-    *(
-        f"ui.{name}"
-        for name in ("examples", "farewell", "judging", "review", "steps", "train", "training_view", "welcome")
-    ),
+    *(f"ui.{name}" for name in ("examples", "farewell", "judging", "painting", "review", "steps", "subject", "train")),
+    *(f"ui.{name}" for name in ("training_view", "welcome")),
     *("server.gate.review", "staff.review_workspace"),
 )
 """The modules whose sentences visitors read."""
@@ -120,7 +120,8 @@ def test_every_sentence_that_a_visitor_can_meet_has_a_translation(name: str) -> 
 
 def test_every_short_text_that_a_visitor_can_meet_has_a_translation() -> None:
     labels = {"Keep", "Reject", "Compare", "Download", "Seed and settings", "Enlarged", "Added"}
-    labels |= {"What happens with your photos"}
+    labels |= {"What happens with your photos", portrait_grid.UNLIKE_THE_THING, "person", "thing", "of the {noun}"}
+    labels |= {*portraits.CHIPS_OF_THINGS, *portraits.DIAL_OF_THINGS, "The {noun}"}
     labels |= {*live.PHASES.values(), *live.ENDS.values(), *photo_grid.BADGES.values(), *portrait_grid.REASONS}
     likeness = {text for _, text in LIKENESS_WORDS} | {f"{text} {{n}}" for _, text in LIKENESS_WORDS}
     waiting = {"Waiting: one is before you", "Waiting: {n} are before you", "about {time} until your turn"}

@@ -18,7 +18,7 @@ from running import ROOT
 from staff_stand_in import Drawer, people
 
 from magicapture.__main__ import main
-from magicapture.server.cluster import ClusterError
+from magicapture.server.cluster import ClusterError, connect
 from magicapture.staff.batch import Meter, compute_cells
 from magicapture.staff.cell import Cell, CellResult
 from magicapture.staff.engines.on_ray import RayEngine
@@ -147,6 +147,13 @@ def test_private_mode_lets_no_photo_leave_through_ray(tmp_path: Path) -> None:
     for address in ("10.1.2.3:6379", "cluster.example.com:6379", "auto"):
         with pytest.raises(ClusterError, match=r"photos would leave this machine .* Use the engine local"):
             RayEngine(reach_out, Setup(private=True), address)
+
+
+def test_a_cluster_of_ones_own_is_started_even_where_somebody_elses_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(ray, "init", lambda *address, **_: asked.append(address))
+    connect("", private=False)
+    assert asked == [("local",)]  # without it Ray joins whichever cluster it finds on this machine
 
 
 def test_a_cluster_that_is_not_there_is_told_in_a_sentence() -> None:

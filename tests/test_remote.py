@@ -69,7 +69,7 @@ def log(tmp_path: Path) -> Path:
 @pytest.fixture
 def work(nodes: Cluster, log: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Let trainings be ``remote._train``'s stand-in: it needs no torch, so that its processes start at once."""
-    monkeypatch.setattr(gpu, "load_engine", stand_in.StandInEngine)
+    monkeypatch.setattr(gpu, "load_subject", lambda _noun: stand_in.StandInEngine())
     monkeypatch.setattr(gpu.Targets, "of", lambda *_: some_targets())
 
     def given(*steps: list[int], seconds: float = 0.1, checkpoint: int = 0) -> None:

@@ -15,7 +15,7 @@ from visiting import consent
 pytestmark = running.needs_browser
 
 SEEN = {
-    "references": "consent load-examples person-photos person-verdicts style-photos style-verdicts to-training",
+    "references": "consent load-examples kind person-photos person-verdicts style-photos style-verdicts to-training",
     "train": "preset advanced ready start-training stop-training progress losses previews training-result "
     "download-adapter to-portraits-said to-portraits",
     "portraits": "adapter-status dial count chips upscale label draw stop-drawing portraits-said portraits "
@@ -68,6 +68,8 @@ def test_on_a_phone_the_photos_of_both_roles_fit_two_screens(
     page = browser.new_page(viewport={"width": 390, "height": 844}, locale=locale)
     page.goto(with_all_examples)
     consent(page)
+    expect(page.locator("#people-alone")).to_be_visible()
+    expect(page.locator("#kind")).not_to_be_visible()
     for role in ("person", "style"):
         photos = sorted(next((ROOT / "examples").glob(f"{role}-*")).glob("*.*"))[:5]
         page.locator(f"#{role}-photos input[type=file]").first.set_input_files(photos)

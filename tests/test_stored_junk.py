@@ -57,7 +57,7 @@ def test_no_stored_adapter_breaks_the_tab_or_its_delete_button(mine: Workspace, 
     assert shown[shelf.chosen] == broken
     assert shown[shelf.delete].interactive
     assert shelf.show(mine, sound)[shelf.chosen] == sound
-    assert describe(mine, broken)
+    assert describe(mine, broken, [])
     with suppress(AdapterError):  # and nothing else
         mine.shelf.load(broken)
     mine.shelf.delete(broken)

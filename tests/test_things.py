@@ -11,7 +11,8 @@ import pytest
 import stand_in
 import tiny
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image
+from things import BLUE, RED, scene, teapot, teapots, tiled_looks
 
 from magicapture.__main__ import main
 from magicapture.adapters.adapter import Adapter
@@ -26,44 +27,17 @@ from magicapture.subject import Reference
 from magicapture.things.thing import Thing
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-RED, BLUE = (200, 40, 40), (40, 80, 200)
 SHORT = TrainConfig(token_steps=2, lora_steps=4, previews=1, preview_images=1, preview_steps=2, rank=2)
-
-
-def teapot(colour: tuple[int, int, int], turn: int = 0, side: int = 300) -> Image.Image:
-    """Draw a teapot on nothing; it shifts as it turns, and its stripes with it."""
-    picture = Image.new("RGBA", (300, 300))
-    pen, x = ImageDraw.Draw(picture), 8 * turn
-    pen.arc((20 + x, 130, 100 + x, 220), 60, 300, fill=colour, width=14)
-    pen.polygon([(225 + x, 180), (285, 120), (270, 150), (230 + x, 215)], fill=colour)
-    pen.ellipse((60 + x, 110, 230 + x, 250), fill=colour)
-    pen.ellipse((135 + x, 88, 160 + x, 114), fill=(30, 30, 30))
-    for stripe in range(5):
-        pen.line((85 + x + 25 * stripe, 150, 95 + x + 20 * stripe, 230), fill=(250, 240, 200), width=5)
-    return picture.resize((side, side))
-
-
-def scene(thing: Image.Image, left: int, top: int) -> Image.Image:
-    ground = Image.effect_noise((256, 256), 60).convert("RGB")
-    ground.paste(thing, (left, top), thing)
-    return ground
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("teapot")
-    for turn in range(4):
-        teapot(RED, turn, 280 + 10 * turn).save(folder / f"{turn}.png")
-    return folder
+    return teapots(tmp_path_factory.mktemp("teapot"))
 
 
 @pytest.fixture(scope="module")
 def looks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder, rng = tmp_path_factory.mktemp("looks"), np.random.default_rng(0)
-    for number in range(4):
-        tiles = Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8))
-        tiles.resize((400, 300), Image.Resampling.NEAREST).save(folder / f"{number}.jpg")
-    return folder
+    return tiled_looks(tmp_path_factory.mktemp("looks"))
 
 
 def references(folder: Path, role: str, size: int) -> list[Reference]:

@@ -59,6 +59,8 @@ def scored(
 ) -> list[Portrait]:
     """Make portraits of ``images``, drawn from ``config.seeds`` in turn; without targets they have no scores."""
     settings = {name: value for name, value in asdict(config).items() if name not in ("seed", "count", "best_of")}
+    if subject.noun != PERSON_NOUN:
+        settings["subject"] = subject.noun
     portraits = []
     for seed, image in zip(config.seeds, images, strict=True):
         scores = score(image, targets, subject) if targets else None

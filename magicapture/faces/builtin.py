@@ -12,7 +12,7 @@ from magicapture.faces.engine import FaceEngine
 from magicapture.faces.face import Face
 from magicapture.faces.mesh import FACE_FOUND, face_mesh, five_landmarks, oval_mask
 from magicapture.faces.recogniser import Recogniser, align, load_recogniser
-from magicapture.faces.square import Square
+from magicapture.square import Square
 
 CANDIDATE = 0.4
 """Detections above this are looked at with the mesh, which then decides."""

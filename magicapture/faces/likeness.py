@@ -11,7 +11,7 @@ from PIL import Image
 
 from magicapture.faces.blazeface import WEIGHTS, load_session
 from magicapture.faces.recogniser import ARCFACE_TEMPLATE, FACE_SIZE, similarity_transform
-from magicapture.faces.square import Square
+from magicapture.square import Square
 
 RECOGNISER = "mobilefacenet"
 """What embeddings made here are called where they are kept: those of other recognisers cannot be compared with them."""

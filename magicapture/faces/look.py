@@ -8,7 +8,7 @@ from PIL import Image
 
 from magicapture.faces.face import Face
 from magicapture.faces.quality import MEASURED_SIDE, count_problems, light_problems, roll, view_problems
-from magicapture.faces.square import Square
+from magicapture.square import Square
 from magicapture.subject import Problem, Reference, Sighting
 
 if TYPE_CHECKING:

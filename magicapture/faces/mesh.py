@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from magicapture.faces.blazeface import WEIGHTS, load_session
-from magicapture.faces.square import Square
+from magicapture.square import Square
 
 MESH: Path = WEIGHTS / "face_mesh.onnx"
 MESH_SIDE = 192

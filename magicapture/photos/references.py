@@ -1,16 +1,18 @@
 """Photos become references: aligned crops with a mask, landmarks and an embedding, and a verdict in plain words."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from PIL import Image
 
 from magicapture.messages import Message, joined
 from magicapture.photos.reading import MAX_PHOTOS, PhotoError, read_layers, read_photo
-from magicapture.subject import Problem, Reference, Subject
+from magicapture.subject import PERSON_NOUN, Problem, Reference, Subject
 
 __all__ = [
     "CheckedSet",
@@ -58,12 +60,13 @@ class Verdict:
 
 @dataclass(frozen=True, eq=False)
 class CheckedSet:
-    """All photos of one role. ``warnings`` and ``refused`` concern the set as a whole."""
+    """All photos of one role. ``warnings`` and ``refused`` concern the set as a whole; ``subject``: its noun."""
 
     role: Role
     verdicts: tuple[Verdict, ...]
     warnings: tuple[str, ...] = ()
     refused: str = ""
+    subject: str = PERSON_NOUN
 
     @property
     def references(self) -> list[Reference]:
@@ -83,21 +86,25 @@ class CheckedSet:
         return not self.problem
 
 
-def check_photos(paths: Sequence[Path], role: Role, subject: Subject, size: int) -> CheckedSet:
+def check_photos(
+    paths: Sequence[Path], role: Role, subject: Subject, size: int, masks: Mapping[str, Path] | None = None
+) -> CheckedSet:
     """Turn photos into references of ``size`` pixels a side, with a verdict each, in the order of ``paths``.
 
     For the role "style" different subjects are normal, and dark or soft pictures are judged with leniency. No photo at
-    all, or more than 20, gives a set that is ``refused`` and not looked at.
+    all, or more than 20, gives a set that is ``refused`` and not looked at. ``masks``: pictures in mode L, by the names
+    of the photos whose subject they show, for those that are not transparent around it.
     """
     if not paths:
-        return CheckedSet(role, (), refused="Add at least one photo.")
+        return CheckedSet(role, (), refused="Add at least one photo.", subject=subject.noun)
     if len(paths) > MAX_PHOTOS:
         refused = Message("These are {n} photos; use at most {m}, the best ones.", n=len(paths), m=MAX_PHOTOS)
-        return CheckedSet(role, (), refused=refused)
-    verdicts = _mark_duplicates([_check_photo(Path(path), role, subject, size) for path in paths])
+        return CheckedSet(role, (), refused=refused, subject=subject.noun)
+    known = masks or {}
+    verdicts = _mark_duplicates([_check_photo(path, known.get(path.name), role, subject, size) for path in paths])
     if role == "person":
         verdicts = _mark_strangers(verdicts, subject)
-    checked = CheckedSet(role, tuple(verdicts))
+    checked = CheckedSet(role, tuple(verdicts), subject=subject.noun)
     count = len(checked.references)
     if 0 < count < FEW_PHOTOS:
         few = (
@@ -115,14 +122,23 @@ def mean_embedding(references: list[Reference]) -> np.ndarray:
     return mean / np.linalg.norm(mean)
 
 
-def _check_photo(path: Path, role: Role, subject: Subject, size: int) -> Verdict:
+def _check_photo(path: Path, mask: Path | None, role: Role, subject: Subject, size: int) -> Verdict:
     with LOOKING:
         try:
             photo, cutout, notes = read_layers(path)
         except PhotoError as error:
             return Verdict(path.name, None, (error.problem,))
+        if mask is not None:
+            cutout = _stored_mask(mask, photo.size) or cutout
         seen = subject.look(path.name, photo, cutout, size, own=role == "person")
     return Verdict(path.name, seen.reference, seen.problems, (*notes, *seen.notes))
+
+
+def _stored_mask(path: Path, size: tuple[int, int]) -> Image.Image | None:
+    """Read a mask; None if it was deleted meanwhile."""
+    with suppress(FileNotFoundError), Image.open(path) as mask:
+        return mask.convert("L").resize(size)
+    return None
 
 
 def _with_problem(verdict: Verdict, problem: Problem) -> Verdict:

@@ -37,7 +37,10 @@ def connect(address: str, *, private: bool, **options: object) -> None:
             ray.init(address, **quiet, **options)
         else:
             with _within_this_machine():
-                ray.init(**{**quiet, "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES, **options})
+                ray.init(
+                    "local",
+                    **{**quiet, "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES, **options},
+                )
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ClusterError(CANNOT_BE_HAD.format(address=address or "of this machine", reason=error)) from error
     if private and not all(is_here(node["NodeManagerAddress"]) for node in ray.nodes() if node["Alive"]):

@@ -8,10 +8,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-
-from PIL import Image
 
 from magicapture.adapters.adapter import Adapter, AdapterError
 from magicapture.bases import resolve_base
@@ -124,12 +122,13 @@ class Drawings:
                 return
             with STAGE.labels("draw").time():
                 candidates = draw(adapter, config, place)
-        for portrait in _best(candidates, adapter, config):
+        subject = load_subject(adapter.info.subject)
+        for portrait in chosen(candidates, adapter.targets, subject, config):
             if drawing.stopped.is_set():
                 return
             drawing.paths.append(drawing.workspace.add_portrait(portrait, label))
             drawing.portraits.append(portrait)
-            if portrait.likeness is not None:
+            if portrait.likeness is not None and subject.noun == PERSON_NOUN:
                 LIKENESS.observe(portrait.likeness)
         self.records.log("portraits_drawn", len(drawing.portraits))
         drawing.drawn.set()
@@ -153,9 +152,3 @@ class Drawings:
             while not drawing.ticket.wait(timeout=0.5) and not drawing.stopped.is_set():
                 pass
             yield None if drawing.stopped.is_set() else drawing.ticket.place
-
-
-def _best(candidates: list[Image.Image], adapter: Adapter, config: GenerateConfig) -> list[Portrait]:
-    """Choose among what was drawn. Of people alone it is known what a likeness means: things are shown without one."""
-    best = chosen(candidates, adapter.targets, load_subject(adapter.info.subject), config)
-    return best if adapter.info.subject == PERSON_NOUN else [replace(portrait, likeness=None) for portrait in best]

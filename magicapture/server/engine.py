@@ -17,11 +17,12 @@ from magicapture.bases import BaseError, load_base
 from magicapture.config import GenerateConfig, TrainConfig
 from magicapture.drawing.enhance import upscale
 from magicapture.drawing.generation import draw_candidates
-from magicapture.faces import load_engine
 from magicapture.method.progress import Progress, TrainEvent
 from magicapture.method.training import Checkpoint, Training
 from magicapture.photos.references import Reference
+from magicapture.photos.subjects import load_subject
 from magicapture.server.wire import pack, sendable, unpack
+from magicapture.subject import PERSON_NOUN
 
 CHECKPOINT_SECONDS = 20
 """Between two checkpoints within a slice: what a crash can cost."""
@@ -39,7 +40,7 @@ NOTHING_CAME = (
 @sendable
 @dataclass(frozen=True, eq=False)
 class TrainRequest:
-    """A slice of a training: at most ``seconds`` of it, from ``checkpoint`` on."""
+    """A slice of a training: at most ``seconds`` of it, from ``checkpoint`` on, of what the noun ``subject`` names."""
 
     base: str
     person: list[Reference]
@@ -47,6 +48,7 @@ class TrainRequest:
     config: TrainConfig
     checkpoint: Checkpoint | None
     seconds: float
+    subject: str = PERSON_NOUN
 
 
 @sendable
@@ -119,7 +121,8 @@ def enlarge(request: bytes) -> Iterator[bytes]:
 
 def _train(asked: TrainRequest, stopped: Callable[[], bool]) -> Iterator[TrainEvent | Checkpoint | Adapter]:
     ends = time.monotonic() + asked.seconds
-    with Training(load_base(asked.base), load_engine(), asked.person, asked.style, asked.config) as training:
+    base, subject = load_base(asked.base), load_subject(asked.subject)
+    with Training(base, subject, asked.person, asked.style, asked.config) as training:
         if asked.checkpoint is not None:
             training.restore(asked.checkpoint)
         longest, before = 0.0, time.monotonic()

@@ -25,10 +25,10 @@ from magicapture.bases import MINI, BaseError, BaseSpec, load_base, offered_base
 from magicapture.config import GenerateConfig
 from magicapture.drawing.generation import enlarged
 from magicapture.drawing.portrait import Portrait
-from magicapture.faces import load_engine
 from magicapture.messages import Message, joined
 from magicapture.method.progress import Progress, TrainEvent
 from magicapture.method.training import Checkpoint
+from magicapture.photos.subjects import load_subject
 from magicapture.scoring import Targets
 from magicapture.server import engine
 from magicapture.server.elsewhere import cluster
@@ -37,6 +37,7 @@ from magicapture.server.forecast import device, drawing_seconds, enlarging_secon
 from magicapture.server.plans import TrainingPlan
 from magicapture.server.queue import Queue
 from magicapture.server.wire import pack, unpack
+from magicapture.subject import PERSON_NOUN, THING_NOUN
 
 ZERO_GPU: bool = SpacesConfig.zero_gpu
 """Whether this is a Space on ZeroGPU."""
@@ -78,7 +79,8 @@ def prepare() -> None:
     if there := cluster():
         there.join(QUEUE)
     offered()
-    load_engine().recogniser()
+    for noun in (PERSON_NOUN, THING_NOUN):
+        load_subject(noun).critic()
 
 
 def require_base(name: str) -> None:
@@ -102,8 +104,8 @@ def train_slice(
     a file because a worker is another process. Raises ``GpuError``, also when a slice ends without having come further.
     """
     progress = checkpoint.progress.at(checkpoint.progress.step) if checkpoint else Progress()
-    first, faces = progress.step, load_engine()
-    targets = Targets.of(plan.person, plan.style, faces)
+    first, subject = progress.step, load_subject(plan.subject)
+    targets = Targets.of(plan.person, plan.style, subject)
     seconds = min(plan.slice_seconds, training_seconds(plan.base, plan.config, first))
     request = TrainRequest(
         plan.base,
@@ -112,12 +114,13 @@ def train_slice(
         plan.config,
         checkpoint and engine.without_scores(checkpoint),
         seconds - MARGIN_SECONDS if ZERO_GPU else float("inf"),
+        plan.subject,
     )
     with _errors(), _device(place):
         for data in _runner().train(pack(request), stop, round(seconds)):
             match _received(data):
                 case TrainEvent() as event:
-                    yield progress.judge(event, targets, faces)
+                    yield progress.judge(event, targets, subject)
                 case Checkpoint() as last:
                     progress = progress.at(last.progress.step)
                     yield replace(last, progress=progress.at(progress.step))

@@ -28,7 +28,7 @@ STAGE = Histogram(
 )
 LIKENESS = Histogram(
     "magicapture_likeness",
-    "Of portraits drawn, where it could be measured.",
+    "Of portraits of people, where it could be measured.",
     registry=REGISTRY,
     buckets=tuple(tenth / 10 for tenth in range(11)),
 )

@@ -12,12 +12,16 @@ from magicapture.photos.references import Reference
 from magicapture.server import wire
 from magicapture.server.wire import UnreadableError
 from magicapture.server.workspace.folder import told_if_full
+from magicapture.subject import PERSON_NOUN
 
 
 @wire.sendable
 @dataclass(frozen=True, eq=False)
 class TrainingPlan:
-    """A training that was asked for. ``slice_seconds``: the longest GPU time that may be declared at once."""
+    """A training that was asked for.
+
+    ``slice_seconds``: the longest GPU time that may be declared at once; ``subject``: the noun of what it is of.
+    """
 
     base: str
     person: list[Reference]
@@ -25,6 +29,7 @@ class TrainingPlan:
     config: TrainConfig
     title: str = ""
     slice_seconds: float = float("inf")
+    subject: str = PERSON_NOUN
 
 
 Stored = TypeVar("Stored", TrainingPlan, Checkpoint)

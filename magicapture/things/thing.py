@@ -1,16 +1,19 @@
 """The thing as a subject: cut out by a photo's alpha channel, found again where its features are."""
 
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 import torch
 from PIL import Image
 
-from magicapture.faces.square import Square
 from magicapture.features import NETWORK
 from magicapture.messages import Message
-from magicapture.subject import NOUN, Problem, Reference, Severity, Sighting, Subject
+from magicapture.settings import settings
+from magicapture.square import Square
+from magicapture.subject import NOT_A_NOUN, NOUN, Problem, Reference, Severity, Sighting, Subject
 from magicapture.things.critic import SIDE, FeatureCritic
+from magicapture.things.segmenter import SegmenterUnavailableError, find_thing
 
 WIDER = 1.25
 """The crop is this much larger than the thing."""
@@ -30,8 +33,9 @@ NO_MASK = Problem(
     "no_mask",
     "unusable",
     "Nothing says which part of the photo is the thing.",
-    "Use a picture whose background is transparent, such as a PNG that was cut out.",
+    "Paint over it on the page, or use a picture whose background is transparent, such as a PNG that was cut out.",
 )
+FOUND = "The mask was found by the thing's name: look at it, and paint over the photo where it is wrong."
 NOTHING_LEFT = Problem(
     "nothing_left", "unusable", "The whole picture is transparent, or nearly.", "Cut the thing out again."
 )
@@ -46,15 +50,20 @@ class Thing(Subject):
     def __init__(self, noun: str) -> None:
         """Name the thing. Raises ``ValueError`` for what is no short English noun."""
         if not NOUN.fullmatch(noun):
-            raise ValueError(
-                f"“{noun[:40]}” does not name a thing: use one to four lower-case English words, such as “teapot”."
-            )
+            raise ValueError(Message(NOT_A_NOUN, name=noun[:40]))
         self.noun = noun
 
     def look(self, name: str, photo: Image.Image, cutout: Image.Image | None, size: int, *, own: bool) -> Sighting:
         """See ``Subject.look``: the thing's own photos have to say where it is, the look's pictures may."""
-        if cutout is None or (shown := np.asarray(cutout) >= OPAQUE).all():
-            return Sighting(None, (NO_MASK,)) if own else Sighting(self._in_the_middle(name, photo, size))
+        notes: tuple[str, ...] = ()
+        if cutout is None or (np.asarray(cutout) >= OPAQUE).all():
+            if not own:
+                return Sighting(self._in_the_middle(name, photo, size))
+            found = self._search(photo)
+            if isinstance(found, Problem):
+                return Sighting(None, (found,))
+            cutout, notes = found, (FOUND,)
+        shown = np.asarray(cutout) >= OPAQUE
         if not shown.any():
             return Sighting(None, (NOTHING_LEFT,))
         box = _box(shown)
@@ -66,10 +75,11 @@ class Thing(Subject):
         if not own:
             side = float(min(photo.size))
             centre = centre.clip(side / 2 - 0.5, np.array(photo.size) - side / 2 - 0.5)
-        return Sighting(self._cut_out(name, photo, cutout, Square(centre, np.array([side, 0.0])), size), problems)
+        square = Square(centre, np.array([side, 0.0]))
+        return Sighting(self._cut_out(name, photo, cutout, square, size), problems, notes)
 
     def strangers(self, embeddings: np.ndarray) -> None:
-        """See ``Subject.strangers``: no threshold is known that holds for things of every kind."""
+        """See ``Subject.strangers``: no threshold was found that good sets pass (docs/findings.md)."""
 
     @torch.no_grad()
     def embed(self, image: Image.Image, mask: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
@@ -91,6 +101,17 @@ class Thing(Subject):
     def critic(self) -> FeatureCritic:
         """See ``Subject.critic``."""
         return _critic()
+
+    def _search(self, photo: Image.Image) -> Image.Image | Problem:
+        """Find the thing by its name where this installation has a model for that; gives its mask, or what is wrong."""
+        source = settings().segmenter
+        if not source:
+            return NO_MASK
+        try:
+            mask = find_thing(photo, self.noun, source)
+        except SegmenterUnavailableError as error:
+            return replace(NO_MASK, advice=str(error))
+        return mask or replace(NO_MASK, message=Message("No {noun} was found in the photo.", noun=self.noun))
 
     def _in_the_middle(self, name: str, photo: Image.Image, size: int) -> Reference:
         """Take the middle of a picture that does not say where the thing would be."""

@@ -19,6 +19,7 @@ from magicapture.ui.html import note, preset_name, section
 from magicapture.ui.hub import NOTHING
 from magicapture.ui.live import summary
 from magicapture.ui.session import AppContext, Session, require_visitor
+from magicapture.ui.subject import shows
 
 DAMAGED = "This adapter is damaged and cannot be used: delete it."
 SIGN_OUT = "() => fetch('logout', {method: 'POST'}).finally(() => location.reload())"
@@ -184,7 +185,7 @@ def _facts(adapter: StoredAdapter) -> Message | str:
         return ""
     known = "Preset {preset}, base {base}, licence {licence}."
     known = Message(known, preset=preset_name(info.preset), base=info.base, licence=info.licence)
-    return joined(" ", summary(info), known)
+    return joined(" ", shows(info.subject), summary(info), known)
 
 
 def use(visitor: Workspace | None, chosen: str) -> str:

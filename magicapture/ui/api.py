@@ -4,7 +4,6 @@ Gradio makes the docstrings the public description of the endpoints; it reads on
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean
 from typing import Literal
 
@@ -13,16 +12,16 @@ from gradio_client import handle_file
 
 from magicapture import scoring
 from magicapture.config import GenerateConfig
-from magicapture.messages import Message, joined
-from magicapture.photos import references
+from magicapture.messages import Message
 from magicapture.photos.reading import read_photo
-from magicapture.photos.references import CheckedSet, Role
+from magicapture.photos.references import Role
 from magicapture.server.gate.queue import BOUNDED
 from magicapture.server.gate.visits import VISITS
 from magicapture.server.jobs import Job, delete_everything
-from magicapture.server.metrics import STAGE
-from magicapture.server.workspace import Workspace, new_key
+from magicapture.server.workspace import new_key
+from magicapture.subject import PERSON_NOUN
 from magicapture.ui import api_responses, portraits, train
+from magicapture.ui.api_photos import checked, subject_called, usable
 from magicapture.ui.api_refusals import require, require_number, user_errors
 from magicapture.ui.api_uploads import Files, guest, received
 from magicapture.ui.consent import give_consent
@@ -49,19 +48,20 @@ class Api:
 
     context: AppContext
 
-    def check_photos(self, photos: Files, role: Role = "person") -> dict:
+    def check_photos(self, photos: Files, role: Role = "person", subject: str = PERSON_NOUN) -> dict:
         """Check photos before a training: one face each, large, sharp and well lit enough? Nothing is kept.
 
         Args:
             photos: 1 to 20 photos
-            role: person for photos of the person, style for portraits in the look
+            role: person for photos of the person or thing, style for pictures in the look
+            subject: person, or what the thing is called in English, such as teapot; its background is transparent
         Returns:
             usable (can they be used as a set?), said (of the set)
             photos: name, status (usable, warning or unusable), problems (codes), sentence (what to do) of each
         """
         with user_errors(), received(self.context.settings, photos) as (files,), guest() as visitor:
-            checked = self._checked(visitor, files, role)
-        return api_responses.of_check(checked)
+            found = checked(self.context, visitor, files, role, subject_called(self.context, subject))
+        return api_responses.of_check(found)
 
     def train(
         self,
@@ -73,18 +73,20 @@ class Api:
         seed: int = 0,
         consent: bool = False,
         key: str = "",
+        subject: str = PERSON_NOUN,
         profile: gr.OAuthProfile | None = None,
     ) -> dict:
         """Start to train an adapter, which can then draw the person in the look; job_status tells how it goes.
 
         Args:
-            person: 4 to 6 photos of one person
-            style: 4 to 6 portraits in one look, of anyone
+            person: 4 to 6 photos of one person or thing
+            style: 4 to 6 pictures in one look, of anyone
             preset: quick (minutes), balanced (three times as long) or paper (long)
             steps: 0 for as many as the preset has
             seed: the same one gives the same adapter
             consent: true if everyone in the photos agreed to it; without it nothing is done
             key: the secret of an earlier answer, to go on as the same visitor; a new one is drawn if it is empty
+            subject: person, or what the thing is called in English, such as teapot; its background is transparent
         Returns:
             job (the id for job_status and stop_job)
             key (your secret for generate and delete_everything: keep it)
@@ -95,11 +97,14 @@ class Api:
             require(preset in presets, Message("preset is one of {presets}.", presets=", ".join(presets)))
             require_number("steps", steps, 0, train.MAX_STEPS)
             require_number("seed", seed, 0, train.MAX_SEED)
+            kind = subject_called(self.context, subject)
             visitor = workspace_of(key := key or new_key(), request)
             train.require_room(self.context, visitor, request)
-            give_consent(self.context.records, visitor)
+            give_consent(self.context.records, visitor, kind.noun)
             try:
-                people, looks = self._usable(visitor, of_person, "person"), self._usable(visitor, of_style, "style")
+                visitor.subject.name(kind.noun)
+                people = usable(self.context, visitor, of_person, "person", kind)
+                looks = usable(self.context, visitor, of_style, "style", kind)
                 choice = train.Choice(self.context.base.spec.name, preset, seed, steps)
                 job = train.start(self.context, visitor, people, looks, choice, request, profile)
             except BaseException:
@@ -167,8 +172,7 @@ class Api:
         with user_errors():
             require_number("count", count, 1, portraits.MAX_COUNT)
             require_number("seed", seed, 0, portraits.MAX_SEED)
-            longest = portraits.MAX_WORDS
-            require(len(prompt) <= longest, Message("prompt may have at most {n} characters.", n=longest))
+            require(len(prompt) <= (n := portraits.MAX_WORDS), Message("prompt may have at most {n} characters.", n=n))
             config = GenerateConfig(
                 count=count, prompt=prompt, dial=dial, strength=strength, seed=seed, upscale=upscale
             )
@@ -189,19 +193,27 @@ class Api:
             portraits.stop_drawing(self.context, workspace_of(key, request))
         return "Stopped."
 
-    def score(self, images: Files, person: Files, style: Files | None = None, consent: bool = False) -> dict:
+    def score(
+        self,
+        images: Files,
+        person: Files,
+        style: Files | None = None,
+        consent: bool = False,
+        subject: str = PERSON_NOUN,
+    ) -> dict:
         """Score pictures: how much they are like a person and, if asked, how near to a look. Nothing is kept.
 
         Args:
             images: 1 to 20 pictures to judge
-            person: photos of the person
-            style: portraits in the look; without them only the likeness is scored
+            person: photos of the person or thing
+            style: pictures in the look; without them only the likeness is scored
             consent: true if everyone in the photos agreed to it; without it nothing is done
+            subject: person, or what the thing is called in English, such as teapot; its background is transparent
         Returns:
             images: name, likeness (cosine, -1 to 1) and style (0: as the photos, 1: as the look's pictures) of each
             mean: likeness and style
         """
-        engine, groups = self.context.engine, (images, person, style or [])
+        groups = images, person, style or []
         with (
             user_errors(),
             received(self.context.settings, *groups) as (pictures, of_person, of_style),
@@ -209,15 +221,16 @@ class Api:
         ):
             require(consent, NO_CONSENT)
             require(pictures, "Pass at least one picture to score.")
-            people = self._usable(visitor, of_person, "person").references
-            looks = self._usable(visitor, of_style, "style").references if of_style else []
-            targets = scoring.Targets.of(people, looks or people, engine)
+            kind = subject_called(self.context, subject)
+            people = usable(self.context, visitor, of_person, "person", kind).references
+            looks = usable(self.context, visitor, of_style, "style", kind).references if of_style else []
+            targets = scoring.Targets.of(people, looks or people, kind)
             rows: list[dict] = []
             for path in visitor.ingest(pictures, "style"):  # their bounds are those of photos
-                scores = scoring.score(read_photo(path)[0], targets, engine)
+                scores = scoring.score(read_photo(path)[0], targets, kind)
                 rows.append({"name": path.name, "likeness": scores.likeness, "style": scores.style if looks else None})
-        names = ("likeness", "style") if looks else ("likeness",)
-        return {"images": rows, "mean": {name: fmean(row[name] for row in rows) for name in names}}
+        means = {name: fmean(row[name] for row in rows) for name in (("likeness", "style") if looks else ("likeness",))}
+        return {"images": rows, "mean": means}
 
     def delete_everything(self, key: str, request: gr.Request) -> str:
         """Delete all that a visitor has here, at once: trainings, adapters, portraits and records.
@@ -229,19 +242,6 @@ class Api:
             VISITS.discard_uploads(request.request)
             delete_everything(self.context.jobs, self.context.drawings, workspace_of(key, request))
         return "All of it is deleted."
-
-    @STAGE.labels("check").time()
-    def _checked(self, visitor: Workspace, files: list[Path], role: Role) -> CheckedSet:
-        paths = visitor.ingest(files, role)
-        return references.check_photos(paths, role, self.context.engine, self.context.base.resolution)
-
-    def _usable(self, visitor: Workspace, files: list[Path], role: Role) -> CheckedSet:
-        checked = self._checked(visitor, files, role)
-        if not checked.usable:
-            whose = Message("The photos {whose} cannot be used.", whose=Message(f"of the {role}"))
-            verdicts = (verdict.sentence for verdict in checked.verdicts)
-            raise ValueError(joined(" ", whose, checked.problem, *verdicts))
-        return checked
 
     def _job(self, job_id: str) -> Job:
         if (job := self.context.jobs.get(job_id)) is None:

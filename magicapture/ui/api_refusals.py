@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from magicapture.bases import BaseError
 from magicapture.messages import Message
 from magicapture.photos.reading import PhotoError
 from magicapture.ui.language import user_error
@@ -15,7 +16,7 @@ def user_errors() -> Iterator[None]:
     """Pass on errors that are written for visitors; of others, Gradio tells nothing."""
     try:
         yield
-    except (PhotoError, ValueError) as error:
+    except (BaseError, PhotoError, ValueError) as error:
         raise user_error(str(error), "Not possible") from error
     except (AttributeError, LookupError, TypeError) as error:  # numbers as texts, nothing for a list, and the like
         raise user_error(WRONG_TYPE, "Not possible") from error

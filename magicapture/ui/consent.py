@@ -4,6 +4,7 @@ from magicapture.messages import Html, Message, joined
 from magicapture.server.records import Records
 from magicapture.server.workspace import Workspace
 from magicapture.settings import Settings
+from magicapture.subject import PERSON_NOUN
 from magicapture.ui.html import hours
 from magicapture.ui.language import say
 
@@ -11,15 +12,22 @@ VERSION = "2026-11"
 """Of the text below: change it whenever the meaning changes, and everyone is asked again."""
 
 PURPOSE = "train an adapter on photos of a person and draw portraits with it"
+PURPOSE_OF_THINGS = "train an adapter on photos of a thing and draw pictures of it"
 
 MISSING = "Say first that you may use these photos: tick the box in the tab References."
 
 QUESTION = "I may use these photos: everyone in them has agreed to it, or it is me."
+QUESTION_OF_THINGS = "I may use these photos: what they show is mine or may be shown, and everyone in them has agreed."
 
 
-def give_consent(records: Records, visitor: Workspace) -> None:
-    """Write down that ``visitor`` agrees to the text as it stands."""
-    records.give_consent(visitor.name, VERSION, PURPOSE)
+def question(noun: str) -> str:
+    """Give what visitors agree to who want to train on what ``noun`` names."""
+    return say(QUESTION if noun == PERSON_NOUN else QUESTION_OF_THINGS)
+
+
+def give_consent(records: Records, visitor: Workspace, noun: str) -> None:
+    """Write down that ``visitor`` agrees to the text as it stands, for what ``noun`` names."""
+    records.give_consent(visitor.name, VERSION, PURPOSE if noun == PERSON_NOUN else PURPOSE_OF_THINGS)
     records.log("consent_given")
 
 

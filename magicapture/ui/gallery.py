@@ -11,6 +11,7 @@ from gradio.components import Component
 from magicapture.drawing.credentials import withheld
 from magicapture.messages import Message, joined
 from magicapture.photos.references import CheckedSet
+from magicapture.photos.subjects import load_subject
 from magicapture.scoring import nearest
 from magicapture.server.records import Reason
 from magicapture.server.workspace import TooLittleLikenessError, Workspace, WorkspaceError
@@ -180,7 +181,8 @@ def compare(
         path = visitor.portrait_called(told(event, "name"))
     there = {photo.name for photo in visitor.photos("person")}
     references = [reference for reference in person.references if reference.name in there] if person else []
-    found = nearest(path, references, context.engine)
+    subject = load_subject(person.subject) if person else context.engine
+    found = nearest(path, references, subject)
     if found is None:
         beside = visitor.as_drawn(path)
         gone = PHOTOS_ELSEWHERE if isinstance(visitor, ReviewWorkspace) else PHOTOS_GONE

@@ -3,12 +3,15 @@
 from pathlib import Path
 
 from magicapture.bases import BaseError, load_base
-from magicapture.faces import load_engine
+from magicapture.messages import Message
 from magicapture.photos.references import CheckedSet, Role, check_photos
+from magicapture.photos.subjects import load_subject
 from magicapture.server.metrics import STAGE
 from magicapture.server.workspace import Workspace
+from magicapture.subject import PERSON_NOUN
 from magicapture.ui.html import note
 from magicapture.ui.photo_grid import photo_grid
+from magicapture.ui.readiness import called
 from magicapture.ui.session import require_visitor
 
 ROLES: dict[Role, tuple[str, str, str]] = {
@@ -26,24 +29,48 @@ ROLES: dict[Role, tuple[str, str, str]] = {
 """Heading, explanation, and what to do while there is nothing."""
 
 
+def roles_of(noun: str) -> dict[Role, tuple[str, str, str]]:
+    """Give the same where the photos show a ``noun``."""
+    if noun == PERSON_NOUN:
+        return ROLES
+    add = "Add photos of the {noun}: drop them into the frame, take one with the camera, or paste from the clipboard."
+    return {
+        "person": (
+            Message("The {noun}", noun=called(noun)),
+            "Four to six photos of the same one: other sides, days and backgrounds. Paint over it (✎), or cut it out.",
+            Message(add, noun=called(noun)),
+        ),
+        "style": (
+            "The style",
+            "Four to six pictures in the look you want, of anything: paintings, engravings, studio shots.",
+            "Add pictures in the look you want: drop them into the frame, or paste them from the clipboard.",
+        ),
+    }
+
+
 def judge(
     role: Role, base: str, visitor: Workspace | None, before: CheckedSet | None = None
 ) -> tuple[CheckedSet | None, str]:
     """Check the visitor's photos, unless ``before`` is of these very ones; gives their ``CheckedSet`` and the grid."""
-    paths = require_visitor(visitor).photos(role)
+    visitor = require_visitor(visitor)
+    paths, noun = visitor.photos(role), visitor.subject.noun
     if not paths:
-        return None, note(ROLES[role][2])
+        return None, note(roles_of(noun)[role][2])
     try:
-        size = load_base(base).resolution
+        loaded = load_base(base)
+        loaded.spec.require(noun)
     except BaseError as error:
         return None, note(str(error), "bad")
-    if before is None or not _is_of(before, paths, size):
+    if before is None or not _is_of(before, paths, loaded.resolution, noun):
         with STAGE.labels("check").time():
-            before = check_photos(paths, role, load_engine(), size)
+            before = check_photos(paths, role, load_subject(noun), loaded.resolution, visitor.subject.masks(role))
+    if visitor.subject.noun != noun:  # another choice was made while they were checked
+        return judge(role, base, visitor)
     return before, photo_grid(before, paths)
 
 
-def _is_of(checked: CheckedSet, paths: list[Path], size: int) -> bool:
-    """Tell whether these very photos have been checked already."""
+def _is_of(checked: CheckedSet, paths: list[Path], size: int, noun: str) -> bool:
+    """Tell whether these very photos have been checked already, with nothing painted over them since."""
     same = [verdict.name for verdict in checked.verdicts] == [path.name for path in paths]
-    return same and all(reference.image.width == size for reference in checked.references)
+    as_people = checked.subject == noun == PERSON_NOUN
+    return same and as_people and all(reference.image.width == size for reference in checked.references)

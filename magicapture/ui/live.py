@@ -8,10 +8,11 @@ from magicapture.drawing.portrait import readable
 from magicapture.messages import Html, Message, joined, own
 from magicapture.scoring import likeness_in_words
 from magicapture.server.jobs import Job
+from magicapture.subject import PERSON_NOUN
 from magicapture.ui.html import duration, file_address, section
 from magicapture.ui.language import say
 
-PHASES = {"tokens": "Learning the two words", "lora": "Learning the face and the look"}
+PHASES = {"tokens": "Learning the two words", "lora": "Learning the subject and the look"}
 ENDS = {
     "finished": "Done",
     "stopped": "Stopped early",
@@ -113,9 +114,13 @@ def filmstrip(job: Job | None) -> str:
 
 
 def caption(facts: Mapping[str, Any]) -> Message:
-    """Put scores into words and numbers: "some of you 0.52 · style 0.81"."""
+    """Put scores into words and numbers: "some of you 0.52 · style 0.81".
+
+    Of things there is only the number, for no judge has told what it means.
+    """
     likeness, style = facts["likeness"], facts["style"]
-    words = likeness_in_words(likeness)
+    is_person = facts.get("subject", PERSON_NOUN) == PERSON_NOUN
+    words = likeness_in_words(likeness) if is_person or likeness is None else "likeness"
     alike = Message(words) if likeness is None else Message(f"{words} {{n}}", n=f"{likeness:.2f}")
     return joined(" · ", alike, "" if style is None else Message("style {n}", n=f"{style:.2f}"))
 
@@ -128,4 +133,4 @@ def summary(info: AdapterInfo) -> Message:
         unscored = "No preview of it was scored, so nothing is known of its likeness yet."
         return joined(" ", ready, unscored)
     scored = "Your adapter is ready: {n} steps, the best state at step {m}: {scores}."
-    return Message(scored, n=info.steps, m=info.best_step, scores=caption(scores))
+    return Message(scored, n=info.steps, m=info.best_step, scores=caption({**scores, "subject": info.subject}))

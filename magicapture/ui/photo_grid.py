@@ -13,6 +13,7 @@ from magicapture.messages import Html, Message, joined, own
 from magicapture.photos.outline import mask_overlay
 from magicapture.photos.reading import PhotoError, read_photo
 from magicapture.photos.references import CheckedSet, Verdict
+from magicapture.subject import PERSON_NOUN
 from magicapture.ui.html import note
 from magicapture.ui.language import say
 
@@ -20,6 +21,10 @@ THUMBNAIL = 224
 """Side in pixels of a picture in the grid: about twice what it takes on the page."""
 BADGES = {"usable": "usable", "warning": "usable, but", "unusable": "not usable"}
 TICK = "✓"
+PAINT = (
+    '<button type="button" class="paint" data-event="paint" data-key="p" data-name="{file}" aria-label="{over}"'
+    ' title="{over}">✎</button>'
+)
 TILES = (Path(__file__).parent / "tiles.js").read_text()
 
 
@@ -39,7 +44,7 @@ def photo_grid(checked: CheckedSet, paths: Sequence[Path]) -> str:
     """Show the photos at ``paths`` with their verdicts, under what concerns the set as a whole."""
     lines = [note(checked.problem, "bad")] if checked.problem else [note(_summary(checked), "good")]
     lines += [note(warning, "warn") for warning in checked.warnings]
-    tiles = [_tile(verdict, path) for verdict, path in zip(checked.verdicts, paths, strict=False)]
+    tiles = [_tile(checked, verdict, path) for verdict, path in zip(checked.verdicts, paths, strict=False)]
     problems = [_problem(verdict) for verdict in checked.verdicts if verdict.problems]
     lines += ['<ul class="magi-grid photos">', *tiles, "</ul>"]
     if problems:
@@ -54,22 +59,27 @@ def _summary(checked: CheckedSet) -> str:
     return Message("{n} of {m} can be used.", n=used, m=all_)
 
 
-def _tile(verdict: Verdict, path: Path) -> str:
+def _tile(checked: CheckedSet, verdict: Verdict, path: Path) -> str:
     html = (
         '<li class="magi-tile {status}">'
         '<button type="button" class="look" aria-pressed="false" aria-label="{alt}" title="{notes}">{picture}</button>'
         '<span class="magi-badge {status}" role="img" aria-label="{verdict}" title="{verdict}">{badge}</span>'
-        '<span class="name">{name}</span>'
+        '<span class="name">{name}</span>{paint}'
         '<button type="button" class="remove" data-event="remove" data-key="delete" data-name="{file}"'
         ' aria-label="{remove}" title="{remove}">✕</button></li>'
     )
+    is_thing = checked.subject != PERSON_NOUN
     alt = Message("{name}: not usable", name=verdict.name)
     if verdict.reference is not None:
         alt = Message("The face in {name} as training will see it, outlined", name=verdict.name)
+        if is_thing:
+            alt = Message("The thing in {name} as training will see it, outlined", name=verdict.name)
     remove = Message("Remove {name}", name=verdict.name)
     said = own(BADGES[verdict.status])
+    over = Message("Paint over {name}", name=verdict.name)
     shown = {
         "picture": Html(_picture(verdict, path)),
+        "paint": Html(say(Html(PAINT, file=path.name, over=over))) if is_thing and checked.role == "person" else "",
         "verdict": said,
         "badge": TICK if verdict.status == "usable" else said,
     }

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from magicapture.messages import Html, Message, joined, own
 from magicapture.server.workspace import KeptPortrait
+from magicapture.subject import PERSON_NOUN
 from magicapture.ui.html import file_address
 from magicapture.ui.language import say
 from magicapture.ui.live import caption
@@ -16,6 +17,8 @@ REASONS = {
     "Another reason": "other",
 }
 """Why a portrait is rejected, in words and for the log."""
+UNLIKE_THE_THING = "Does not look like the thing"
+"""The first of these where the picture is of a thing."""
 
 TILE = """<li class="magi-tile portrait {kind}">
 <button type="button" class="look" aria-pressed="{large}" aria-label="{look}"><img src="{source}" alt=""></button>
@@ -47,7 +50,10 @@ def portrait_grid(portraits: list[KeptPortrait], damaged: Sequence[Path] = ()) -
 def _tile(number: int, portrait: KeptPortrait) -> str:
     name = portrait.path.name
     keep = "" if portrait.kept else Html(KEEP, name=name, label=own("Keep"))
-    reasons = [say(Html(REASON, name=name, reason=reason, label=own(label))) for label, reason in REASONS.items()]
+    labels = {reason: label for label, reason in REASONS.items()}
+    if portrait.facts.get("subject", PERSON_NOUN) != PERSON_NOUN:
+        labels["not_like_me"] = UNLIKE_THE_THING
+    reasons = [say(Html(REASON, name=name, reason=reason, label=own(label))) for reason, label in labels.items()]
     scores = caption(portrait.facts)
     return say(
         Html(

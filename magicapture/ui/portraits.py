@@ -16,15 +16,22 @@ from magicapture.server.drawings import STOPPED, Drawing
 from magicapture.server.gate.answer import address_of
 from magicapture.server.gate.queue import BOUNDED
 from magicapture.server.workspace import Workspace
+from magicapture.subject import PERSON_NOUN
 from magicapture.ui import gallery
 from magicapture.ui.events import AT_ONCE, QUEUED, user_errors
 from magicapture.ui.html import duration, note, preset_name, section
-from magicapture.ui.language import user_error
+from magicapture.ui.language import say, user_error
 from magicapture.ui.session import AppContext, Session, require_visitor
+from magicapture.ui.subject import shows
 
 NO_ADAPTER = "There is no adapter yet: add photos in the tab References, then train one in the tab Train."
 CHIPS = ("with glasses", "with a beard", "with a mustache", "with a hat", "light background", "dark background")
 """Words that every base knows, the embedded one included."""
+CHIPS_OF_THINGS = ("on a table", "in a garden", "close-up", "from above", "light background", "dark background")
+"""Words for things: bases that know things know more of them."""
+DIAL = "More like the style ↔ more like me", "0 follows the style, 1 follows the person."
+DIAL_OF_THINGS = "More like the style ↔ more like the thing", "0 follows the style, 1 follows the thing."
+"""Label of the dial, and what its ends mean."""
 MAX_COUNT, MAX_BEST_OF, MAX_SEED, MAX_WORDS = 12, 8, 2**31, 200
 MAX_SAMPLING = 50
 LARGE = 512
@@ -54,7 +61,8 @@ class Studio:
 
     def config(self, values: dict) -> GenerateConfig:
         """Read the settings out of the ``values`` of the controls."""
-        extras = [*(chip for chip in CHIPS if chip in values[self.chips]), _words(values[self.words])]
+        known = dict.fromkeys((*CHIPS, *CHIPS_OF_THINGS))
+        extras = [*(chip for chip in known if chip in values[self.chips]), _words(values[self.words])]
         return GenerateConfig(
             count=_within(values[self.count], 1, MAX_COUNT),
             best_of=_within(values[self.best_of], 1, MAX_BEST_OF),
@@ -115,17 +123,15 @@ def build(context: AppContext, session: Session, entered: gr.events.Dependency) 
     arrived.change(None, js=TO_PORTRAITS, api_visibility="private")
     stop.click(partial(stop_drawing, context), session.visitor, **AT_ONCE)
     gallery.connect(pictures, context, session, [entered, drawn])
-    session.adapter.change(describe, [session.visitor, session.adapter], status, **AT_ONCE)
+    described = [status, studio.chips, studio.dial]
+    session.adapter.change(describe, [session.visitor, session.adapter, studio.chips], described, **AT_ONCE)
     return pictures
 
 
 def _build_controls(resolution: int) -> Studio:
     """Lay the controls out for a base that draws pictures of ``resolution`` pixels a side."""
     default = GenerateConfig()
-    dial = gr.Slider(
-        0, 1, default.dial, step=0.05, label="More like the style ↔ more like me", buttons=[], elem_id="dial",
-        info="0 follows the style, 1 follows the person.",
-    )  # fmt: skip
+    dial = gr.Slider(0, 1, default.dial, step=0.05, label=DIAL[0], info=DIAL[1], buttons=[], elem_id="dial")
     strength = gr.Slider(
         LEAST_STRENGTH, 1, default.strength, step=0.05, label="Like my photo ↔ a new picture", buttons=[],
         info="Below 1, each starts from one of your photos: pose, hair and glasses stay.", elem_id="strength",
@@ -151,15 +157,19 @@ def _build_controls(resolution: int) -> Studio:
     return Studio(dial, strength, count, chips, words, upscale, label, seed, best_of, steps, negative)
 
 
-def describe(visitor: Workspace | None, adapter_id: str) -> str:
-    """Say which adapter is in use."""
+def describe(visitor: Workspace | None, adapter_id: str, ticked: list[str]) -> tuple[str, gr.CheckboxGroup, gr.Slider]:
+    """Say which adapter is in use; gives with it the words, some of them ``ticked``, and the dial for what it shows."""
     try:
         info = require_visitor(visitor).shelf.load(adapter_id).info
     except (AdapterError, gr.Error):
-        return note(NO_ADAPTER, "warn")
+        return note(NO_ADAPTER, "warn"), gr.skip(), gr.skip()
     used = "In use: {title} ({preset}, {n} steps, base {base})."
     facts = {"preset": preset_name(info.preset), "n": info.steps, "base": info.base}
-    return note(Message(used, title=info.title or adapter_id, **facts), "good")
+    said = note(joined(" ", Message(used, title=info.title or adapter_id, **facts), shows(info.subject)), "good")
+    is_person = info.subject == PERSON_NOUN
+    chips, (label, ends) = (CHIPS, DIAL) if is_person else (CHIPS_OF_THINGS, DIAL_OF_THINGS)
+    choices = gr.CheckboxGroup([(say(chip), chip) for chip in chips], value=[chip for chip in ticked if chip in chips])
+    return said, choices, gr.Slider(label=say(label), info=say(ends))
 
 
 def require_adapter(adapter_id: str) -> None:

@@ -4,10 +4,11 @@ import gradio as gr
 
 from magicapture.config import TrainConfig
 from magicapture.messages import Message, joined
-from magicapture.photos.references import CheckedSet
+from magicapture.photos.references import CheckedSet, Role
 from magicapture.server.forecast import quota_seconds, training_seconds
 from magicapture.server.gpu import ZERO_GPU
 from magicapture.server.pace import corrected
+from magicapture.subject import PERSON_NOUN, THING_NOUN
 from magicapture.ui.html import duration, note
 
 ANONYMOUS_QUOTA, FREE_QUOTA, PRO_QUOTA = 120, 300, 2400
@@ -20,9 +21,10 @@ def readiness(
     base: str,
     config: TrainConfig,
     profile: gr.OAuthProfile | None = None,
+    noun: str | None = None,
 ) -> str:
     """Say what is missing, or how long it will take; ``profile``: the visitor's, where they have signed in."""
-    if missing := what_is_missing(person, style):
+    if missing := what_is_missing(person, style, noun):
         return note(missing, "warn")
     seconds = training_seconds(base, config)
     long = Message("{n} steps, about {time}.", n=config.steps, time=duration(corrected(base, seconds)))
@@ -36,7 +38,25 @@ def counted(person: CheckedSet | None, style: CheckedSet | None) -> Message:
     ready = "Ready: {n} photos of the person, {m} of the style."
     if count == 1:
         ready = "Ready: {n} photo of the person, {m} of the style."
-    return Message(ready, n=count, m=len(style.references) if style else 0)
+    values: dict[str, object] = {"n": count, "m": len(style.references) if style else 0}
+    if person and person.subject != PERSON_NOUN:
+        ready = "Ready: {n} photos of the {noun}, {m} of the style."
+        if count == 1:
+            ready = "Ready: {n} photo of the {noun}, {m} of the style."
+        values["noun"] = called(person.subject)
+    return Message(ready, **values)
+
+
+def called(noun: str) -> str:
+    """Name a subject; a thing that the visitor has not named is called so in their language."""
+    return Message(noun) if noun in (PERSON_NOUN, THING_NOUN) else noun
+
+
+def whose(role: Role, noun: str) -> Message:
+    """Say whose photos those of ``role`` are, where the subject is called ``noun``."""
+    if role == "style":
+        return Message("of the style")
+    return Message("of the person") if noun == PERSON_NOUN else Message("of the {noun}", noun=called(noun))
 
 
 def _quota_share(seconds: float, profile: gr.OAuthProfile | None) -> str:
@@ -49,13 +69,16 @@ def _quota_share(seconds: float, profile: gr.OAuthProfile | None) -> str:
     return Message(shares, n=f"{counted / ANONYMOUS_QUOTA:.0%}", m=f"{counted / FREE_QUOTA:.0%}")
 
 
-def what_is_missing(person: CheckedSet | None, style: CheckedSet | None) -> str:
-    """Say why training cannot start, or give an empty text."""
-    for checked, whose in ((person, "of the person"), (style, "of the style")):
+def what_is_missing(person: CheckedSet | None, style: CheckedSet | None, noun: str | None = None) -> str:
+    """Say why training cannot start, or give an empty text; ``noun``: of a subject that has no photos yet."""
+    roles: tuple[tuple[CheckedSet | None, Role], ...] = (person, "person"), (style, "style")
+    for checked, role in roles:
+        of_role = whose(role, checked.subject if checked else noun or PERSON_NOUN)
         if checked is None:
-            nothing = "There are no photos {whose} yet: add them in the tab References."
-            return Message(nothing, whose=Message(whose))
+            return Message("There are no photos {whose} yet: add them in the tab References.", whose=of_role)
         if checked.problem:
-            unusable = Message("The photos {whose} cannot be used.", whose=Message(whose))
+            unusable = Message("The photos {whose} cannot be used.", whose=of_role)
             return joined(" ", unusable, checked.problem, "See the tab References.")
+    if person and style and person.subject != style.subject:
+        return "The photos are being looked at anew: wait a moment."
     return ""

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import MethodType
 
 import gradio as gr
+from gradio.components import Component
 
 from magicapture.photos.references import CheckedSet, Role
 from magicapture.server.gate.queue import BOUNDED
@@ -15,10 +16,12 @@ from magicapture.ui.examples import Offer, build_examples
 from magicapture.ui.html import note, section
 from magicapture.ui.judging import ROLES, judge
 from magicapture.ui.language import user_error
+from magicapture.ui.painting import Painting, build_painting, connect_painting
 from magicapture.ui.photo_grid import build_grid, told
 from magicapture.ui.readiness import what_is_missing
 from magicapture.ui.session import AppContext, Session, require_visitor
 from magicapture.ui.steps import Step, build_step
+from magicapture.ui.subject import SubjectChoice, build_choice, connect_choice, standing
 
 GONE = "This example is not there any more: reload the page."
 
@@ -30,6 +33,7 @@ class RolePart:
     """One half of the tab: where photos of a role come in, and those that are there."""
 
     role: Role
+    heading: gr.HTML
     photos: gr.Gallery
     verdicts: gr.HTML
     taken: gr.State  # the uploads taken in last: the gallery tells of them twice
@@ -37,14 +41,20 @@ class RolePart:
 
 @dataclass(frozen=True, eq=False)
 class References:
-    """The tab: the consent, its two halves, and the examples on offer."""
+    """The tab: the consent, what the photos are of, its two halves, the canvas, and the examples on offer."""
 
     terms: gr.HTML
     agreed: gr.Checkbox
     below: gr.Column
+    choice: SubjectChoice
     parts: list[RolePart]
+    painting: Painting
     examples: list[Offer]
     onwards: Step
+
+    def about(self, session: Session) -> list[Component]:
+        """All that ``standing`` gives."""
+        return [*self.choice.parts, session.noun, *(part.heading for part in self.parts)]
 
 
 def build(context: AppContext) -> References:
@@ -54,18 +64,20 @@ def build(context: AppContext) -> References:
     agreed = gr.Checkbox(label=consent.QUESTION, value=False, interactive=False, elem_id="consent")
     with gr.Column(visible=False) as below:
         offers = build_examples()
+        choice = build_choice(context.base.spec.name)
         parts = []
         with gr.Row(equal_height=False):
             for role in ROLES:
                 with gr.Column(min_width=300):
                     parts.append(_build_role(role))
+        painting = build_painting()
         onwards = build_step("Train with these", what_is_missing(None, None), "to-training")
-    return References(terms, agreed, below, parts, offers, onwards)
+    return References(terms, agreed, below, choice, parts, painting, offers, onwards)
 
 
 def _build_role(role: Role) -> RolePart:
     heading, explanation, nothing = ROLES[role]
-    gr.HTML(section(heading, explanation))
+    headed = gr.HTML(section(heading, explanation))
     photos = gr.Gallery(
         [],  # not None: the camera and the clipboard add to a list
         label=heading,
@@ -83,7 +95,7 @@ def _build_role(role: Role) -> RolePart:
         elem_classes="magi-drop",
     )
     verdicts = build_grid(note(nothing), f"{role}-verdicts")
-    return RolePart(role, photos, verdicts, gr.State(()))
+    return RolePart(role, headed, photos, verdicts, gr.State(()))
 
 
 def connect(
@@ -92,11 +104,11 @@ def connect(
     """Check the photos of a role when they change, and again when the base does: it decides the size of the crops."""
     hidden = {"show_progress": "hidden", "api_visibility": "private"}
     shown = [piece for part in tab.parts for piece in (getattr(session, part.role), part.verdicts)]
-    agreeing = [tab.below, tab.terms, *shown]
-    tab.agreed.input(partial(agree, context), [tab.agreed, session.visitor], agreeing, queue=False, **hidden)
+    agreeing = [tab.below, tab.terms, tab.agreed, *shown, *tab.about(session)]
+    tab.agreed.input(partial(agree, context), [tab.agreed, session.visitor, base], agreeing, queue=False, **hidden)
     # It may check photos anew, so few at once, but nobody who enters is refused.
     entering = hidden | {"concurrency_limit": 4}
-    returning = [*shown, tab.below, tab.terms, tab.agreed]
+    returning = [*shown, tab.below, tab.terms, tab.agreed, *tab.about(session)]
     entered.then(partial(return_to, context), [session.visitor, base], returning, **entering)
     for part in tab.parts:
         checking, state = _checking(part), getattr(session, part.role)
@@ -116,6 +128,9 @@ def connect(
         for part in tab.parts:
             if part.role in offer.roles:
                 loaded.success(**_looking_again(part, session, base))
+    again = [_looking_again(part, session, base) for part in tab.parts]
+    connect_choice(tab.choice, context, session, base, tab.about(session), tab.agreed, again)
+    connect_painting(tab.painting, session, tab.parts[0].verdicts, again[0])
 
 
 def _checking(part: RolePart) -> dict:
@@ -140,16 +155,18 @@ def _looking_again(part: RolePart, session: Session, base: gr.Dropdown) -> dict:
     return look | _checking(part)
 
 
-def agree(context: AppContext, agreed: bool, visitor: Workspace | None) -> tuple:
+def agree(context: AppContext, agreed: bool, visitor: Workspace | None, base: str) -> tuple:
     """Write the consent down; without it no photo can be added, and those that were are deleted."""
     visitor = require_visitor(visitor)
     if not agreed:
         visitor.forget_photos()
         nothing = [gone for role in ROLES for gone in (None, note(ROLES[role][2]))]
-        return gr.Column(visible=False), consent.shown_terms(context.settings, given=False), *nothing
-    consent.give_consent(context.records, visitor)
-    shown = [gr.skip() for _ in ROLES for _ in range(2)]
-    return gr.Column(visible=True), consent.shown_terms(context.settings, given=True), *shown
+    else:
+        consent.give_consent(context.records, visitor, visitor.subject.noun)
+        nothing = [gr.skip() for _ in ROLES for _ in range(2)]
+    terms, noun = consent.shown_terms(context.settings, given=agreed), visitor.subject.noun
+    question = gr.Checkbox(label=consent.question(noun))
+    return gr.Column(visible=agreed), terms, question, *nothing, *standing(base, noun)
 
 
 def return_to(context: AppContext, visitor: Workspace, base: str) -> tuple:
@@ -159,8 +176,9 @@ def return_to(context: AppContext, visitor: Workspace, base: str) -> tuple:
     """
     agreed = consent.is_given(context.records, visitor)
     shown = [piece for role in ROLES for piece in judge(role, base, visitor)]
-    terms = consent.shown_terms(context.settings, given=agreed)
-    return *shown, gr.Column(visible=agreed), terms, gr.Checkbox(agreed, interactive=True)
+    terms, noun = consent.shown_terms(context.settings, given=agreed), visitor.subject.noun
+    question = gr.Checkbox(agreed, label=consent.question(noun), interactive=True)
+    return *shown, gr.Column(visible=agreed), terms, question, *standing(base, noun)
 
 
 def take_examples(here: tuple[AppContext, Offer], visitor: Workspace | None, event: gr.EventData) -> None:

@@ -15,6 +15,7 @@ from magicapture.server.records import Records
 from magicapture.server.workspace import Workspace, new_key
 from magicapture.settings import Settings
 from magicapture.staff.review_workspace import ReviewWorkspace
+from magicapture.subject import PERSON_NOUN
 from magicapture.ui.language import user_error
 
 HOUR = 3600
@@ -37,13 +38,15 @@ class Session:
     """The states that the tabs share. All but ``key`` stay on the server, so a visitor cannot forge them.
 
     ``key``: the visitor's secret, kept by their browser; ``visitor``: their ``Workspace``; ``person`` and ``style``:
-    ``CheckedSet`` or None; ``job``: the id of the training that is shown; ``adapter``: the id of the one in use.
+    ``CheckedSet`` or None; ``noun``: what the photos show; ``job``: the id of the training that is shown; ``adapter``:
+    the id of the one in use.
     """
 
     key: gr.BrowserState
     visitor: gr.State
     person: gr.State
     style: gr.State
+    noun: gr.State
     job: gr.State
     adapter: gr.State
 
@@ -57,6 +60,7 @@ def new_session(settings: Settings) -> Session:
         visitor=gr.State(time_to_live=results),
         person=gr.State(time_to_live=photos),
         style=gr.State(time_to_live=photos),
+        noun=gr.State(PERSON_NOUN, time_to_live=photos),
         job=gr.State("", time_to_live=results),
         adapter=gr.State("", time_to_live=results),
     )

@@ -57,19 +57,19 @@ def connect(way: Way, session: Session, pictures: gr.State) -> None:
     """Show how far the visitor is whenever that may have changed; ``pictures``: the portraits that are listed."""
     # Two changes at once must not leave what was true after the first.
     latest = AT_ONCE | {"trigger_mode": "always_last"}
-    changes = [part.change for part in (session.person, session.style, session.adapter, pictures)]
+    changes = [part.change for part in (session.person, session.style, session.noun, session.adapter, pictures)]
     steps = [part for step in (way.to_training, way.to_portraits, way.keep) for part in (step.said, step.button)]
-    known = [session.visitor, session.person, session.style, session.adapter]
+    known = [session.visitor, session.person, session.style, session.noun, session.adapter]
     gr.on(changes, partial(look, way), known, [way.references, way.train, way.portraits, *steps], **latest)
     for step, tab in ((way.to_training, "train"), (way.to_portraits, "portraits")):
         step.button.click(lambda tab=tab: gr.Tabs(selected=tab), outputs=way.tabs, **AT_ONCE)
 
 
 def look(
-    way: Way, visitor: Workspace | None, person: CheckedSet | None, style: CheckedSet | None, adapter: str
+    way: Way, visitor: Workspace | None, person: CheckedSet | None, style: CheckedSet | None, noun: str, adapter: str
 ) -> tuple:
     """Give the titles of the tabs, with a tick where all is done, and the steps as they stand."""
-    missing = what_is_missing(person, style)
+    missing = what_is_missing(person, style, noun)
     portraits = visitor.portraits() if visitor else []
     kept = sum(portrait.kept for portrait in portraits)
     waiting = len(portraits) - kept

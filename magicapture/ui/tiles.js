@@ -1,5 +1,5 @@
 // What can be done with the pictures of a grid: a button names the event, and the picture that it is about.
-const EVENTS = ["remove", "keep", "reject", "compare"];
+const EVENTS = ["remove", "paint", "keep", "reject", "compare"];
 const tiles = () => [...element.querySelectorAll(".magi-tile")];
 let left = null; // the place of the tile whose button was pressed last, until the grid has changed
 
@@ -9,11 +9,11 @@ element.addEventListener("click", ({target}) => {
     const button = target.closest("[data-event]");
     if (!button || !EVENTS.includes(button.dataset.event)) return;
     const {event, name, reason} = button.dataset;
-    if (event !== "compare") left = tiles().indexOf(button.closest(".magi-tile"));
+    if (event !== "compare" && event !== "paint") left = tiles().indexOf(button.closest(".magi-tile"));
     trigger(event, {name, reason});
 });
 
-// On a picture, or anything of it: K keeps, R asks why it is rejected, C compares, and Delete removes a photo.
+// On a picture, or anything of it: K keeps, R asks why it is rejected, C compares; Delete removes a photo, and P paints over it.
 element.addEventListener("keydown", (press) => {
     const tile = press.target.closest(".magi-tile");
     if (!tile || press.ctrlKey || press.altKey || press.metaKey) return;

@@ -17,11 +17,12 @@ from magicapture.server.gate.answer import address_of
 from magicapture.server.gpu import ZERO_GPU, offered, require_base
 from magicapture.server.jobs import TrainingPlan
 from magicapture.server.workspace import Workspace
+from magicapture.subject import PERSON_NOUN
 from magicapture.ui.events import AT_ONCE, QUEUED, user_errors
 from magicapture.ui.html import preset_name, section
 from magicapture.ui.language import say, user_error
 from magicapture.ui.live import filmstrip, loss_plot, progress_bar
-from magicapture.ui.readiness import readiness, what_is_missing
+from magicapture.ui.readiness import called, readiness, what_is_missing
 from magicapture.ui.session import AppContext, Session, require_visitor
 from magicapture.ui.steps import NO_ADAPTER, Step, build_step
 from magicapture.ui.training_view import TICK_SECONDS, TrainingView
@@ -150,8 +151,8 @@ def connect(trainer: Trainer, context: AppContext, session: Session, entered: gr
     t = trainer
     photos = {session.person, session.style}
     asks = TrainTab(trainer, context, session)
-    changes = [part.change for part in (session.person, session.style, t.base, t.preset, t.steps, t.off)]
-    gr.on(changes, asks.ready, {*photos, *t.settings}, t.ready, **AT_ONCE)
+    changes = [part.change for part in (session.person, session.style, session.noun, t.base, t.preset, t.steps, t.off)]
+    gr.on(changes, asks.ready, {session.noun, *photos, *t.settings}, t.ready, **AT_ONCE)
     view = trainer.view
     showing = {
         "fn": partial(view.show, context.jobs),
@@ -179,7 +180,7 @@ class TrainTab:
     def ready(self, values: dict, profile: gr.OAuthProfile | None = None) -> str:
         """Say what is missing, or how long it will take."""
         choice, sets = self.trainer.choice(values), (values[self.session.person], values[self.session.style])
-        return readiness(*sets, choice.base, choice.config, profile)
+        return readiness(*sets, choice.base, choice.config, profile, values[self.session.noun])
 
     def start(self, values: dict, request: gr.Request, profile: gr.OAuthProfile | None = None) -> str:
         """Start a job; gives its id. Raises ``gr.Error``."""
@@ -200,15 +201,18 @@ def start(
 
     Raises ``gr.Error`` in words a visitor understands.
     """
-    if missing := what_is_missing(person, style):
+    if missing := what_is_missing(person, style, require_visitor(visitor).subject.noun):
         raise user_error(missing, "Not yet")
     assert person is not None
     assert style is not None
     settings = context.settings
     limit = (settings.slice_seconds if profile is None else settings.slice_seconds_signed_in) if ZERO_GPU else inf
-    title = f"{say(preset_name(choice.preset)).capitalize()}, {datetime.now().astimezone():%Y-%m-%d %H:%M}"
-    plan = TrainingPlan(choice.base, person.references, style.references, choice.config, title, limit)
+    named = [] if person.subject == PERSON_NOUN else [say(called(person.subject))]
+    words = ", ".join([*named, say(preset_name(choice.preset))])
+    title = f"{words[0].upper()}{words[1:]}, {datetime.now().astimezone():%Y-%m-%d %H:%M}"
+    plan = TrainingPlan(choice.base, person.references, style.references, choice.config, title, limit, person.subject)
     with user_errors("Not yet"):
+        resolve_base(choice.base).require(person.subject)
         require_base(choice.base)
         return context.jobs.start(require_visitor(visitor), plan, address_of(request.request.scope)).id
 

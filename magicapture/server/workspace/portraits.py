@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from magicapture.drawing.portrait import readable
+from magicapture.messages import Message, joined
 from magicapture.server.workspace.folder import VisitorFolder, WorkspaceError
+from magicapture.subject import PERSON_NOUN
 
 PLACES = ("new", "kept")
 """The folders of portraits, by whether they are kept."""
@@ -47,3 +49,18 @@ def look_through(place: VisitorFolder) -> tuple[list[KeptPortrait], list[Path]]:
 def likeness_of(facts: dict) -> float:
     """Give the likeness to sort and judge by; unknown is less than any."""
     return -2.0 if facts["likeness"] is None else facts["likeness"]
+
+
+def require_likeness(facts: dict, least: float | None) -> None:
+    """Raise ``TooLittleLikenessError`` if a portrait's likeness is unknown or below ``least``.
+
+    Pictures of things are free of it: the bound is meant for what recognisers of faces measure.
+    """
+    likeness = likeness_of(facts)
+    if least is None or likeness >= least or facts.get("subject", PERSON_NOUN) != PERSON_NOUN:
+        return
+    found = "Portraits can be kept here from a likeness of {n}; this one has {m}."
+    if likeness < -1:
+        found = "Portraits can be kept here from a likeness of {n}; this one cannot be compared with the person."
+    said = Message(found, n=f"{least:.2f}", m=f"{likeness:.2f}")
+    raise TooLittleLikenessError(joined(" ", said, "Draw more, or turn the dial towards the person."))

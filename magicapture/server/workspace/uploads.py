@@ -14,9 +14,10 @@ from magicapture.adapters.info import INFO_FILE, AdapterError
 from magicapture.bases import SPECS, resolve_base
 from magicapture.bases.base import FOR_OTHER_TOOLS, LORA_FILE, ROWS_FILE
 from magicapture.messages import Message
-from magicapture.photos.reading import PhotoError, read_photo
+from magicapture.photos.reading import PhotoError, read_layers
 from magicapture.photos.references import MAX_PHOTOS
 from magicapture.server.workspace.folder import VisitorFolder, WorkspaceError
+from magicapture.server.workspace.subject import OPAQUE, SubjectNotes
 
 MAX_PHOTO_BYTES = 30 * 2**20
 STORED_SIDE = 2048
@@ -59,9 +60,12 @@ def check_uploads(place: VisitorFolder, paths: list[Path]) -> None:
 
 
 def take_in(place: VisitorFolder, source: Path, folder: Path) -> Path:
-    """Store a photo in ``folder`` without metadata, and as it is if it cannot be read; gives its path."""
+    """Store a photo in ``folder`` without metadata, and as it is if it cannot be read; gives its path.
+
+    Its alpha channel, if it has one, is stored as its mask.
+    """
     try:
-        picture, suffix = bare_photo(source)
+        picture, mask, suffix = bare_photo(source)
     except PhotoError as error:
         if not place.is_upload(source):
             raise WorkspaceError(Message("{name}: {reason}", name=source.name, reason=str(error))) from error
@@ -69,19 +73,23 @@ def take_in(place: VisitorFolder, source: Path, folder: Path) -> Path:
     target = unused_path(folder, source.stem, suffix)
     with place.building(target) as file:
         picture.save(file, quality=95)
+    if mask is not None:
+        SubjectNotes(place).store_mask(target, mask)
     return target
 
 
-def bare_photo(source: Path) -> tuple[Image.Image, str]:
-    """Read a photo, upright and at most 2048 pixels a side, with nothing but its pixels; and the suffix to save it by.
+def bare_photo(source: Path) -> tuple[Image.Image, Image.Image | None, str]:
+    """Read a photo, upright and at most 2048 pixels a side, with nothing but its pixels.
 
-    Raises ``PhotoError`` as ``read_photo`` does.
+    Gives with it what is not transparent in it, in mode L, unless that is all; and the suffix to save it by. Raises
+    ``PhotoError`` as ``read_photo`` does.
     """
-    picture, _ = read_photo(source)
+    picture, alpha, _ = read_layers(source)
+    mask = None if alpha is None or alpha.getextrema()[0] == OPAQUE else alpha
     picture.thumbnail((STORED_SIDE, STORED_SIDE), Image.Resampling.LANCZOS)
     picture.info.clear()  # Pillow writes comments and profiles that it finds here into the next file
     with Image.open(source) as header:
-        return picture, ".png" if header.format == "PNG" else ".jpg"
+        return picture, mask, ".png" if header.format == "PNG" else ".jpg"
 
 
 def unpack_adapter(package: Path, folder: Path) -> Adapter:

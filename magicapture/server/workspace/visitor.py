@@ -8,13 +8,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import copyfile
-from typing import Self, get_args
+from typing import Self
 
 from PIL import Image
 
 from magicapture.drawing.credentials import withheld
 from magicapture.drawing.portrait import Portrait, read_facts
-from magicapture.messages import Message, joined
+from magicapture.messages import Message
 from magicapture.photos.references import Role
 from magicapture.server.records import Reason
 from magicapture.server.workspace.folder import VisitorFolder, WorkspaceError, remove
@@ -22,12 +22,12 @@ from magicapture.server.workspace.portraits import (
     PLACES,
     KeptPortrait,
     PortraitGoneError,
-    TooLittleLikenessError,
-    likeness_of,
     look_through,
     portrait_files,
+    require_likeness,
 )
 from magicapture.server.workspace.shelf import AdapterShelf
+from magicapture.server.workspace.subject import SubjectNotes, known_role
 from magicapture.server.workspace.uploads import check_uploads, take_in, write_zip
 
 CROPS = "crops"
@@ -68,6 +68,11 @@ class Workspace:
         """The visitor's adapters."""
         return AdapterShelf(self.place)
 
+    @property
+    def subject(self) -> SubjectNotes:
+        """What the visitor says of whom or what the photos show."""
+        return SubjectNotes(self.place)
+
     def close(self) -> None:
         """Let nothing that was started before now put anything into the visitor's folder."""
         self.place.close()
@@ -78,18 +83,19 @@ class Workspace:
 
     def photos(self, role: Role) -> list[Path]:
         """List the photos of ``role`` by name."""
-        return self.place.entries("photos", _known(role))
+        return self.place.entries("photos", known_role(role))
 
     def ingest(self, uploads: Sequence[Path], role: Role) -> list[Path]:
         """Make ``uploads`` the photos of ``role``: upright JPEG or PNG files of at most 2048 pixels without metadata.
 
-        Paths may also name photos of the role, which stay as they are; those not named are deleted. Files that cannot
-        be read as photos are stored unchanged: ``check_photos`` says what is wrong with them. Whatever happens, uploads
+        Paths may also name photos of the role, which stay as they are; those not named are deleted. Where one is partly
+        transparent, its mask is stored beside it (see ``SubjectNotes``). Files that cannot be read as photos are stored
+        unchanged: ``check_photos`` says what is wrong with them. Whatever happens, uploads
         are gone afterwards; files outside the installation's root are left alone. Raises ``WorkspaceError``, and
         changes no photo, if there are more than 20, or one is larger than 30 MB or not there for this visitor.
         """
         paths = list(dict.fromkeys(Path(upload).resolve() for upload in uploads))
-        folder = self.place.part("photos", _known(role))
+        folder = self.place.part("photos", known_role(role))
         try:
             check_uploads(self.place, paths)
             photos = [path if path.parent == folder else take_in(self.place, path, folder) for path in paths]
@@ -100,6 +106,8 @@ class Workspace:
                 self.place.discard_upload(path)
         for dropped in set(self.photos(role)) - set(photos):
             remove(dropped)
+            self.subject.forget_mask(dropped)
+        self.subject.keep_noun()
         if role == "person":
             remove(self.folder / "photos" / CROPS)
         return photos
@@ -171,15 +179,7 @@ class Workspace:
         it is not one of this visitor's.
         """
         path = self._own_portrait(path)
-        likeness = likeness_of(read_facts(path))
-        if min_likeness is not None and likeness < min_likeness:
-            found = "Portraits can be kept here from a likeness of {n}; this one has {m}."
-            if likeness < -1:
-                found = (
-                    "Portraits can be kept here from a likeness of {n}; this one cannot be compared with the person."
-                )
-            found = Message(found, n=f"{min_likeness:.2f}", m=f"{likeness:.2f}")
-            raise TooLittleLikenessError(joined(" ", found, "Draw more, or turn the dial towards the person."))
+        require_likeness(read_facts(path), min_likeness)
         with _MOVING:
             return self._own_portrait(path).replace(self.place.part("portraits", "kept") / path.name)
 
@@ -232,9 +232,3 @@ class Workspace:
         if path.parent not in [self.folder / "portraits" / place for place in PLACES] or not path.is_file():
             raise PortraitGoneError
         return path
-
-
-def _known(role: Role) -> Role:
-    if role not in get_args(Role):
-        raise ValueError(f"A role is one of {', '.join(get_args(Role))}; this is {role!r}.")
-    return role

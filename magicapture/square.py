@@ -1,4 +1,4 @@
-"""Turned squares cut out of a picture: how faces reach the networks, and how portraits are aligned."""
+"""Turned squares cut out of a picture: how faces and things are brought to crops."""
 
 from dataclasses import dataclass
 
