@@ -91,7 +91,8 @@ def run_train(args: argparse.Namespace) -> tuple[dict, int]:
     """Train an adapter and save it."""
     base, subject = load_base(args.base), load_subject(args.subject)
     base.spec.require(subject.noun)
-    config = replace(base.spec.presets[args.preset], seed=args.seed, off=frozenset(args.off))
+    preset = base.spec.presets[args.preset]
+    config = replace(preset, seed=args.seed, off=frozenset(args.off), keep_photos=args.keep_photos)
     if args.steps:
         config = config.with_steps(args.steps)
     person = checked(args.person, "person", subject, base.resolution).references
@@ -240,6 +241,9 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--steps", type=int, help="both phases together; the preset's number if left out")
     train.add_argument("--off", nargs="*", choices=TERMS, default=[], help="terms of the method to switch off")
+    train.add_argument(
+        "--keep-photos", action="store_true", help="in the adapter, so that portraits can start from them"
+    )
     train.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out, if there is one")
     add_subject(train)
     train.set_defaults(run=run_train)

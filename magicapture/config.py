@@ -17,6 +17,7 @@ class TrainConfig:
 
     preset: str = "quick"
     seed: int = 0  # of every random draw; the same seed gives the same adapter on the same machine
+    keep_photos: bool = False  # whether the adapter keeps the person's photos, as latents, to draw from them
     off: frozenset[Term] = frozenset()  # terms switched off, for ablations
 
     # Phase 1 learns the two tokens alone, phase 2 the LoRA and the tokens.

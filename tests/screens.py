@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from playwright.sync_api import Browser, Page, StorageState, expect
 from running import PATIENCE
-from visiting import choose_count, load_examples, start_training
+from visiting import load_examples, slide, start_training
 
 TABS = ("references", "train", "portraits", "adapters")
 ELEMENTS = """() => [...document.querySelectorAll("[role=tabpanel] [id]")]
@@ -72,7 +72,7 @@ def become_visitor(browser: Browser, address: str, portraits: int, *, quickly: b
     start_training(page, 8 if quickly else None)
     expect(page.locator("#training-result")).to_contain_text("Your adapter is ready")
     page.locator("#to-portraits").click()
-    choose_count(page, portraits)
+    slide(page, "count", portraits)
     if quickly:
         page.get_by_label("as drawn").check()
     page.locator("#draw").click()

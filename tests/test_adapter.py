@@ -30,7 +30,7 @@ def base() -> Base:
 
 @pytest.fixture(scope="module")
 def adapter(base: Base) -> Adapter:
-    config = TrainConfig(token_steps=2, lora_steps=3, previews=0, rank=2, lora_lr=0.05)
+    config = TrainConfig(keep_photos=True, token_steps=2, lora_steps=3, previews=0, rank=2, lora_lr=0.05)
     with stand_in.training(base, config) as training:
         for _ in training:
             pass
@@ -67,7 +67,7 @@ def test_forged_photos_are_refused(photos: torch.Tensor, adapter: Adapter, tmp_p
 
 def test_without_photos_that_fit_it_draws_new_pictures_only(base: Base, adapter: Adapter) -> None:
     engine, settings = stand_in.StandInEngine(), GenerateConfig(count=1, steps=2)
-    for photos, said in ((None, "without photos"), (torch.rand(1, 4, 2, 2), "does not fit")):
+    for photos, said in ((None, "keeps no photos"), (torch.rand(1, 4, 2, 2), "does not fit")):
         with pytest.raises(AdapterError, match=said):
             generate(base, engine, replace(adapter, photos=photos), replace(settings, strength=0.7))
     assert len(generate(base, engine, replace(adapter, photos=None), settings)) == 1

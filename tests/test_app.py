@@ -13,7 +13,7 @@ import running
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 from running import PATIENCE
-from visiting import choose_count, consent, load_examples, open_tab, reject, start_training
+from visiting import consent, load_examples, open_tab, reject, slide, start_training
 
 pytestmark = running.needs_browser
 
@@ -36,6 +36,8 @@ def page(browser: Browser, address: str) -> Iterator[Page]:
 
 def test_from_photos_through_a_refresh_to_kept_portraits(page: Page, tmp_path: Path) -> None:
     load_examples(page)
+    open_tab(page, "Train")
+    page.locator("#keep-photos input").check()
     start_training(page, steps=8)
     page.reload()
     open_tab(page, "Train")
@@ -49,7 +51,8 @@ def test_from_photos_through_a_refresh_to_kept_portraits(page: Page, tmp_path: P
 
     page.locator("#to-portraits").click()
     expect(page.locator("#adapter-status")).to_contain_text("8 steps")
-    choose_count(page, 3)
+    slide(page, "count", 3)
+    slide(page, "strength", 0.5)
     page.get_by_label("with glasses").check()
     page.get_by_label("2×").check()
     page.locator("#draw").click()
@@ -70,7 +73,7 @@ def test_from_photos_through_a_refresh_to_kept_portraits(page: Page, tmp_path: P
     kept = zipfile.ZipFile(tmp_path / "portraits.zip")
     assert len(kept.namelist()) == 1
     facts = json.loads(Image.open(io.BytesIO(kept.read(kept.namelist()[0]))).text["magicapture"])
-    assert facts["prompt"] == "with glasses"
+    assert (facts["prompt"], facts["strength"]) == ("with glasses", 0.5)
 
     open_tab(page, "My adapters")
     page.locator("#adapter-title input, #adapter-title textarea").fill("Grey look")

@@ -19,7 +19,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 from running import PATIENCE
-from visiting import choose_count
+from visiting import slide
 
 from magicapture.adapters.info import AdapterInfo
 from magicapture.bases import MINI
@@ -288,7 +288,7 @@ def test_a_japanese_visitor_reads_japanese_from_the_first_photo_to_the_portrait(
 
     page.get_by_role("button", name="ポートレートを作る").first.click()
     expect(page.locator("#adapter-status")).to_contain_text("使用中: クイック")
-    choose_count(page, 1)
+    slide(page, "count", 1)
     page.locator("#draw").click()
     expect(page.locator("#portraits-said")).to_contain_text(f"ポートレートが1枚できました（{UPSCALER} ×4で拡大）。")
     assert english_on(page) == []

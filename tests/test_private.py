@@ -15,7 +15,7 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AuthenticationError
 from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect
 from running import PATIENCE, ROOT, running_app
-from visiting import choose_count, load_examples, open_tab, start_training
+from visiting import load_examples, open_tab, slide, start_training
 
 from magicapture.faces import EngineUnavailableError, load_engine
 from magicapture.settings import settings
@@ -113,7 +113,7 @@ def test_nothing_leaves_the_machine_from_sign_in_to_portraits(
     start_training(page, steps=4)
     expect(page.locator("#training-result")).to_contain_text("Your adapter is ready: 4 steps")
     page.locator("#to-portraits").click()
-    choose_count(page, 1)
+    slide(page, "count", 1)
     page.locator("#draw").click()
     expect(page.locator("#portraits-said")).to_contain_text("1 portrait of 512 × 512 pixels")
     page.locator("#portraits .keep").click()

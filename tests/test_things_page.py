@@ -12,7 +12,7 @@ from gradio_client.exceptions import AppError
 from playwright.sync_api import Browser, Page, expect
 from running import PATIENCE
 from things import RED, scene, teapot, teapots, tiled_looks
-from visiting import choose_count, consent, open_tab, start_training
+from visiting import consent, open_tab, slide, start_training
 
 pytestmark = running.needs_browser
 
@@ -119,7 +119,7 @@ def test_a_teapot_is_named_painted_over_trained_and_drawn(
     expect(page.locator("#adapter-status")).to_contain_text("In use: Teapot, quick")
     expect(page.locator("#adapter-status")).to_contain_text("It shows a thing: teapot.")
     expect(page.locator("#chips")).to_contain_text("on a table")
-    choose_count(page, 1)
+    slide(page, "count", 1)
     page.get_by_label("on a table").check()
     page.get_by_label("as drawn").check()
     page.locator("#draw").click()

@@ -1,13 +1,16 @@
 """The training loop on a random base: what a visitor would lose if a phase, a term, a pause or the clean-up failed."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import stand_in
 import tiny
 import torch
+from safetensors.torch import load_file
 from stand_in import training
 
+from magicapture.adapters.adapter import TARGETS_FILE
 from magicapture.bases import Base, load_base
 from magicapture.config import TrainConfig
 from magicapture.method.material import Material, Samples
@@ -55,6 +58,15 @@ def test_events_count_every_step_and_name_phase_and_losses(base: Base) -> None:
     second = [set(event.losses) for event in events[3:]]
     assert second == [{"reconstruction", "attention"}, {"reconstruction", "attention", "identity"}] * 2
     assert [bool(e.previews) for e in events] == [False] * 4 + [True, False, True]
+
+
+def test_an_adapter_keeps_no_photos_unless_they_were_to_be_kept(base: Base, tmp_path: Path) -> None:
+    for keep in (False, True):
+        with stand_in.training(base, replace(SHORT, keep_photos=keep)) as training:
+            for _ in training:
+                pass
+            folder = training.adapter().save(tmp_path / str(keep))
+        assert ("photos" in load_file(folder / TARGETS_FILE)) is keep
 
 
 def test_first_phase_teaches_the_tokens_alone_and_the_second_both(base: Base) -> None:

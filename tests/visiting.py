@@ -35,15 +35,15 @@ def start_training(page: Page, steps: int | None = None) -> None:
     expect(page.locator("#progress")).to_contain_text("step")
 
 
-def choose_count(page: Page, count: int) -> None:
-    """Type how many; again where the tab, only just opened, has put its first number back."""
-    field, chosen = (page.locator(f"#count input[type={kind}]") for kind in ("number", "range"))
+def slide(page: Page, slider: str, value: float) -> None:
+    """Type the number of a slider; again where the tab, only just opened, has put its first one back."""
+    field, chosen = (page.locator(f"#{slider} input[type={kind}]") for kind in ("number", "range"))
     for _ in range(10):
-        field.fill(str(count))
+        field.fill(str(value))
         field.blur()
         with suppress(AssertionError):
-            return expect(chosen).to_have_value(str(count), timeout=5000)
-    raise AssertionError(f"the page does not take {count} portraits")
+            return expect(chosen).to_have_value(str(value), timeout=5000)
+    raise AssertionError(f"the page does not take {value} for the {slider}")
 
 
 def reject(portrait: Locator, reason: str) -> None:

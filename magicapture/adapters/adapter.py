@@ -33,7 +33,7 @@ class Adapter:
     ``lora``: PEFT's state dict of the denoiser's LoRA; ``rows``: (2, D) embeddings of the trigger words by text
     encoder; ``targets``: what its portraits are scored against, None where they were left out or another recogniser
     made them than scores now (``info.scored_by``): portraits are then "not comparable"; ``photos``: (P, C, h, w)
-    latents of the person's photos, from which drawing can start, None where they were left out.
+    latents of the person's photos, from which drawing can start, None unless the visitor wanted them kept.
     """
 
     lora: dict[str, Tensor]

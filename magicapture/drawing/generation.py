@@ -41,7 +41,7 @@ def draw_candidates(base: Base, adapter: Adapter, config: GenerateConfig) -> lis
     """Draw a picture for each of ``config.seeds``: all that ``generate`` does on ``base`` itself."""
     base.spec.require_strength(config.strength)
     if config.strength < 1 and adapter.photos is None:
-        lacks = "This adapter came without photos to start from: draw new pictures with it, at strength 1."
+        lacks = "This adapter keeps no photos to start from: draw new pictures with it, at strength 1."
         raise AdapterError(Message(lacks))
     with applied(base, adapter):
         return list(draw(base, config.seeds, config, adapter.latent_mean, adapter.info.subject, adapter.photos))

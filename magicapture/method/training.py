@@ -153,7 +153,8 @@ class Training:
             scored_by=self.subject.scored_by,
             latent_mean=tuple(self.objective.material.style.latent_mean.tolist()),
         )
-        return Adapter(weights.lora, weights.rows, info, photos=self.objective.material.person.mean[:, 0].cpu())
+        photos = self.objective.material.person.mean[:, 0].cpu() if self.config.keep_photos else None
+        return Adapter(weights.lora, weights.rows, info, photos=photos)
 
     def checkpoint(self) -> Checkpoint:
         """Give the state after the last step."""

@@ -55,6 +55,7 @@ class Api:
             photos: 1 to 20 photos
             role: person for photos of the person or thing, style for pictures in the look
             subject: person, or what the thing is called in English, such as teapot; its background is transparent
+            keep_photos: whether small copies stay with the adapter, so that generate can start from them (strength)
         Returns:
             usable (can they be used as a set?), said (of the set)
             photos: name, status (usable, warning or unusable), problems (codes), sentence (what to do) of each
@@ -74,6 +75,7 @@ class Api:
         consent: bool = False,
         key: str = "",
         subject: str = PERSON_NOUN,
+        keep_photos: bool = False,
         profile: gr.OAuthProfile | None = None,
     ) -> dict:
         """Start to train an adapter, which can then draw the person in the look; job_status tells how it goes.
@@ -105,7 +107,8 @@ class Api:
                 visitor.subject.name(kind.noun)
                 people = usable(self.context, visitor, of_person, "person", kind)
                 looks = usable(self.context, visitor, of_style, "style", kind)
-                choice = train.Choice(self.context.base.spec.name, preset, seed, steps)
+                base = self.context.base.spec.name
+                choice = train.Choice(base, preset, seed, steps, keep_photos=keep_photos is True)
                 job = train.start(self.context, visitor, people, looks, choice, request, profile)
             except BaseException:
                 visitor.forget_photos()

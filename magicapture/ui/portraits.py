@@ -123,7 +123,7 @@ def build(context: AppContext, session: Session, entered: gr.events.Dependency) 
     arrived.change(None, js=TO_PORTRAITS, api_visibility="private")
     stop.click(partial(stop_drawing, context), session.visitor, **AT_ONCE)
     gallery.connect(pictures, context, session, [entered, drawn])
-    described = [status, studio.chips, studio.dial]
+    described = [status, studio.chips, studio.dial, studio.strength]
     session.adapter.change(describe, [session.visitor, session.adapter, studio.chips], described, **AT_ONCE)
     return pictures
 
@@ -135,6 +135,7 @@ def _build_controls(resolution: int) -> Studio:
     strength = gr.Slider(
         LEAST_STRENGTH, 1, default.strength, step=0.05, label="Like my photo ↔ a new picture", buttons=[],
         info="Below 1, each starts from one of your photos: pose, hair and glasses stay.", elem_id="strength",
+        visible=False,
     )  # fmt: skip
     count = gr.Slider(1, MAX_COUNT, default.count, step=1, label="How many", buttons=[], elem_id="count")
     chips = gr.CheckboxGroup([(chip, chip) for chip in CHIPS], label="Add", elem_id="chips")
@@ -157,19 +158,23 @@ def _build_controls(resolution: int) -> Studio:
     return Studio(dial, strength, count, chips, words, upscale, label, seed, best_of, steps, negative)
 
 
-def describe(visitor: Workspace | None, adapter_id: str, ticked: list[str]) -> tuple[str, gr.CheckboxGroup, gr.Slider]:
-    """Say which adapter is in use; gives with it the words, some of them ``ticked``, and the dial for what it shows."""
+def describe(
+    visitor: Workspace | None, adapter_id: str, ticked: list[str]
+) -> tuple[str, gr.CheckboxGroup, gr.Slider, gr.Slider]:
+    """Say which adapter is in use; gives with it the words, some of them ``ticked``, and sliders for what it has."""
     try:
-        info = require_visitor(visitor).shelf.load(adapter_id).info
+        adapter = require_visitor(visitor).shelf.load(adapter_id)
     except (AdapterError, gr.Error):
-        return note(NO_ADAPTER, "warn"), gr.skip(), gr.skip()
+        return note(NO_ADAPTER, "warn"), gr.skip(), gr.skip(), gr.skip()
+    info = adapter.info
     used = "In use: {title} ({preset}, {n} steps, base {base})."
     facts = {"preset": preset_name(info.preset), "n": info.steps, "base": info.base}
     said = note(joined(" ", Message(used, title=info.title or adapter_id, **facts), shows(info.subject)), "good")
     is_person = info.subject == PERSON_NOUN
     chips, (label, ends) = (CHIPS, DIAL) if is_person else (CHIPS_OF_THINGS, DIAL_OF_THINGS)
     choices = gr.CheckboxGroup([(say(chip), chip) for chip in chips], value=[chip for chip in ticked if chip in chips])
-    return said, choices, gr.Slider(label=say(label), info=say(ends))
+    strength = gr.Slider(value=1, visible=adapter.photos is not None)
+    return said, choices, gr.Slider(label=say(label), info=say(ends)), strength
 
 
 def require_adapter(adapter_id: str) -> None:

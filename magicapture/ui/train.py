@@ -32,6 +32,10 @@ PURPOSES = {
     "balanced": "Balanced: about three times as long, a steadier likeness.",
     "paper": "Paper: the schedule as published, for comparisons. Long.",
 }
+KEEP = (
+    "Keep small copies of the photos with the adapter",
+    "Portraits can then start from them. They are deleted with the adapter and never go to the Hub.",
+)
 TERM_NAMES = {
     "identity": "Identity loss",
     "attention": "Attention refocusing",
@@ -50,6 +54,7 @@ class Trainer:
     seed: gr.Number
     steps: gr.Number
     off: gr.CheckboxGroup
+    keep: gr.Checkbox
     ready: gr.HTML
     view: TrainingView
     onwards: Step
@@ -57,14 +62,13 @@ class Trainer:
     @property
     def settings(self) -> set[Component]:
         """The parts that say how to train."""
-        return {self.preset, self.base, self.seed, self.steps, self.off}
+        return {self.preset, self.base, self.seed, self.steps, self.off, self.keep}
 
     def choice(self, values: dict[Component, Any]) -> "Choice":
         """Read the settings out of the ``values`` of the parts."""
         off = frozenset(term for term in TERMS if term in values[self.off])
-        return Choice(
-            values[self.base], values[self.preset], int(values[self.seed] or 0), int(values[self.steps] or 0), off
-        )
+        seed, steps = int(values[self.seed] or 0), int(values[self.steps] or 0)
+        return Choice(values[self.base], values[self.preset], seed, steps, off, values[self.keep] is True)
 
 
 @dataclass(frozen=True)
@@ -76,12 +80,14 @@ class Choice:
     seed: int = 0
     steps: int = 0
     off: frozenset[Term] = frozenset()
+    keep_photos: bool = False
 
     @property
     def config(self) -> TrainConfig:
         """The settings of the training; numbers out of range are brought into it."""
         seed, steps = min(max(self.seed, 0), MAX_SEED), min(max(self.steps, 0), MAX_STEPS)
-        config = replace(resolve_base(self.base).presets[self.preset], seed=seed, off=self.off)
+        preset = resolve_base(self.base).presets[self.preset]
+        config = replace(preset, seed=seed, off=self.off, keep_photos=self.keep_photos)
         return config.with_steps(steps) if steps else config
 
 
@@ -92,6 +98,7 @@ def build(base: str, session: Session) -> Trainer:
         with gr.Column(min_width=300):
             choices = [(sentence, name) for name, sentence in PURPOSES.items()]
             preset = gr.Radio(choices, value="quick", label="Preset", elem_id="preset")
+            keep = gr.Checkbox(False, label=KEEP[0], info=KEEP[1], elem_id="keep-photos")
             advanced = _build_advanced(base)
             quick = resolve_base(base).presets["quick"]
             ready = gr.HTML(readiness(None, None, base, quick), elem_id="ready", min_height=60)
@@ -110,6 +117,7 @@ def build(base: str, session: Session) -> Trainer:
     onwards = build_step("Make portraits", NO_ADAPTER, "to-portraits")
     return Trainer(
         preset=preset,
+        keep=keep,
         **advanced,
         ready=ready,
         onwards=onwards,
