@@ -3,6 +3,7 @@
 import json
 import secrets
 from contextlib import suppress
+from functools import cached_property
 from http.client import HTTPConnection
 from urllib.parse import urlsplit
 
@@ -39,6 +40,11 @@ class PageSession:
         self.config = self.http.get("/config").raise_for_status().json()
         self._parts = {part["id"]: part for part in self.config["components"]}
 
+    @cached_property
+    def endpoints(self) -> dict[str, dict]:
+        """What the description of the API says of each public endpoint."""
+        return self.http.get("/gradio_api/info").raise_for_status().json()["named_endpoints"]
+
     def enter(self, key: str = "") -> str:
         """Load the page in a browser that kept ``key``; gives the key to keep from now on."""
         return self.send("load", browserstate=key).json()["data"][0]
@@ -67,8 +73,10 @@ class PageSession:
         return httpx.Response(200 if "event: complete" in heard else 500, text=heard)
 
     def begin(self, endpoint: str, *data: object) -> httpx.Response:
-        """Call a public endpoint without waiting for its answer."""
-        return self.http.post(f"/gradio_api/call/{endpoint}", json={"data": list(data)})
+        """Call a public endpoint without waiting for its answer; what is left out at the end has its default."""
+        left = self.endpoints[f"/{endpoint}"]["parameters"][len(data) :]
+        defaults = [parameter["parameter_default"] for parameter in left if parameter["parameter_has_default"]]
+        return self.http.post(f"/gradio_api/call/{endpoint}", json={"data": [*data, *defaults]})
 
     def _outcome(self, event_id: str) -> httpx.Response:
         """Wait for what comes of an event."""

@@ -148,6 +148,8 @@ def test_words_of_a_visitors_own_do_not_hold_the_page_up(address: str) -> None:
         ("generate", [["{key}"], "0", 1, "", 0.5, 0, 1, True]),
         ("generate", [{"key": "{key}"}, {}, 1, "", "high", 0, 1, True]),
         ("generate", ["{key}", "0", 1, "", 0.5, -1, 1, True]),
+        ("generate", ["{key}", "0", 1, "", 0.5, 0, 1, True, "much"]),
+        ("generate", ["{key}", "0", 1, "", 0.5, 0, 1, True, 0.1]),
         ("generate", ["{key}", "0", 1, "", 0.5, 2**70, 3, True]),
         ("generate", ["{key}", "0", 1, "x" * 10_000, 0.5, 0, 1, True]),
         ("train", [None, 3, "quick", "few", 0, True, "{key}"]),

@@ -151,10 +151,10 @@ class Api:
         count: int = 4,
         prompt: str = "",
         dial: float = 0.5,
-        strength: float = 1.0,
         seed: int = 0,
         upscale: int = 1,
         label: bool = True,
+        strength: float = 1.0,
     ) -> tuple[Files, list[dict]]:
         """Draw portraits of the person in the look, the best likeness first.
 
@@ -164,10 +164,10 @@ class Api:
             count: 1 to 12
             prompt: what to add, such as "with glasses, light background"
             dial: 0 is more like the look, 1 more like the person
-            strength: 1 draws a new picture; down to 0.4, each starts from a photo, whose pose and hair stay
             seed: of the first one; the next count up
             upscale: 1, 2 or 4 times the size; what cannot be enlarged comes as it was drawn, and fault says why
             label: whether a corner says that it is AI-generated; the file's metadata does in any case
+            strength: 1 draws a new picture; down to 0.4, each starts from a photo that train was to keep
         Returns:
             the pictures as PNG files
             name, seed, likeness (cosine, -1 to 1), style (0: as the photos, 1: as the look's) and fault of each
