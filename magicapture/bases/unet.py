@@ -210,12 +210,18 @@ class UNetBase(Base):
 
     @contextmanager
     def _sampler(self, steps: int, strength: float) -> Iterator[dict[str, Any]]:
-        """Give the pipeline's argument for its steps. Those that Karras spaces know no start on the way."""
+        """Give the pipeline's argument for its steps.
+
+        Those that Karras spaces know no start on the way; and on the way noise is added, which lets the look in
+        (docs/findings.md).
+        """
         if strength == 1:
             yield {"num_inference_steps": steps}
             return
         usual, first = self.pipeline.scheduler, self.schedule.timestep(strength)
-        self.pipeline.scheduler = type(usual).from_config(usual.config, use_karras_sigmas=False)
+        self.pipeline.scheduler = DPMSolverMultistepScheduler.from_config(
+            usual.config, use_karras_sigmas=False, algorithm_type="sde-dpmsolver++"
+        )
         try:
             yield {"timesteps": torch.linspace(first, 0, max(2, round(steps * strength) + 1)).long()[:-1].tolist()}
         finally:

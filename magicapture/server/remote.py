@@ -6,6 +6,7 @@ Each takes the seconds that it is foretold to need, as its likes on this machine
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, Literal
@@ -107,5 +108,6 @@ def _raise_flag(flag: bytes) -> None:
 
 def _keep_counting(queue: Queue) -> None:
     while ray.is_initialized():
+        with suppress(RayError):  # the cluster may be out of reach for a while
+            queue.resize(places(CPUS))
         time.sleep(LOOK_S)
-        queue.resize(places(CPUS))
