@@ -7,8 +7,8 @@ import pytest
 import skimage.data
 import torch
 from PIL import Image
-from playwright.sync_api import Browser, sync_playwright
-from running import CHROMIUM, SWITCHES, running_app
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from running import CHROMIUM, PATIENCE, SWITCHES, running_app
 
 from magicapture.faces import FaceEngine, load_engine
 from magicapture.server.workspace import Workspace, new_key
@@ -92,6 +92,22 @@ def address(examples: Path, app_folder: Path) -> Iterator[str]:
     """Start that app and give its address."""
     with running_app(app_folder, examples) as address:
         yield address
+
+
+@pytest.fixture
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    """Open the page in a fresh session; nothing may go wrong in its scripts."""
+    expect.set_options(timeout=PATIENCE * 1000)
+    context = browser.new_context(viewport={"width": 1180, "height": 900})
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE * 1000)
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.goto(address)
+    expect(page.locator("#consent input")).to_be_visible()
+    yield page
+    context.close()
+    assert not faults
 
 
 @pytest.fixture

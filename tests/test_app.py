@@ -5,10 +5,8 @@ import json
 import re
 import urllib.request
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 import running
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
@@ -16,22 +14,6 @@ from running import PATIENCE
 from visiting import consent, load_examples, open_tab, reject, slide, start_training
 
 pytestmark = running.needs_browser
-
-
-@pytest.fixture
-def page(browser: Browser, address: str) -> Iterator[Page]:
-    """Open the page in a fresh session; nothing may go wrong in its scripts."""
-    expect.set_options(timeout=PATIENCE * 1000)
-    context = browser.new_context(viewport={"width": 1180, "height": 900})
-    page = context.new_page()
-    page.set_default_timeout(PATIENCE * 1000)
-    faults: list[str] = []
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.goto(address)
-    expect(page.locator("#consent input")).to_be_visible()
-    yield page
-    context.close()
-    assert not faults
 
 
 def test_from_photos_through_a_refresh_to_kept_portraits(page: Page, tmp_path: Path) -> None:

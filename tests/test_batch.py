@@ -17,15 +17,7 @@ from magicapture.staff.engines.local import LocalEngine
 from magicapture.staff.run_folder import RunFolder
 from magicapture.staff.work import FatalError, Outcome, Pictures, Setup
 
-
-@pytest.fixture
-def run(tmp_path: Path) -> RunFolder:
-    return RunFolder(tmp_path / "run")
-
-
-@pytest.fixture
-def drawer(tmp_path: Path) -> Drawer:
-    return Drawer(tmp_path / "diary")
+pytest_plugins = ["staff_fixtures"]
 
 
 def results(cells: list[Cell], engine: Engine, run: RunFolder, meter: Meter | None = None) -> dict[int, CellResult]:

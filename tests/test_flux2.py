@@ -159,6 +159,12 @@ def test_the_code_on_the_card_lets_stock_diffusers_draw_our_picture(
         assert np.abs(ours - picture(base, steps=4, guidance_scale=1.0)).max() > 2
 
 
+def test_it_does_not_start_from_a_photo(base: Flux2, adapter: Adapter) -> None:
+    kept = replace(adapter, photos=torch.zeros(1, *base.latent_shape))
+    with pytest.raises(BaseError, match="cannot start from a photo"):
+        generate(base, stand_in.StandInEngine(), kept, GenerateConfig(count=1, steps=1, strength=0.7))
+
+
 def test_without_a_distilled_one_the_base_draws_with_guidance(rows: dict) -> None:
     base = tiny_flux2.base(distilled=False)
     with base.concept_tokens(rows):

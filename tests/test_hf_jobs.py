@@ -30,7 +30,7 @@ from magicapture.staff.manifest import Row
 from magicapture.staff.run_folder import Entry, RunFolder
 from magicapture.staff.work import FatalError, Outcome, Setup, guarded
 
-pytest_plugins = ["hub_fixtures"]
+pytest_plugins = ["hub_fixtures", "staff_fixtures"]
 HEAD = "person_id,photos,style,count,consent_at,consent_version,consent_scope"
 
 
@@ -71,8 +71,8 @@ def cells_in(files: dict[str, bytes], beside: Path) -> list[Cell]:
 
 
 @pytest.fixture
-def container(tmp_path: Path) -> Container:
-    return Container(Drawer(tmp_path / "diary"))
+def container(drawer: Drawer) -> Container:
+    return Container(drawer)
 
 
 @pytest.fixture
@@ -88,11 +88,6 @@ def signed_in(server: JobHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAGICAPTURE_FACE_ENGINE", "builtin")
     monkeypatch.setattr(batch, "LOOK_S", 0.01)
     monkeypatch.setattr("magicapture.staff.jobs.parcel._zip_code", lambda _: None)  # 90 MB
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> RunFolder:
-    return RunFolder(tmp_path / "run")
 
 
 def jobs(run: RunFolder, meter: Meter | None = None, places: int = 2) -> JobBatch:

@@ -116,14 +116,14 @@ def test_a_damaged_portrait_is_named_and_can_be_deleted_and_the_others_are_shown
     for name, content in bad.items():
         (mine.place.part("portraits", place) / f"{name}.png").write_bytes(content)
     assert [item.path for item in mine.portraits()] == [good]
-    assert sorted(path.stem for path in mine.damaged_portraits()) == sorted(bad)
-    shown = portrait_grid(mine.portraits(), mine.damaged_portraits())
+    assert sorted(path.stem for path in mine.look_through()[1]) == sorted(bad)
+    shown = portrait_grid(*mine.look_through())
     assert good.name in shown
     assert all(f"{name}.png is damaged and cannot be shown" in shown for name in bad)
     assert ZipFile(mine.zip_kept()).namelist() == [good.name]
     for name in bad:
         mine.reject(mine.portrait_called(f"{name}.png"))
-    assert mine.damaged_portraits() == []
+    assert mine.look_through()[1] == []
 
 
 def test_a_comparison_stays_open_as_long_as_its_portrait_is_there(mine: Workspace) -> None:

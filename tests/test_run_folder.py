@@ -11,6 +11,7 @@ from magicapture.staff.cell import Cell, CellResult, DrawnPortrait, Problem, Rec
 from magicapture.staff.manifest import Row
 from magicapture.staff.run_folder import Entry, RunFolder, RunFolderError
 
+pytest_plugins = ["staff_fixtures"]
 RECIPE = Recipe("tiny", "builtin", TrainConfig(), GenerateConfig())
 RESULT = CellResult(
     "k1",
@@ -21,11 +22,6 @@ RESULT = CellResult(
     (DrawnPortrait("1.png", 7, 0.8, None),),
     (Problem("person", 2, "blurred", "warning", "The face is blurred."),),
 )
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> RunFolder:
-    return RunFolder(tmp_path / "run")
 
 
 def row(folder: Path, person_id: str = "E1") -> Row:

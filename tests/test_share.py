@@ -18,15 +18,7 @@ from magicapture.staff.engines.shared import SHARE, SharedEngine, clear_share, s
 from magicapture.staff.run_folder import RunFolder
 from magicapture.staff.work import Outcome, Pictures, Setup
 
-
-@pytest.fixture
-def run(tmp_path: Path) -> RunFolder:
-    return RunFolder(tmp_path / "run")
-
-
-@pytest.fixture
-def drawer(tmp_path: Path) -> Drawer:
-    return Drawer(tmp_path / "diary")
+pytest_plugins = ["staff_fixtures"]
 
 
 def compute(engine: Engine, cells: list[Cell], run: RunFolder) -> dict[int, CellResult]:

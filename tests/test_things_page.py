@@ -2,7 +2,6 @@
 
 import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,20 +14,6 @@ from things import RED, scene, teapot, teapots, tiled_looks
 from visiting import consent, open_tab, slide, start_training
 
 pytestmark = running.needs_browser
-
-
-@pytest.fixture
-def page(browser: Browser, address: str) -> Iterator[Page]:
-    expect.set_options(timeout=PATIENCE * 1000)
-    context = browser.new_context(viewport={"width": 1180, "height": 900})
-    page = context.new_page()
-    page.set_default_timeout(PATIENCE * 1000)
-    faults: list[str] = []
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.goto(address)
-    yield page
-    context.close()
-    assert not faults
 
 
 @pytest.fixture(scope="module")

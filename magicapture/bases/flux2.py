@@ -200,7 +200,7 @@ class Flux2(Base):
         strength: float = 1.0,
     ) -> list[Image.Image]:
         """See ``Base.draw``. A distilled model takes no notice of guidance."""
-        self.spec.require_strength(strength)
+        del strength  # always 1: see ``BaseSpec.require_strength``
         return self._drawn(
             positive,
             latents,

@@ -35,10 +35,6 @@ class Schedule:
         """The number of timesteps, T."""
         return len(self.alphas_cumprod)
 
-    def timestep(self, share: float) -> int:
-        """Give the timestep at a ``share`` in (0, 1] of the schedule: at 1 the last one."""
-        return max(0, round(share * self.steps) - 1)
-
     def draw_timesteps(self, late: Tensor, generator: torch.Generator) -> Tensor:
         """Draw a timestep (B,) per sample: any alike, or the later of two where ``late`` (B,) is true.
 
@@ -87,6 +83,11 @@ class Schedule:
         return alpha.sqrt(), (1 - alpha).sqrt()
 
 
+def timestep_at(share: float, steps: int) -> int:
+    """Give the timestep at a ``share`` in (0, 1] of ``steps``, T: at 1 the last one, T − 1."""
+    return max(0, round(share * steps) - 1)
+
+
 @dataclass(frozen=True)
 class FlowSchedule:
     """Rectified flow (Liu et al., 2023): noise comes in along a straight line, and its velocity ε − z is predicted.
@@ -115,10 +116,6 @@ class FlowSchedule:
         along = (tokens - config.base_image_seq_len) / (config.max_image_seq_len - config.base_image_seq_len)
         mu = config.base_shift + along * (config.max_shift - config.base_shift)
         return cls(config.num_train_timesteps, math.exp(mu))
-
-    def timestep(self, share: float) -> int:
-        """Give the timestep at a ``share`` in (0, 1] of the noise: at 1 the last one."""
-        return max(0, round(share * self.steps) - 1)
 
     def draw_timesteps(self, late: Tensor, generator: torch.Generator) -> Tensor:
         """Draw a timestep (B,) per sample, shifted; the later of two where ``late`` (B,) is true."""

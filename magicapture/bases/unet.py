@@ -38,7 +38,7 @@ from magicapture.bases.clip import ClipEncoder
 from magicapture.bases.loading import load_pipeline, load_tiny_decoder, prefer_plain_attention, skeleton_parts
 from magicapture.bases.lora import fused_lora
 from magicapture.bases.precision import fast_dtype
-from magicapture.bases.schedule import Schedule
+from magicapture.bases.schedule import Schedule, timestep_at
 from magicapture.bases.usage import usage
 from magicapture.messages import Message
 from magicapture.subject import PERSON_NOUN
@@ -218,7 +218,7 @@ class UNetBase(Base):
         if strength == 1:
             yield {"num_inference_steps": steps}
             return
-        usual, first = self.pipeline.scheduler, self.schedule.timestep(strength)
+        usual, first = self.pipeline.scheduler, timestep_at(strength, self.schedule.steps)
         self.pipeline.scheduler = DPMSolverMultistepScheduler.from_config(
             usual.config, use_karras_sigmas=False, algorithm_type="sde-dpmsolver++"
         )

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from magicapture.adapters.adapter import Adapter, AdapterError, applied
 from magicapture.bases import Base, Conditioning
+from magicapture.bases.schedule import timestep_at
 from magicapture.bases.words import prompt_for
 from magicapture.config import GenerateConfig
 from magicapture.drawing.enhance import upscale
@@ -132,7 +133,7 @@ def first_latents(
         pictures = latent_mean[:, None, None].expand_as(latents)
     else:
         return latents
-    first = torch.full((len(latents),), base.schedule.timestep(strength))
+    first = torch.full((len(latents),), timestep_at(strength, base.schedule.steps))
     return base.schedule.add_noise(pictures, latents, first)
 
 

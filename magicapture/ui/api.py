@@ -55,7 +55,6 @@ class Api:
             photos: 1 to 20 photos
             role: person for photos of the person or thing, style for pictures in the look
             subject: person, or what the thing is called in English, such as teapot; its background is transparent
-            keep_photos: whether small copies stay with the adapter, so that generate can start from them (strength)
         Returns:
             usable (can they be used as a set?), said (of the set)
             photos: name, status (usable, warning or unusable), problems (codes), sentence (what to do) of each
@@ -89,6 +88,7 @@ class Api:
             consent: true if everyone in the photos agreed to it; without it nothing is done
             key: the secret of an earlier answer, to go on as the same visitor; a new one is drawn if it is empty
             subject: person, or what the thing is called in English, such as teapot; its background is transparent
+            keep_photos: whether small copies stay with the adapter, so that generate can start from them (strength)
         Returns:
             job (the id for job_status and stop_job)
             key (your secret for generate and delete_everything: keep it)

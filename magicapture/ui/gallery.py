@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from types import MethodType
-from typing import get_args
+from typing import cast, get_args
 
 import gradio as gr
 from gradio.components import Component
@@ -60,7 +61,7 @@ class Gallery:
 
     def show(self, visitor: Workspace | None) -> dict[Component, object]:
         """Give the gallery anew, and the zip of what is kept; says what may not leave."""
-        portraits, damaged = (visitor.portraits(), visitor.damaged_portraits()) if visitor else ([], [])
+        portraits, damaged = visitor.look_through() if visitor else ([], [])
         kept = [portrait.path for portrait in portraits if portrait.kept]
         archive, faults = None, list(withheld(kept).values())
         if visitor and kept:
@@ -78,7 +79,7 @@ class Gallery:
     def refresh(self, visitor: Workspace | None, beside: str) -> dict[Component, object]:
         """Do the same, and close a comparison whose portrait is gone: another one stays as the visitor looks at it."""
         shown = self.show(visitor)
-        if visitor and beside in {portrait.path.name for portrait in visitor.portraits()}:
+        if beside in {Path(path).name for path in cast("list[str]", shown[self.listed])}:
             return shown
         return {**shown, **dict(zip(self.comparison, ("", gr.ImageSlider(None, visible=False), ""), strict=True))}
 

@@ -12,6 +12,7 @@ from magicapture.messages import Message
 from magicapture.photos.reading import PhotoError, read_photo
 from magicapture.photos.references import CheckedSet
 from magicapture.server.workspace import Workspace
+from magicapture.server.workspace.subject import PHOTO_GONE
 from magicapture.things.painting import PaintingError, painted_mask
 from magicapture.ui.events import AT_ONCE, QUEUED, user_errors
 from magicapture.ui.html import section
@@ -148,7 +149,7 @@ def _photo(visitor: Workspace, name: str) -> Path:
     for path in visitor.photos("person"):
         if path.name == name:
             return path
-    raise user_error("This photo is not there any more: it was removed, or its time was up.", "Not there")
+    raise user_error(PHOTO_GONE, "Not there")
 
 
 def _named(visitor: Workspace, photo: Path) -> dict[str, str]:

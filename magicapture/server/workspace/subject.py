@@ -11,6 +11,7 @@ from magicapture.server.workspace.folder import VisitorFolder, WorkspaceError, r
 from magicapture.subject import NOUN, PERSON_NOUN
 
 OPAQUE = 255
+PHOTO_GONE = "This photo is not there any more: it was removed, or its time was up."
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class SubjectNotes:
             with Image.open(photo) as picture:
                 size = picture.size
         except FileNotFoundError as error:
-            raise WorkspaceError("This photo is not there any more: it was removed, or its time was up.") from error
+            raise WorkspaceError(PHOTO_GONE) from error
         folder = self.place.part("photos", f"{photo.parent.name}-masks")
         with self.place.building(folder / f"{photo.name}.png") as file:
             mask.resize(size, Image.Resampling.BILINEAR).save(file)

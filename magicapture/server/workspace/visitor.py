@@ -159,11 +159,11 @@ class Workspace:
 
     def portraits(self) -> list[KeptPortrait]:
         """List all portraits that can be read, best likeness first, those that could not be compared last."""
-        return look_through(self.place)[0]
+        return self.look_through()[0]
 
-    def damaged_portraits(self) -> list[Path]:
-        """List the files of portraits that cannot be read."""
-        return look_through(self.place)[1]
+    def look_through(self) -> tuple[list[KeptPortrait], list[Path]]:
+        """Do the same, and list the files of portraits that cannot be read."""
+        return look_through(self.place)
 
     def portrait_called(self, name: str) -> Path:
         """Find a portrait by the name of its file. Raises ``PortraitGoneError`` if the visitor has none like that."""
