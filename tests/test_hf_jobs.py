@@ -2,92 +2,36 @@
 
 import json
 import math
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 
 import pytest
-from hub_jobs import Job, JobHub, run_for_real
-from hub_server import WRITER
-from PIL import Image
+from hub_jobs import Job, JobHub
+from job_container import Container, cells_in, nothing_is_left
 from staff_stand_in import Drawer, ThreadEngine, people
 
-from magicapture.__main__ import main
-from magicapture.settings import settings
 from magicapture.staff.batch import Meter, spent_before
 from magicapture.staff.cell import Cell, CellResult
 from magicapture.staff.engines import EngineError
 from magicapture.staff.forget import forget
-from magicapture.staff.jobs import batch, worker
+from magicapture.staff.jobs import worker
 from magicapture.staff.jobs.account import JobsAccount, UnreachableError
 from magicapture.staff.jobs.batch import JobBatch
 from magicapture.staff.jobs.collect import Collector, end_jobs
-from magicapture.staff.jobs.parcel import _zip_code as zip_code
-from magicapture.staff.jobs.parcel import pack_fatal, pack_outcome, read_parcel, unpack_outcome
+from magicapture.staff.jobs.parcel import pack_fatal, pack_outcome, unpack_outcome
 from magicapture.staff.jobs.shards import JOBS, Shards
 from magicapture.staff.manifest import Row
 from magicapture.staff.run_folder import Entry, RunFolder
-from magicapture.staff.work import FatalError, Outcome, Setup, guarded
+from magicapture.staff.work import FatalError, Outcome
 
-pytest_plugins = ["hub_fixtures", "staff_fixtures"]
-HEAD = "person_id,photos,style,count,consent_at,consent_version,consent_scope"
-
-
-class Container:
-    """Does the work of jobs in place of their containers: at every look one more cell, and a minute."""
-
-    def __init__(self, drawer: Drawer) -> None:
-        self.drawer = drawer
-        self.minutes_a_cell = 1
-        self.breaks: dict[int, str] = {}  # what becomes of the n-th job, from 0, after its first cell
-
-    def __call__(self, hub: JobHub, job: Job) -> None:
-        files = hub.repositories[job.repo_id].files
-        left = [cell for cell in cells_in(files, self.drawer.diary) if f"results/{cell.key}" not in files]
-        number = hub.started.index(job)
-        if number in self.breaks and any(name.startswith("results/") for name in files):
-            if self.breaks[number] == "vanished":
-                del hub.jobs[job.id]
-            job.stage, job.message, job.log = "ERROR", self.breaks[number], ["person 7: CUDA said no"]
-            return
-        job.seconds += 60 * self.minutes_a_cell
-        if left:
-            cell = left[0]
-            photos, looks = ([path.read_bytes() for path in paths] for paths in (cell.photos, cell.looks))
-            outcome = guarded(self.drawer, Setup(), cell, tuple(photos), tuple(looks))
-            files[f"results/{cell.key}"] = pack_outcome(outcome)
-        else:
-            job.stage = "COMPLETED"
-
-
-def cells_in(files: dict[str, bytes], beside: Path) -> list[Cell]:
-    """Read a parcel as it lies in a data set."""
-    folder = beside.with_name("parcel")
-    for name, data in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(data)
-    return read_parcel(folder)
+pytest_plugins = ["hub_fixtures", "staff_fixtures", "hf_jobs_fixtures"]
+pytestmark = pytest.mark.usefixtures("signed_in")
 
 
 @pytest.fixture
-def container(drawer: Drawer) -> Container:
-    return Container(drawer)
-
-
-@pytest.fixture
-def hub(container: Container, tmp_path: Path) -> JobHub:
-    hub = JobHub(container)
-    hub.folder = tmp_path
-    return hub
-
-
-@pytest.fixture(autouse=True)
-def signed_in(server: JobHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_TOKEN", WRITER)
-    monkeypatch.setenv("MAGICAPTURE_FACE_ENGINE", "builtin")
-    monkeypatch.setattr(batch, "LOOK_S", 0.01)
-    monkeypatch.setattr("magicapture.staff.jobs.parcel._zip_code", lambda _: None)  # 90 MB
+def hub(job_hub: JobHub) -> JobHub:
+    return job_hub
 
 
 def jobs(run: RunFolder, meter: Meter | None = None, places: int = 2) -> JobBatch:
@@ -97,10 +41,6 @@ def jobs(run: RunFolder, meter: Meter | None = None, places: int = 2) -> JobBatc
 
 def compute(run: RunFolder, cells: list[Cell], meter: Meter | None = None, places: int = 2) -> dict[int, CellResult]:
     return {result.person: result for result in jobs(run, meter, places).results(cells)}
-
-
-def nothing_is_left(server: JobHub) -> bool:
-    return not server.repositories and not any(job.active for job in server.jobs.values())
 
 
 def test_people_are_shared_among_jobs_and_nothing_stays_at_the_hub(
@@ -310,32 +250,6 @@ def test_to_be_forgotten_means_at_the_hub_too(
     assert run.result(cells[2].key) is None
 
 
-@pytest.fixture
-def manifest(tmp_path: Path, examples: Path) -> list[object]:
-    """Give the arguments for three people who agreed, two of them to a cloud, of whom one has photos to show."""
-    shutil.copytree(examples / "person-someone", tmp_path / "somebody")
-    (tmp_path / "nobody").mkdir()
-    (tmp_path / "nobody" / "holiday.png").write_bytes(b"no picture")
-    rows = [
-        f"E1,{tmp_path / 'nobody'},style-grey,1,2026-11-03,v1,intranet + cloud",
-        'E2,person-someone,style-grey,1,2026-11-03,v1,"intranet, no cloud"',
-        f"E3,{tmp_path / 'somebody'},style-grey,1,2026-11-03,v1,cloud",
-    ]
-    (tmp_path / "people.csv").write_text("\n".join([HEAD, *rows]))
-    return [tmp_path / "people.csv", "--photos", examples, "--base", "mini", "--engine", "jobs:l4x1"]
-
-
-def staff(*arguments: object) -> int:
-    return main(["staff", *map(str, arguments)])
-
-
-def told(capsys: pytest.CaptureFixture) -> tuple[dict, str]:
-    """Give the last line that a command printed, and all else that it said."""
-    said = capsys.readouterr()
-    *lines, last = said.out.splitlines()
-    return json.loads(last), "\n".join([*lines, said.err])
-
-
 def test_what_a_job_runs_pushes_every_result_and_what_is_wrong_for_all(
     server: JobHub, run: RunFolder, tmp_path: Path, container: Container, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -365,50 +279,3 @@ def test_what_a_job_runs_pushes_every_result_and_what_is_wrong_for_all(
     with pytest.raises(FatalError, match="The base cannot be had"):
         compute(run, cells[1:2], places=1)
     assert nothing_is_left(server)
-
-
-@pytest.mark.slow
-def test_a_jobs_own_command_draws_for_those_who_allow_a_cloud(
-    server: JobHub, manifest: list[object], tmp_path: Path, capsys, monkeypatch
-) -> None:
-    monkeypatch.setattr("magicapture.staff.jobs.parcel._zip_code", zip_code)
-    server.advance = run_for_real
-    options = ["--steps", 3, "--best-of", 1, "--out", tmp_path / "run", "--max-cost", 1]
-    assert staff("run", *manifest, *options) == 0, server.started[0].log
-    result, said = told(capsys)
-    assert (result["done"], result["unusable"], result["no_cloud"], result["left"]) == (1, 1, 1, 0)
-    assert '1 people are left out: "cloud" is no item of their consent_scope' in said
-    assert server.started[0].log[-2:] == ["person 1: unusable", "person 3: done"]
-    (drawn,) = (tmp_path / "run/cells").glob("*/portrait-1.png")
-    assert Image.open(drawn).size == (128, 128)
-    assert (drawn.parent / "adapter").is_dir()
-    assert nothing_is_left(server)
-
-
-def test_a_plan_takes_the_hubs_price(server: JobHub, manifest: list[object], capsys: pytest.CaptureFixture) -> None:
-    assert staff("plan", *manifest) == 0
-    result, table = told(capsys)
-    assert (result["people"], result["cells"]) == (2, 2)
-    assert result["cloud"]["l4x1"] == pytest.approx(result["gpu_hours"] * 0.6, abs=0.01)
-    assert "| compute, Nvidia l4x1 |" in table
-    assert "300 s for each worker's start" in table
-    assert server.asked("POST", "/api/") == 0
-
-
-@pytest.mark.parametrize(
-    ("engine", "private", "said"),
-    [
-        ("jobs:gtx", "0", "Hugging Face Jobs have no gtx: choose from cpu-basic, l4x1, l4x4."),
-        ("jobs:l4x1", "1", "MAGICAPTURE_PRIVATE=1: photos would leave this machine for Hugging Face Jobs."),
-    ],
-)
-def test_what_cannot_be_hired_is_told_before_anything_is_sent(
-    server: JobHub, manifest: list[object], tmp_path: Path, capsys, monkeypatch, engine: str, private: str, said: str
-) -> None:
-    monkeypatch.setenv("MAGICAPTURE_PRIVATE", private)
-    monkeypatch.setenv("MAGICAPTURE_USERS", "anna:secret")
-    settings.cache_clear()
-    assert staff("run", *manifest[:-1], engine, "--out", tmp_path / "run") == 1
-    assert told(capsys)[0]["error"].startswith(said)
-    assert server.asked("POST", "/api/") == 0
-    assert private == "0" or server.requests == []
