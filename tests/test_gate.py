@@ -14,6 +14,7 @@ from page_session import PageSession, gallery
 from running import PATIENCE, running_app
 
 from magicapture.server.gate.sign_in import TRIES, checks_password
+from magicapture.server.records import Records
 from magicapture.server.workspace import Workspace
 from magicapture.settings import Settings
 
@@ -189,6 +190,23 @@ def test_without_consent_no_photo_is_stored(address: str, app_folder: Path, exam
     assert not Workspace.of(key, app_folder / "root").photos("person")
     assert page.send("click", "load_examples").status_code == 500
     assert not Workspace.of(key, app_folder / "root").photos("person")
+
+
+def test_who_agrees_no_longer_is_asked_again_and_until_then_no_photo_is_stored(
+    address: str, app_folder: Path, examples: Path
+) -> None:
+    page, photo = PageSession(address), (examples / "person-someone/1.png").read_bytes()
+    key = page.enter()
+    page.send("input", "consent", consent=True)
+    page.send("change", "person_photos", person_photos=gallery(page.upload("me.png", photo)))
+    workspace = Workspace.of(key, app_folder / "root")
+    assert workspace.photos("person")
+    page.send("input", "consent", consent=False)
+    late = page.send("change", "person_photos", person_photos=gallery(page.upload("me.png", photo)))
+    assert "tick the box" in late.text
+    assert not workspace.photos("person")
+    assert page.send("click", "load_examples").status_code == 500
+    assert Records(f"sqlite:///{app_folder / 'root/records.sqlite'}").latest_consent(workspace.name) is None
 
 
 def test_who_guesses_passwords_is_not_heard_any_more(private_address: str) -> None:

@@ -19,7 +19,7 @@ from magicapture.server.metrics import STAGE
 from magicapture.server.pace import Pace
 from magicapture.server.plans import TrainingPlan, UnreadableError
 from magicapture.server.queue import STILL_THERE, Asker, BusyError, Limits
-from magicapture.server.records import Records, State, What
+from magicapture.server.records import Consent, Records, State, What
 from magicapture.server.workspace import Workspace, WorkspaceError
 
 TRAININGS = Limits(per_visitor=1, per_address=3, in_all=24)
@@ -55,9 +55,7 @@ class Jobs:
         Raises ``JobError`` when they have not consented, ``BusyError`` when there are as many jobs as is allowed,
         ``WorkspaceError`` when there is no room for its adapter, or they have deleted everything meanwhile.
         """
-        consent = self.records.latest_consent(workspace.name)
-        if consent is None:
-            raise JobError("Say first that you may use these photos: tick the box in the tab References.")
+        consent = self._consent(workspace)
         with self._lock:
             self.check_room(workspace, address)
             workspace.shelf.require_room()
@@ -93,13 +91,15 @@ class Jobs:
     def resume(self, job: Job | None, address: str = "") -> Job:
         """Go on with a job that was broken off, as asked for from ``address``.
 
-        Raises ``JobError`` when nothing of it is left, ``BusyError`` when there are as many jobs as is allowed.
+        Raises ``JobError`` when nothing of it is left or its visitor consents no longer, ``BusyError`` when there are as
+        many jobs as is allowed.
         """
         with self._lock:
             if job is not None and job.id in self._jobs:
                 raise BusyError(STILL_THERE)
             if job is None or not job.resumable:
                 raise JobError(NOTHING_LEFT)
+            self._consent(job.workspace)
             again = Job(job.id, job.workspace, curves=job.curves, event=job.event, address=address or job.address)
             self.limits.check(again.asker, [other.asker for other in self._active()])
             try:
@@ -133,6 +133,12 @@ class Jobs:
             self.stop(job)
             if thread := self._threads.get(job.id):
                 thread.join(PATIENCE_S)
+
+    def _consent(self, workspace: Workspace) -> Consent:
+        """Give the consent that a training of this visitor rests on. Raises ``JobError`` without one."""
+        if (consent := self.records.latest_consent(workspace.name)) is None:
+            raise JobError("Say first that you may use these photos: tick the box in the tab References.")
+        return consent
 
     def _active(self, visitor: str | None = None) -> list[Job]:
         jobs = [job for job in list(self._jobs.values()) if job.active]
