@@ -91,8 +91,8 @@ class Jobs:
     def resume(self, job: Job | None, address: str = "") -> Job:
         """Go on with a job that was broken off, as asked for from ``address``.
 
-        Raises ``JobError`` when nothing of it is left or its visitor consents no longer, ``BusyError`` when there are as
-        many jobs as is allowed.
+        Raises ``JobError`` when nothing of it is left, or its visitor consents no longer, ``BusyError`` when there are
+        as many jobs as is allowed.
         """
         with self._lock:
             if job is not None and job.id in self._jobs:

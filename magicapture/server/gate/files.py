@@ -4,7 +4,6 @@ import json
 import re
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import parse_qs
 
 import anyio
 from starlette.requests import HTTPConnection
@@ -17,19 +16,21 @@ from magicapture.settings import Settings
 
 FILE = re.compile(r"(/gradio_api)?/file[=/](?P<path>.*)", re.DOTALL)
 OF_VISITORS = re.compile(r"[0-9a-f]{64}/(photos|portraits|adapters|jobs|review|\.tmp-[^/]*)(/.*)?", re.DOTALL)
-PHOTO = re.compile(r"(?P<visitor>[0-9a-f]{64})/photos/(person|style|crops)/[^/]+")
+CROP = re.compile(r"(?P<visitor>[0-9a-f]{64})/photos/crops/[^/]+")
 RESULT = re.compile(
     r"[0-9a-f]{64}/("
     r"portraits/(new|kept|drawn)/[^/]+\.png|portraits/portraits\.zip"
     r"|adapters/[0-9a-f]{16}/[^/]+\.zip|jobs/[0-9a-f]+/previews/[^/]+\.png"
     r")"
 )
-"""What programs fetch, too, by paths that cannot be guessed. Plans, checkpoints and face measurements are not in it."""
-LISTENING = re.compile(r"/gradio_api/queue/data/?")
+"""What programs fetch, too, by paths that cannot be guessed.
+
+Photos, masks, plans, checkpoints and face measurements are not in it: nobody is shown them.
+"""
 
 
 class Files:
-    """Shows photos and uploads only to the browser whose they are, results to who knows their path, nothing else."""
+    """Shows crops of photos, and uploads, only to the browser whose they are, results to who knows their path."""
 
     def __init__(self, app: ASGIApp, *, settings: Settings) -> None:
         self.app, self.served, self.root = app, settings.served, settings.root
@@ -45,10 +46,6 @@ class Files:
                 return await refuse(404, "Not here.", scope, receive, send)
             if why := await anyio.to_thread.run_sync(self._held_back, found["path"]):
                 return await refuse(409, why, scope, receive, send)
-        elif LISTENING.fullmatch(scope["path"]):
-            sessions = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("session_hash", [])
-            if not all(VISITS.may_listen(asker, session) for session in sessions):
-                return await refuse(403, "This page was opened by someone else.", scope, receive, send)
         if scope["method"] == "POST" and scope["path"].rstrip("/") == "/gradio_api/upload":
             return await self.app(scope, receive, self._noting(asker, send))
         if scope["method"] == "GET" and scope["path"] == "/" and not cookie_of(asker):
@@ -65,8 +62,8 @@ class Files:
         if not path.is_relative_to(self.served):
             return False
         within = path.relative_to(self.served).as_posix()
-        if photo := PHOTO.fullmatch(within):
-            return VISITS.is_theirs(asker, photo["visitor"])
+        if crop := CROP.fullmatch(within):
+            return VISITS.is_theirs(asker, crop["visitor"])
         if OF_VISITORS.fullmatch(within):
             return _is_result(path, self.served)
         return VISITS.may_see(asker, path)
