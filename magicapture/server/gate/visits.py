@@ -20,6 +20,7 @@ from gradio.state_holder import StateHolder
 from pydantic import ValidationError
 from starlette.requests import HTTPConnection
 
+from magicapture.messages import Message
 from magicapture.server.gate.answer import NOT_YOURS, address_of, language_of
 from magicapture.settings import Settings
 
@@ -148,10 +149,11 @@ def guard_events(translate: Callable[[str, str], str]) -> None:
     async def run_guarded(
         app: App, body: PredictBodyInternal, gr_request: Any, fn: BlockFunction, **options: Any
     ) -> dict:
-        if len(body.data) < len(fn.inputs):
-            raise gr.Error(TOO_FEW.format(n=len(fn.inputs), m=len(body.data)), print_exception=False)
         asker = getattr(gr_request, "request", None)
         language = language_of(asker.headers) if asker is not None else ""
+        if len(body.data) < len(fn.inputs):
+            few = Message(TOO_FEW, n=len(fn.inputs), m=len(body.data))
+            raise gr.Error(translate(few, language), print_exception=False)
         if asker is not None and body.session_hash is not None:
             own = VISITS.owns_session(asker, body.session_hash, gr_request.username)
             if not own:
