@@ -80,7 +80,7 @@ def test_photos_are_gone_when_training_ends(jobs: Jobs, visitor: Workspace, trai
     job = ended(jobs.start(visitor, PLAN))
     wait_until(lambda: jobs.records.job(job.id).state == "finished")
     assert not photo.exists()
-    assert not list(job.folder.glob("*.pt"))
+    assert not list(job.files.folder.glob("*.pt"))
 
 
 def test_stopping_keeps_what_was_learned(jobs: Jobs, visitor: Workspace, trainer: Trainer) -> None:

@@ -12,21 +12,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from magicapture.drawing.credentials import CredentialsError, make_outgoing
 from magicapture.server.gate.answer import refuse
 from magicapture.server.gate.visits import VISITS, cookie_header, cookie_of, new_cookie
+from magicapture.server.workspace.served import crops_visitor, is_result, is_visitors_file
 from magicapture.settings import Settings
 
 FILE = re.compile(r"(/gradio_api)?/file[=/](?P<path>.*)", re.DOTALL)
-OF_VISITORS = re.compile(r"[0-9a-f]{64}/(photos|portraits|adapters|jobs|review|\.tmp-[^/]*)(/.*)?", re.DOTALL)
-CROP = re.compile(r"(?P<visitor>[0-9a-f]{64})/photos/crops/[^/]+")
-RESULT = re.compile(
-    r"[0-9a-f]{64}/("
-    r"portraits/(new|kept|drawn)/[^/]+\.png|portraits/portraits\.zip"
-    r"|adapters/[0-9a-f]{16}/[^/]+\.zip|jobs/[0-9a-f]+/previews/[^/]+\.png"
-    r")"
-)
-"""What programs fetch, too, by paths that cannot be guessed.
-
-Photos, masks, plans, checkpoints and face measurements are not in it: nobody is shown them.
-"""
 
 
 class Files:
@@ -61,17 +50,17 @@ class Files:
             return True  # Gradio knows which of the program's own are shown
         if not path.is_relative_to(self.served):
             return False
-        within = path.relative_to(self.served).as_posix()
-        if crop := CROP.fullmatch(within):
-            return VISITS.is_theirs(asker, crop["visitor"])
-        if OF_VISITORS.fullmatch(within):
-            return _is_result(path, self.served)
+        within = self._within(path)
+        if visitor := crops_visitor(within):
+            return VISITS.is_theirs(asker, visitor)
+        if is_visitors_file(within):
+            return is_result(within)
         return VISITS.may_see(asker, path)
 
     def _held_back(self, written: str) -> str:
         """Say why a portrait may not leave, where this installation signs them; nothing for one that may."""
         path = Path(written).resolve()
-        if path.suffix == ".png" and path.is_relative_to(self.served) and _is_result(path, self.served):
+        if path.suffix == ".png" and path.is_relative_to(self.served) and is_result(self._within(path)):
             try:
                 make_outgoing(path)
             except CredentialsError as error:
@@ -79,6 +68,9 @@ class Files:
             except FileNotFoundError:  # deleted meanwhile
                 return ""
         return ""
+
+    def _within(self, path: Path) -> str:
+        return path.relative_to(self.served).as_posix()
 
     def _noting(self, asker: HTTPConnection, send: Send) -> Send:
         """Note the paths that an upload is answered with."""
@@ -102,7 +94,3 @@ class Files:
             await send(message)
 
         return send_with_cookie
-
-
-def _is_result(path: Path, served: Path) -> bool:
-    return RESULT.fullmatch(path.relative_to(served).as_posix()) is not None
