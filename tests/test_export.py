@@ -191,6 +191,23 @@ def test_people_who_withdraw_at_once_are_all_forgotten(tmp_path: Path) -> None:
     assert sum(line["what"] == "forgotten" for line in crowd.run.log_lines()) == 11
 
 
+def test_what_a_killed_process_left_half_written_is_forgotten_too(pilot: Pilot, tmp_path: Path) -> None:
+    out, key = tmp_path / "hr", f"{1:032x}"
+    export(pilot.run, out)
+    torn = [
+        pilot.folder / "cells" / f".{key}.0123" / "portrait-1.png",
+        pilot.folder / ".manifest.jsonl.0123",
+        pilot.folder / ".numbers.json.0123",
+        out / ".Ben-7.jpg.0123",
+    ]
+    pilot.run.discard(key)
+    torn[0].parent.mkdir()
+    for path in torn:
+        path.write_text("Ben-7")
+    forget(pilot.run, pilot.number("Ben-7"))
+    assert [path for path in torn if path.exists()] == []
+
+
 def test_who_withdraws_twice_is_counted_once(pilot: Pilot) -> None:
     for _ in range(2):
         forget(pilot.run, 1)

@@ -33,6 +33,7 @@ from magicapture.server.workspace.invitation import (
 )
 from magicapture.settings import settings
 from magicapture.staff.decisions import decided, kept_by_person
+from magicapture.staff.engines import EngineError
 from magicapture.staff.invite import invite
 from magicapture.staff.review_workspace import ReviewWorkspace
 from magicapture.ui.farewell import leave
@@ -220,6 +221,26 @@ def test_withdrawing_forgets_the_person_and_the_link(pilot: Pilot, here: Path) -
     assert "anna" not in pilot.run.numbers()
     assert pilot.run.log_lines()[-1]["what"] == "forgotten"
     assert "ben" in pilot.run.numbers()
+
+
+def test_who_cannot_be_forgotten_everywhere_is_told_and_can_try_again(pilot: Pilot, here: Path, monkeypatch) -> None:
+    workspace = pilot.opened("anna", here)
+    unreachable = Mock(side_effect=EngineError("Hugging Face Jobs need an account"))
+    with monkeypatch.context() as patch:
+        patch.setattr("magicapture.staff.forget.end_jobs", unreachable)
+        with pytest.raises(WorkspaceError, match="not everything is deleted: try again"):
+            workspace.delete_everything()
+    workspace.delete_everything()
+    assert not workspace.folder.exists()
+    assert "anna" not in pilot.run.numbers()
+
+
+def test_a_decision_that_cannot_be_written_down_is_not_taken(pilot: Pilot, here: Path) -> None:
+    workspace = pilot.opened("anna", here)
+    pilot.folder.rename(pilot.folder.with_name("elsewhere"))
+    with pytest.raises(WorkspaceError, match="nothing has changed"):
+        workspace.keep(workspace.portraits()[0].path, None)
+    assert [portrait.kept for portrait in workspace.portraits()] == [False, False]
 
 
 def test_who_withdraws_keeps_what_they_made_on_the_page_besides(pilot: Pilot, here: Path) -> None:

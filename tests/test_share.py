@@ -11,6 +11,7 @@ import pytest
 from running import ROOT
 from staff_stand_in import Drawer, ThreadEngine, people, rows
 
+from magicapture.settings import settings
 from magicapture.staff.batch import Meter, compute_cells
 from magicapture.staff.cell import Cell, CellResult
 from magicapture.staff.engines import Engine, EngineError
@@ -100,6 +101,22 @@ def test_a_folder_that_cannot_be_used_is_told(run: RunFolder, address: str, engi
     with pytest.raises(EngineError, match=said), sharing(address, engine, run):
         pass
     assert not (run.folder / SHARE).exists()
+
+
+@pytest.mark.parametrize("address", ["s3://bucket/way", "simplecache::s3://bucket", "file::memory://x"])
+def test_private_mode_lets_no_photo_leave_through_a_folder(
+    tmp_path: Path, run: RunFolder, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAGICAPTURE_PRIVATE", "1")
+    monkeypatch.setenv("MAGICAPTURE_USERS", "anna:secret")
+    settings.cache_clear()
+    with pytest.raises(EngineError, match="photos would leave this machine for"), sharing(address, "ray", run):
+        pass
+    assert not (run.folder / SHARE).exists()
+    with sharing(str(tmp_path / "share"), "ray", run) as share:
+        assert share
+    monkeypatch.undo()
+    settings.cache_clear()
 
 
 @pytest.mark.slow

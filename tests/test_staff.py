@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+from pilot import picture
 from staff_stand_in import ThreadEngine
 
 from magicapture.__main__ import main
-from magicapture.staff.cell import Cell, CellResult
+from magicapture.settings import settings
+from magicapture.staff.cell import Cell, CellResult, DrawnPortrait
 from magicapture.staff.cost import PRICES
 from magicapture.staff.forget import forget
 from magicapture.staff.run_folder import RunFolder
@@ -106,6 +108,25 @@ def test_a_plan_counts_the_gpus_of_the_engine(manifest: list[str], monkeypatch, 
     assert figures["hours"] < figures["gpu_hours"]
 
 
+def test_a_plan_that_measures_takes_the_seconds_of_so_many_people(
+    manifest: list[str], tmp_path: Path, monkeypatch, capsys: pytest.CaptureFixture
+) -> None:
+    def done(cell: Cell, photos: Pictures, looks: Pictures) -> Outcome:
+        seen.append(cell.person)
+        seconds = {"load": 1000.0, "check": 1.0, "train": 30.0, "draw": 5.0}
+        return Outcome(CellResult(cell.key, cell.person, cell.style, "done", seconds))
+
+    seen: list[int] = []
+    with (tmp_path / "people.csv").open("a") as file:
+        file.writelines(f"\nE{place},none{place},style-grey,1,{AGREED}" for place in range(4, 11))
+    monkeypatch.setattr("magicapture.staff.plan.open_engine", lambda *_: ThreadEngine(done))
+    assert main(["staff", "plan", *manifest, "--base", "mini", "--measure", "3"]) == 0
+    lines, figures, _ = told(capsys)
+    assert (figures["measured"], figures["cell_seconds"], len(seen)) == (3, 36.0, 3)
+    assert max(seen) > 5, "spread over the manifest, not the first three"
+    assert any("| measured on 3 cells;" in line for line in lines)
+
+
 def test_two_runs_do_not_compute_in_one_folder(manifest: list[str], tmp_path: Path, capsys) -> None:
     run = tmp_path / "run"
     with RunFolder(run).computing():
@@ -134,6 +155,27 @@ def test_a_full_disk_ends_a_run_with_a_sentence_and_keeps_what_was_done(
 
 def unusable(cell: Cell, photos: Pictures, looks: Pictures) -> Outcome:
     return Outcome(CellResult(cell.key, cell.person, cell.style, "unusable"))
+
+
+def test_a_run_can_open_the_review_of_what_it_drew(
+    manifest: list[str], tmp_path: Path, monkeypatch, capsys: pytest.CaptureFixture
+) -> None:
+    def drawing(cell: Cell, photos: Pictures, looks: Pictures) -> Outcome:
+        portrait = DrawnPortrait("portrait-1.png", 7, 0.5, 0.5)
+        done = CellResult(cell.key, cell.person, cell.style, "done", portraits=(portrait,))
+        return Outcome(done, {portrait.file: picture(portrait)}) if cell.person == 1 else unusable(cell, photos, looks)
+
+    monkeypatch.setenv("MAGICAPTURE_ROOT", str(tmp_path / "root"))
+    settings.cache_clear()
+    monkeypatch.setattr("magicapture.staff.run.open_engine", lambda *_: ThreadEngine(drawing))
+    links, out = tmp_path / "links.csv", tmp_path / "run"
+    command = ["staff", "run", *manifest, "--base", "mini", "--out", str(out), "--review", "--links", str(links)]
+    for invited in (1, 0):
+        assert main(command) == 0
+        assert told(capsys)[1]["review"] == {"links": str(links), "invited": invited, "before": 1 - invited}
+    assert [line.split(",")[0] for line in links.read_text().splitlines()] == ["person_id", "E1"]
+    monkeypatch.undo()
+    settings.cache_clear()
 
 
 def test_who_withdraws_while_a_run_goes_on_is_computed_no_further(

@@ -99,7 +99,8 @@ def remove_exported(folder: RunFolder, person: str) -> int:
         theirs = [row for row in rows if row[0] == person]
         for _, name in theirs:
             removed += (out / name).is_file()
-            (out / name).unlink(missing_ok=True)
+            for path in (out / name, *out.glob(f".{name}.*")):  # the latter of an export that was killed
+                path.unlink(missing_ok=True)
         if theirs:
             _write_table(out, [row for row in rows if row[0] != person])
     return removed
@@ -143,6 +144,6 @@ def _write_table(out: Path, rows: list[tuple[str, str]]) -> None:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    part = path.with_name(f".{token_hex(8)}")
+    part = path.with_name(f".{path.name}.{token_hex(8)}")
     part.write_bytes(data)
     part.replace(path)

@@ -50,7 +50,7 @@ def forget(folder: RunFolder, person: int) -> dict[str, int]:
         for name in ids:
             remember(folder, name)
         cells = [path.parent.name for path in (folder.folder / CELLS).glob(f"*/{RESULT}") if _whose(path) == person]
-        for key in cells:
+        for key in {*cells, *(entry.key for entry in folder.entries() if entry.person == person and entry.key)}:
             folder.discard(key)
         exported = sum(remove_exported(folder, name) for name in ids)
         reviews = withdraw_invitation(folder, person)

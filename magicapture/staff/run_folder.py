@@ -60,6 +60,8 @@ class RunFolder:
         self._make(self.folder)
         try:
             with FileLock(self.folder / RUN_LOCK, timeout=0):
+                for torn in (self.folder / CELLS).glob(".*"):  # a run was killed while it stored this
+                    shutil.rmtree(torn, ignore_errors=True)
                 yield
         except Timeout as error:
             raise RunFolderError(
@@ -88,7 +90,10 @@ class RunFolder:
         return self._numbers()["numbers"]
 
     def forget_number(self, person: int) -> None:
-        """Let nobody be found by this number any more."""
+        """Let nobody be found by this number any more, nor in what a process left that was killed while it wrote."""
+        for name in (MANIFEST, NUMBERS):
+            for torn in self.folder.glob(f".{name}.*"):
+                torn.unlink(missing_ok=True)
         known = self._numbers()
         known["numbers"] = {name: number for name, number in known["numbers"].items() if number != person}
         self.write_json(NUMBERS, known)

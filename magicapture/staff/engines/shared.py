@@ -16,7 +16,9 @@ from functools import partial
 from secrets import token_hex
 
 import fsspec
+from fsspec.utils import get_protocol
 
+from magicapture.settings import settings
 from magicapture.staff.cell import Cell
 from magicapture.staff.engines.engine import Engine, EngineError
 from magicapture.staff.run_folder import RunFolder
@@ -127,6 +129,11 @@ def sharing(address: str | None, engine: str, folder: RunFolder) -> Iterator[str
         return
     if engine.partition(":")[0] != "ray":
         raise EngineError(f"The engine {engine} needs no shared folder: leave --share out.")
+    if settings().private and ("::" in address or get_protocol(address) != "file"):
+        raise EngineError(
+            f"MAGICAPTURE_PRIVATE=1: photos would leave this machine for {address}. Leave --share out, or name a "
+            "folder of this machine."
+        )
     clear_share(folder)
     place = f"{address.rstrip('/')}/magicapture-{token_hex(12)}"
     folder.write_json(SHARE, place)
