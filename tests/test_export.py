@@ -3,6 +3,7 @@
 import csv
 import json
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
 
@@ -159,7 +160,7 @@ def test_a_forgotten_person_is_gone_everywhere_and_the_log_says_so_without_a_nam
 
 
 def test_a_forgotten_person_does_not_come_back_with_the_same_manifest_nor_with_a_late_result(
-    pilot: Pilot, tmp_path: Path
+    pilot: Pilot, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     head = "person_id,photos,style,consent_at,consent_version,consent_scope\n"
     (tmp_path / "m.csv").write_text(f"{head}anna,a,s,2026-11-03,v1,x\ncleo,c,s,2026-11-03,v1,x\n")
@@ -169,10 +170,12 @@ def test_a_forgotten_person_does_not_come_back_with_the_same_manifest_nor_with_a
     assert not pilot.run.cell("f" * 32).exists()
     cells = cells_of(read_manifest(tmp_path / "m.csv", tmp_path), pilot.run, RECIPE)
     assert [cell.person for cell in cells] == [pilot.number("cleo")]
+    assert "1 people are left out, as they wished." in capsys.readouterr().err
     assert "anna" not in everything_below(pilot.folder)
-    (tmp_path / "m.csv").write_text(f"{head}anna,a,s,2099-11-03,v1,x\n".replace("2099", "2026"))
-    agreed_anew = read_manifest(tmp_path / "m.csv", tmp_path)
-    assert cells_of(agreed_anew, pilot.run, RECIPE) == []
+    again = datetime.now(UTC) + timedelta(minutes=1)
+    (tmp_path / "m.csv").write_text(f"{head}anna,a,s,{again.isoformat()},v1,x\n")
+    (cell,) = cells_of(read_manifest(tmp_path / "m.csv", tmp_path), pilot.run, RECIPE)
+    assert cell.person > number, "who agreed anew is somebody new"
 
 
 def test_people_who_withdraw_at_once_are_all_forgotten(tmp_path: Path) -> None:

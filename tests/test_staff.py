@@ -1,6 +1,7 @@
 """The command ``staff`` as it is typed: what it says before anything is paid for, and to whom."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -172,7 +173,11 @@ def test_a_run_can_open_the_review_of_what_it_drew(
     command = ["staff", "run", *manifest, "--base", "mini", "--out", str(out), "--review", "--links", str(links)]
     for invited in (1, 0):
         assert main(command) == 0
-        assert told(capsys)[1]["review"] == {"links": str(links), "invited": invited, "before": 1 - invited}
+        _, result, progress = told(capsys)
+        assert result["review"] == {"links": str(links), "invited": invited, "before": 1 - invited}
+        assert not any(name in progress for name in ("E1", "E2", "nobody", "holiday"))
+        if invited:
+            assert re.search(r"2/2 \[.*cell.*failed=0, unusable=1", progress), "rate, failures and time left"
     assert [line.split(",")[0] for line in links.read_text().splitlines()] == ["person_id", "E1"]
     monkeypatch.undo()
     settings.cache_clear()
