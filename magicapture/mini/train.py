@@ -1,4 +1,4 @@
-"""Train the embedded base from captioned portraits: denoiser with text encoder, decoder, and the decoder on what they draw.
+"""Train the embedded base from captioned portraits: denoiser with text encoder, decoder, and the decoder once more.
 
 ``python -m magicapture.mini.train --data FOLDER … --labels FILE --run FOLDER --config gpu`` does all of it, goes on
 from the last checkpoint in the run's folder when there is one, and writes an ordinary diffusers pipeline to
