@@ -2,6 +2,7 @@
 
 import csv
 import json
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 
@@ -172,6 +173,28 @@ def test_a_forgotten_person_does_not_come_back_with_the_same_manifest_nor_with_a
     (tmp_path / "m.csv").write_text(f"{head}anna,a,s,2099-11-03,v1,x\n".replace("2099", "2026"))
     agreed_anew = read_manifest(tmp_path / "m.csv", tmp_path)
     assert cells_of(agreed_anew, pilot.run, RECIPE) == []
+
+
+def test_people_who_withdraw_at_once_are_all_forgotten(tmp_path: Path) -> None:
+    names = [f"E{place}" for place in range(12)]
+    crowd = Pilot(tmp_path / "run", [Member(name, ("kept",)) for name in names])
+    export(crowd.run, tmp_path / "hr")
+    for name in names:
+        invite(crowd.run, crowd.number(name))
+    with ThreadPoolExecutor(12) as pool:
+        gone = list(pool.map(lambda number: forget(RunFolder(crowd.folder), number), range(1, 12)))
+    assert gone == [{"cells": 1, "exported": 1, "reviews": 1}] * 11
+    assert list(crowd.run.numbers()) == ["E11"]
+    assert [entry.row.person_id for entry in crowd.run.entries()] == ["E11"]
+    assert table(tmp_path / "hr") == [["Username", "Filename"], ["E11", "E11.jpg"]]
+    assert len(json.loads((crowd.folder / "forgotten.json").read_text())["hashes"]) == 11
+    assert sum(line["what"] == "forgotten" for line in crowd.run.log_lines()) == 11
+
+
+def test_who_withdraws_twice_is_counted_once(pilot: Pilot) -> None:
+    for _ in range(2):
+        forget(pilot.run, 1)
+    assert sum(line["what"] == "forgotten" for line in pilot.run.log_lines()) == 1
 
 
 def test_a_review_dies_with_the_time_of_results(pilot: Pilot, here: Path) -> None:

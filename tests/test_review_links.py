@@ -256,11 +256,26 @@ def test_links_are_written_for_everyone_ready_once_and_anew_for_those_named(
     assert first[1].split(",")[1].startswith("https://p.example/review#")
     assert links.stat().st_mode & 0o077 == 0
     assert main(command) == 0
-    assert links.read_text().splitlines() == ["person_id,link,valid_until"], "a second run sends no second link"
+    assert links.read_text().splitlines() == first, "what may be unsent stays, and nobody gets a second link"
     assert main([*command, "--again", "anna"]) == 0
-    assert [line.split(",")[0] for line in links.read_text().splitlines()] == ["person_id", "anna"]
+    head, ben, anna = links.read_text().splitlines()
+    assert [head, ben] == [first[0], first[2]]
+    assert anna.startswith("anna,")
+    assert anna != first[1]
+    links.unlink()
+    assert main(command) == 0
+    assert links.read_text().splitlines() == ["person_id,link,valid_until"], "what was sent and deleted is sent once"
     assert main([*command, "--again", "nobody"]) == 1
     assert "nobody" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("links", ["people.csv", "nowhere/links.csv"])
+def test_nobody_is_invited_whose_link_could_not_be_written(pilot: Pilot, tmp_path: Path, links: str, capsys) -> None:
+    (tmp_path / "people.csv").write_text("person_id,photos,style\nanna,a,b\n")
+    assert main(["staff", "review", str(pilot.folder), "--links", str(tmp_path / links)]) == 1
+    assert Path(links).name in capsys.readouterr().err
+    assert (tmp_path / "people.csv").read_text().endswith("anna,a,b\n")
+    assert not any(line["what"] == "review_invited" for line in pilot.run.log_lines())
 
 
 def test_an_ordinary_visitors_folder_is_no_review(here: Path) -> None:

@@ -159,7 +159,7 @@ def agree(context: AppContext, agreed: bool, visitor: Workspace | None, base: st
     """Write the consent down; without it no photo can be added, and those that were are deleted."""
     visitor = require_visitor(visitor)
     if not agreed:
-        visitor.forget_photos()
+        consent.withdraw(context.records, visitor)
         nothing = [gone for role in ROLES for gone in (None, note(ROLES[role][2]))]
     else:
         consent.give_consent(context.records, visitor, visitor.subject.noun)

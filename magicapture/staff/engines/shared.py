@@ -141,14 +141,20 @@ def sharing(address: str | None, engine: str, folder: RunFolder) -> Iterator[str
         clear_share(folder)
 
 
-def clear_share(folder: RunFolder) -> None:
-    """Delete what a run left in its shared folder, if anything. Raises ``EngineError`` when that cannot be done."""
+def clear_share(folder: RunFolder, keys: Iterable[str] | None = None) -> None:
+    """Delete what a run has in its shared folder, if anything, or only what belongs to the cells with these ``keys``.
+
+    Raises ``EngineError`` when that cannot be done.
+    """
     path = folder.folder / SHARE
     if not path.is_file():
         return
     place = json.loads(path.read_text())
     try:
-        SharedFolder(place).delete()
+        shared = SharedFolder(place)
+        for part in [""] if keys is None else filter(None, keys):
+            shared.delete(part)
     except Exception as error:
         raise EngineError(f"Photos may still lie in {place}, which cannot be reached: {error}") from error
-    path.unlink()
+    if keys is None:
+        path.unlink(missing_ok=True)
