@@ -34,8 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def sentence_of(error: Exception) -> str:
     """Say what was wrong; of a file or folder, which one."""
-    if isinstance(error, OSError) and error.strerror and error.filename:
-        return f"{error.filename}: {error.strerror}."
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."
     return str(error)
 
 

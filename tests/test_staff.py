@@ -141,13 +141,15 @@ def test_a_full_disk_ends_a_run_with_a_sentence_and_keeps_what_was_done(
     manifest: list[str], tmp_path: Path, monkeypatch, capsys: pytest.CaptureFixture
 ) -> None:
     def full(self: RunFolder, result: CellResult, files: dict[str, bytes]) -> bool:
-        raise OSError(28, "No space left on device", str(self.cell(result.key)))
+        raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(RunFolder, "store", full)
     monkeypatch.setattr("magicapture.staff.run.open_engine", lambda *_: ThreadEngine(unusable))
     command = ["staff", "run", *manifest, "--base", "mini", "--out", str(tmp_path / "run")]
     assert main(command) == 1
-    assert told(capsys)[1]["error"].endswith(": No space left on device.")
+    _, result, progress = told(capsys)
+    assert result["error"] == "No space left on device."
+    assert "what is finished stays, and the same command goes on from there" in progress
     monkeypatch.undo()
     monkeypatch.setattr("magicapture.staff.run.open_engine", lambda *_: ThreadEngine(unusable))
     assert main(command) == 0

@@ -145,6 +145,8 @@ def show_progress(results: Generator[CellResult], cells: int, meter: Meter) -> s
                     bar.write(f"person {result.person}: {result.state} ({why})", sys.stderr)
                 bar.set_postfix(failed=len(failed), unusable=unusable, cost=f"{meter.spent:.2f}")
                 bar.update()
-        except KeyboardInterrupt:
-            print("Interrupted; what is finished stays, and the same command goes on from there.", file=sys.stderr)
+        except (KeyboardInterrupt, OSError) as error:  # the latter of a full disk
+            print("Broken off; what is finished stays, and the same command goes on from there.", file=sys.stderr)
+            if isinstance(error, OSError):
+                raise
     return failed
