@@ -185,6 +185,12 @@ def test_a_wrong_argument_is_told_in_one_sentence_and_not_logged(
     assert "Traceback" not in logged
 
 
+@pytest.mark.parametrize("prompt", ["x" * 201, ["x" * 100_000], {"x": "y" * 100_000}, [["x"] * 100], 7, None])
+def test_no_kind_of_value_brings_more_words_than_a_prompt_may_have(address: str, prompt: object) -> None:
+    answer = PageSession(address).call("generate", "k" * 43, "0" * 16, 1, prompt)
+    assert "prompt must be a text of at most 200 characters" in answer.text
+
+
 @pytest.mark.parametrize(
     ("trigger", "element", "values"),
     [

@@ -12,6 +12,7 @@ from magicapture.photos.references import CheckedSet, Role
 from magicapture.server.gate.queue import BOUNDED
 from magicapture.server.workspace import Workspace, WorkspaceError
 from magicapture.ui import consent
+from magicapture.ui.events import user_errors
 from magicapture.ui.examples import Offer, build_examples
 from magicapture.ui.html import note, section
 from magicapture.ui.judging import ROLES, judge
@@ -192,8 +193,9 @@ def take_examples(here: tuple[AppContext, Offer], visitor: Workspace | None, eve
     pictures = offer.chosen(event)
     if not pictures:
         raise user_error(GONE, "Not there")
-    for role, paths in pictures.items():
-        visitor.ingest(paths, role)
+    with user_errors("Not loaded"):
+        for role, paths in pictures.items():
+            visitor.ingest(paths, role)
 
 
 def add(
