@@ -6,9 +6,11 @@ from contextlib import contextmanager
 import pytest
 import tiny
 import torch
+import torch.nn.functional as F
+from peft.tuners.lora.layer import Linear
 
 from magicapture.bases import MINI
-from magicapture.bases.lora import fused_lora, lora_layers, lora_state
+from magicapture.bases.lora import LeanLinear, LoraProduct, fused_lora, lora_layers, lora_state
 
 LATENTS, TEXT = torch.randn(2, 4, 16, 16), torch.randn(2, 7, tiny.TEXT_WIDTH)
 
@@ -26,6 +28,34 @@ def learned(dtype: torch.dtype = torch.float32) -> Iterator[torch.nn.Module]:
 @torch.no_grad()
 def drawn(unet: torch.nn.Module) -> torch.Tensor:
     return unet(LATENTS.to(unet.dtype), torch.tensor([10, 500]), TEXT.to(unet.dtype)).sample.float()
+
+
+def gradients(unet: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Give the gradients of a loss by what it reaches: text, and each matrix of the LoRA."""
+    text = TEXT.clone().requires_grad_()
+    output = unet(LATENTS, torch.tensor([10, 500]), text).sample
+    unet.zero_grad()
+    F.mse_loss(output, torch.zeros_like(output)).backward()
+    reached = {name: value.grad.clone() for name, value in unet.named_parameters() if value.requires_grad}
+    return {"output": output.detach(), "text": text.grad, **reached}
+
+
+def test_layers_compute_and_learn_what_those_of_the_library_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    with learned() as unet:
+        ours = gradients(unet)
+        monkeypatch.setattr(LeanLinear, "forward", Linear.forward)
+        theirs = gradients(unet)
+    assert len(ours) > 100
+    for name, value in theirs.items():
+        assert torch.allclose(ours[name], value, rtol=1e-3, atol=1e-5 * value.abs().max()), name
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_gradients_are_those_of_finite_differences(bias: bool) -> None:
+    torch.manual_seed(0)
+    x, down, up = (torch.randn(*shape, dtype=torch.double, requires_grad=True) for shape in ((5, 4), (2, 4), (3, 2)))
+    weight, b = torch.randn(3, 4, dtype=torch.double), torch.randn(3, dtype=torch.double) if bias else None
+    assert torch.autograd.gradcheck(LoraProduct.apply, (x, weight, b, down, up))
 
 
 def test_fused_layers_predict_what_the_lora_beside_them_does() -> None:

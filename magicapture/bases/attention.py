@@ -92,9 +92,6 @@ def pick_words(maps: list[Tensor], positions: Tensor) -> Tensor:
     ``maps``: layers of (B, heads, Q, L), Q the same in all; ``positions``: (W, B), index of each word in each prompt,
     −1 where the prompt lacks it: what is picked then means nothing. Returns (W, layers, B, heads, Q).
     """
-    index = positions.clamp(min=0)[:, :, None, None, None]
-    picked = [
-        torch.stack([m.take_along_dim(word.expand(-1, m.shape[1], m.shape[2], 1), dim=3)[..., 0] for m in maps])
-        for word in index
-    ]
-    return torch.stack(picked)
+    words = positions.clamp(min=0).T[:, None, None]  # (B, 1, 1, W)
+    picked = [m.gather(3, words.expand(-1, *m.shape[1:3], -1)) for m in maps]
+    return torch.stack(picked).movedim(-1, 0)

@@ -2,30 +2,57 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from diffusers import ModelMixin
 from peft import LoraConfig
 from peft.tuners.lora import LoraLayer
-from peft.tuners.lora.layer import LoraVariant
+from peft.tuners.lora.layer import Linear
 from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 LORA_NAME = "magicapture"
 
 
-class LeanLora(LoraVariant):
-    """What PEFT computes for a linear layer, ``W x + s B (A x)``, in one operation less forward and two backward."""
+class LoraProduct(torch.autograd.Function):
+    """``W x + b + B (A x)`` with W and b frozen, where each sum is made by the product that adds to it.
+
+    Left to autograd, sums are operations of their own and make room for their results: one forward, one backward.
+    """
 
     @staticmethod
-    def forward(module: LoraLayer, active_adapter: str, x: Tensor, result: Tensor, **_: object) -> Tensor:
-        """Add the LoRA's part of ``x`` (…, I) to ``result`` (…, O)."""
-        down, up = (side[active_adapter].weight for side in (module.lora_A, module.lora_B))
-        hidden = F.linear(x, down).flatten(0, -2).to(result.dtype)
-        scale = module.scaling[active_adapter]
-        added = torch.addmm(result.flatten(0, -2), hidden, up.t().to(result.dtype), alpha=scale)
-        return added.view(result.shape)
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, down: Tensor, up: Tensor) -> Tensor:
+        """Map ``x`` (N, I) to (N, O); ``weight``: (O, I), ``down``: A (R, I), ``up``: B (O, R), of one precision."""
+        hidden, result = F.linear(x, down), F.linear(x, weight, bias)
+        ctx.save_for_backward(x, hidden, weight, down, up)
+        return torch.addmm(result, hidden, up.t(), out=result)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Give the gradients of x, where it wants one, A and B."""
+        x, hidden, weight, down, up = ctx.saved_tensors
+        hidden_grad, x_grad = grad @ up, None
+        if ctx.needs_input_grad[0]:
+            x_grad = grad @ weight
+            torch.addmm(x_grad, hidden_grad, down, out=x_grad)
+        return x_grad, None, None, hidden_grad.t() @ x, grad.t() @ hidden
+
+
+class LeanLinear(Linear):
+    """PEFT's LoRA on a linear layer, computed by ``LoraProduct`` where it takes part as it was trained, unscaled."""
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Map ``x`` (…, I) to (…, O)."""
+        if self.disable_adapters or self.merged or self.scaling[LORA_NAME] != 1:
+            return super().forward(x, *args, **kwargs)
+        base = self.get_base_layer()
+        sides = (side[LORA_NAME].weight for side in (self.lora_A, self.lora_B))
+        x, down, up = (value.to(base.weight.dtype) for value in (x, *sides))
+        return LoraProduct.apply(x.flatten(0, -2), base.weight, base.bias, down, up).unflatten(0, x.shape[:-1])
 
 
 @contextmanager
@@ -37,15 +64,12 @@ def lora_layers(denoiser: ModelMixin, rank: int, targets: str) -> Iterator[list[
     """
     before = vars(denoiser).get("_hf_peft_config_loaded")
     try:
-        denoiser.add_adapter(
-            LoraConfig(r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=targets), LORA_NAME
-        )
+        config = LoraConfig(r=rank, lora_alpha=rank, init_lora_weights="gaussian", target_modules=targets)
+        config._register_custom_module({nn.Linear: LeanLinear})
+        denoiser.add_adapter(config, LORA_NAME)
         parameters = [parameter for name, parameter in denoiser.named_parameters() if "lora_" in name]
         for parameter in parameters:
             parameter.data = parameter.data.float()
-        for module in denoiser.modules():
-            if isinstance(module, LoraLayer) and isinstance(module.get_base_layer(), nn.Linear):
-                module.lora_variant[LORA_NAME] = LeanLora()
         yield parameters
     finally:
         denoiser.unload_lora()
