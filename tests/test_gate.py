@@ -185,11 +185,20 @@ def test_a_wrong_argument_is_told_in_one_sentence_and_not_logged(
     assert "Traceback" not in logged
 
 
+@pytest.mark.parametrize("prompt", ["x" * 201, ["x" * 100_000], {"x": "y" * 100_000}, [["x"] * 100], 7, None])
+def test_no_kind_of_value_brings_more_words_than_a_prompt_may_have(address: str, prompt: object) -> None:
+    answer = PageSession(address).call("generate", "k" * 43, "0" * 16, 1, prompt)
+    assert "prompt must be a text of at most 200 characters" in answer.text
+
+
 @pytest.mark.parametrize(
     ("trigger", "element", "values"),
     [
         ("change", "preset", {"steps": "{words}"}),
         ("change", "preset", {"number": [["{words}"]]}),
+        ("change", "preset", {"checkboxgroup": ["{words}"]}),
+        ("change", "preset", {"dropdown": "{words}"}),
+        ("change", "preset", {"steps": 10**9}),
         ("change", "person_photos", {"person_photos": ["{words}"]}),
         ("change", "person_photos", {"person_photos": {"image": {"path": "{words}"}}}),
         ("upload", "upload_adapter", {"upload_adapter": {"path": ["{words}"]}}),

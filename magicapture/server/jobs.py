@@ -25,6 +25,8 @@ from magicapture.server.workspace import Workspace, WorkspaceError
 TRAININGS = Limits(per_visitor=1, per_address=3, in_all=24)
 PATIENCE_S = 120
 """How long deleting waits for a training to notice it, in seconds: a step with its previews."""
+TRAINING_BYTES = 2**26
+"""What a training stores on its way and at its end, about."""
 
 NOTHING_LEFT = "Nothing is left of this training to go on from: start a new one."
 
@@ -59,6 +61,7 @@ class Jobs:
         with self._lock:
             self.check_room(workspace, address)
             workspace.shelf.require_room()
+            workspace.place.require_space(TRAINING_BYTES)
             workspace.place.part()
             config = plan.config
             row = self.records.add_job(

@@ -27,12 +27,16 @@ from magicapture.settings import Settings
 COOKIE = "magicapture"
 MOST = 20_000
 """So many browsers, sessions and uploads are remembered; the oldest are forgotten first."""
+VISITORS_PER_BROWSER = 20
 PAGES_PER_ADDRESS, PAGES_IN_ALL = 100, 1000
 """So many open pages keep what they know of their visitor in memory: photos as training sees them among it."""
 PATIENCE_S = 10
 """How old an upload without a cookie is before whoever deletes everything at its address takes it along, in seconds."""
 TOO_FEW = "This takes {n} values, and {m} came: look at the description of the API."
-UNFIT = "A field holds something that it cannot take: fill it in again. Nothing of yours is lost."
+UNFIT = (
+    "A field holds something that it cannot take, such as a number beyond its bounds: fill it in again. Nothing of "
+    "yours is lost."
+)
 
 
 class _UnfitError(Exception):
@@ -43,7 +47,7 @@ class Visits:
     """What is bound to which cookie; empty for programs, which have none."""
 
     def __init__(self) -> None:
-        self._visitors: dict[str, set[str]] = {}
+        self._visitors: dict[str, tuple[str, ...]] = {}
         self._sessions: dict[str, tuple[str, str | None]] = {}
         self._places: dict[str, str] = {}
         self._uploads: dict[Path, tuple[str, str, float]] = {}
@@ -60,7 +64,8 @@ class Visits:
     def enter(self, connection: HTTPConnection, visitor: str) -> None:
         """Note that a browser has shown the key of ``visitor``, which is the name of their folder."""
         if cookie := cookie_of(connection):
-            _remember(self._visitors, cookie, self._visitors.get(cookie, set()) | {visitor})
+            before = [other for other in self._visitors.get(cookie, ()) if other != visitor]
+            _remember(self._visitors, cookie, (*before[1 - VISITORS_PER_BROWSER :], visitor))
 
     def leave(self, connection: HTTPConnection) -> None:
         """Forget whose a browser is."""
@@ -145,6 +150,10 @@ def guard_events(translate: Callable[[str, str], str]) -> None:
             return await take(page, *arguments, **options)
         except (ComponentProcessingError, ValidationError):
             raise _UnfitError from None
+        except gr.Error as error:
+            if error.print_exception:  # not one of ours
+                raise _UnfitError from None
+            raise
 
     async def run_guarded(
         app: App, body: PredictBodyInternal, gr_request: Any, fn: BlockFunction, **options: Any
