@@ -14,6 +14,7 @@ if settings().private:
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported, as is the next
 make_root(settings().root)
 tempfile.tempdir = str(settings().root / TEMPORARY_FILES)
+os.environ["FORWARDED_ALLOW_IPS"] = settings().proxies  # read by uvicorn
 os.environ["GRADIO_TEMP_DIR"] = str(settings().served)  # so that what visitors have lies in one place, without copies
 
 import spaces  # noqa: F401  ZeroGPU needs it imported before torch
@@ -26,6 +27,7 @@ from magicapture.server.elsewhere import ClusterError
 from magicapture.server.gate import guard_events, guard_uploads, layers
 from magicapture.server.gate.queue import THREADS, bound_queue
 from magicapture.server.gate.sign_in import checks_password
+from magicapture.server.gate.visits import PAGES_IN_ALL
 from magicapture.server.gpu import prepare
 from magicapture.server.jobs import TRAININGS, Jobs
 from magicapture.server.metrics import serve_metrics
@@ -58,7 +60,7 @@ def main() -> None:
     if settings().metrics_port:
         serve_metrics(settings().metrics_port, records)
     guard_uploads()
-    guard_events()
+    guard_events(translate)
     page = build_page(context)
     page.queue(api_open=False)
     bound_queue(page)
@@ -76,6 +78,7 @@ def main() -> None:
         run_history=False,  # it would keep photos of faces in the browser
         ssr_mode=False,
         max_threads=THREADS,
+        state_session_capacity=PAGES_IN_ALL,
         share=False,
     )
 

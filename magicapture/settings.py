@@ -8,6 +8,9 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Self
 
+LOOPBACK = "127.0.0.1,::1"
+WITHIN_THE_HUB = f"{LOOPBACK},10.0.0.0/8,100.64.0.0/10,172.16.0.0/12,192.168.0.0/16,fc00::/7"
+"""Networks that are nobody's on the internet: what a Space is asked from by the Hub's own proxies."""
 TEMPORARY_FILES = "tmp"
 """The folder below the root for what libraries write for a moment."""
 
@@ -20,6 +23,7 @@ class Settings:
     database_url: str  # DATABASE_URL: where consents, jobs and the log are kept; SQLite in ``root`` if unset
     server_name: str  # GRADIO_SERVER_NAME: the address that the page is served at
     server_port: int  # GRADIO_SERVER_PORT: the port there
+    proxies: str  # FORWARDED_ALLOW_IPS: whose word on a visitor's address is taken, as uvicorn writes it
     hosts: frozenset[str]  # MAGICAPTURE_HOSTS: names that the page is served under, besides addresses
     base: str  # MAGICAPTURE_BASE: the base model; empty: the best that this machine can use
     face_engine: str  # MAGICAPTURE_FACE_ENGINE
@@ -56,7 +60,7 @@ class Settings:
         users = dict(_user(word) for word in _text("USERS", "").split())
         if private and not users:
             raise ValueError('MAGICAPTURE_PRIVATE=1 needs MAGICAPTURE_USERS: "name:password", separated by spaces.')
-        engine = _text("ENGINE", "local")
+        space, engine = os.environ.get("SPACE_ID") or "", _text("ENGINE", "local")
         if engine.partition(":")[0] not in ("local", "ray") or engine.startswith("local:"):
             raise ValueError(f"MAGICAPTURE_ENGINE must be local, ray or ray:ADDRESS; it is {engine!r}.")
         if private and engine != "local":
@@ -70,6 +74,7 @@ class Settings:
             database_url=os.environ.get("DATABASE_URL") or f"sqlite:///{root / 'records.sqlite'}",
             server_name=os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1",
             server_port=int(os.environ.get("GRADIO_SERVER_PORT") or 7860),
+            proxies=os.environ.get("FORWARDED_ALLOW_IPS") or (WITHIN_THE_HUB if space else LOOPBACK),
             hosts=frozenset(_text("HOSTS", "").lower().split()),
             base=_text("BASE", ""),
             face_engine=_text("FACE_ENGINE", "auto"),
@@ -77,7 +82,7 @@ class Settings:
             examples=_text("EXAMPLES", ""),
             upscaler=_text("UPSCALER", ""),
             segmenter=_text("SEGMENTER", ""),
-            space=os.environ.get("SPACE_ID") or "",
+            space=space,
             space_host=os.environ.get("SPACE_HOST") or "",
             sign_in=bool(os.environ.get("OAUTH_CLIENT_ID")),
             host_token=_text("HOST_TOKEN", "0") == "1",

@@ -33,7 +33,7 @@ class Drawer:
         if cell.person in self.fails:
             raise OSError(f"{photos[0]!r} is somebody's")
         with self.diary.open("a") as file:
-            file.write(f"{cell.person}\n")
+            file.write(f"{cell.person} {os.getpid()}\n")
         drawn = b"".join(hashlib.sha256(picture).digest() for picture in (*photos, *looks)) * 5000
         portraits = (DrawnPortrait("portrait-1.png", 0, 0.5, 0.5),)
         return Outcome(
@@ -43,8 +43,15 @@ class Drawer:
 
     def times(self) -> dict[int, int]:
         """Tell how often each person was drawn."""
-        drawn = [int(line) for line in self.diary.read_text().splitlines()] if self.diary.exists() else []
-        return {person: drawn.count(person) for person in drawn}
+        drawn = [line.split()[0] for line in self._lines()]
+        return {int(person): drawn.count(person) for person in drawn}
+
+    def processes(self) -> int:
+        """Tell in how many processes people were drawn."""
+        return len({line.split()[1] for line in self._lines()})
+
+    def _lines(self) -> list[str]:
+        return self.diary.read_text().splitlines() if self.diary.exists() else []
 
 
 class ThreadEngine:

@@ -1,5 +1,6 @@
 """A batch of people: what breaks for one may cost nobody else a portrait, and nobody pays for a cell twice."""
 
+import os
 import time
 from concurrent.futures import Future
 from contextlib import closing
@@ -125,6 +126,19 @@ def test_a_killed_worker_costs_one_try_and_no_other_cell(tmp_path: Path, run: Ru
         4: ("done", 1),
     }
     assert [line["error"] for line in run.log_lines() if "error" in line] == ["BrokenProcessPool"]
+
+
+def see(cell: Cell, photos: Pictures, looks: Pictures) -> Outcome:
+    time.sleep(0.3)
+    return Outcome(CellResult(cell.key, cell.person, os.environ["CUDA_VISIBLE_DEVICES"], "done"))
+
+
+def test_each_gpu_has_a_process_that_sees_it_alone(tmp_path: Path, run: RunFolder, monkeypatch) -> None:
+    monkeypatch.setattr("magicapture.staff.engines.local._visible_gpus", lambda: ["3", "GPU-5"])
+    engine = LocalEngine(see, Setup())
+    assert engine.places == 2
+    found = results(people(tmp_path, 6), engine, run)
+    assert {result.style for result in found.values()} == {"3", "GPU-5"}
 
 
 def test_engines_that_are_not_there_are_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

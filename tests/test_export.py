@@ -2,6 +2,8 @@
 
 import csv
 import json
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
 
@@ -158,7 +160,7 @@ def test_a_forgotten_person_is_gone_everywhere_and_the_log_says_so_without_a_nam
 
 
 def test_a_forgotten_person_does_not_come_back_with_the_same_manifest_nor_with_a_late_result(
-    pilot: Pilot, tmp_path: Path
+    pilot: Pilot, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     head = "person_id,photos,style,consent_at,consent_version,consent_scope\n"
     (tmp_path / "m.csv").write_text(f"{head}anna,a,s,2026-11-03,v1,x\ncleo,c,s,2026-11-03,v1,x\n")
@@ -168,10 +170,51 @@ def test_a_forgotten_person_does_not_come_back_with_the_same_manifest_nor_with_a
     assert not pilot.run.cell("f" * 32).exists()
     cells = cells_of(read_manifest(tmp_path / "m.csv", tmp_path), pilot.run, RECIPE)
     assert [cell.person for cell in cells] == [pilot.number("cleo")]
+    assert "1 people are left out, as they wished." in capsys.readouterr().err
     assert "anna" not in everything_below(pilot.folder)
-    (tmp_path / "m.csv").write_text(f"{head}anna,a,s,2099-11-03,v1,x\n".replace("2099", "2026"))
-    agreed_anew = read_manifest(tmp_path / "m.csv", tmp_path)
-    assert cells_of(agreed_anew, pilot.run, RECIPE) == []
+    again = datetime.now(UTC) + timedelta(minutes=1)
+    (tmp_path / "m.csv").write_text(f"{head}anna,a,s,{again.isoformat()},v1,x\n")
+    (cell,) = cells_of(read_manifest(tmp_path / "m.csv", tmp_path), pilot.run, RECIPE)
+    assert cell.person > number, "who agreed anew is somebody new"
+
+
+def test_people_who_withdraw_at_once_are_all_forgotten(tmp_path: Path) -> None:
+    names = [f"E{place}" for place in range(12)]
+    crowd = Pilot(tmp_path / "run", [Member(name, ("kept",)) for name in names])
+    export(crowd.run, tmp_path / "hr")
+    for name in names:
+        invite(crowd.run, crowd.number(name))
+    with ThreadPoolExecutor(12) as pool:
+        gone = list(pool.map(lambda number: forget(RunFolder(crowd.folder), number), range(1, 12)))
+    assert gone == [{"cells": 1, "exported": 1, "reviews": 1}] * 11
+    assert list(crowd.run.numbers()) == ["E11"]
+    assert [entry.row.person_id for entry in crowd.run.entries()] == ["E11"]
+    assert table(tmp_path / "hr") == [["Username", "Filename"], ["E11", "E11.jpg"]]
+    assert len(json.loads((crowd.folder / "forgotten.json").read_text())["hashes"]) == 11
+    assert sum(line["what"] == "forgotten" for line in crowd.run.log_lines()) == 11
+
+
+def test_what_a_killed_process_left_half_written_is_forgotten_too(pilot: Pilot, tmp_path: Path) -> None:
+    out, key = tmp_path / "hr", f"{1:032x}"
+    export(pilot.run, out)
+    torn = [
+        pilot.folder / "cells" / f".{key}.0123" / "portrait-1.png",
+        pilot.folder / ".manifest.jsonl.0123",
+        pilot.folder / ".numbers.json.0123",
+        out / ".Ben-7.jpg.0123",
+    ]
+    pilot.run.discard(key)
+    torn[0].parent.mkdir()
+    for path in torn:
+        path.write_text("Ben-7")
+    forget(pilot.run, pilot.number("Ben-7"))
+    assert [path for path in torn if path.exists()] == []
+
+
+def test_who_withdraws_twice_is_counted_once(pilot: Pilot) -> None:
+    for _ in range(2):
+        forget(pilot.run, 1)
+    assert sum(line["what"] == "forgotten" for line in pilot.run.log_lines()) == 1
 
 
 def test_a_review_dies_with_the_time_of_results(pilot: Pilot, here: Path) -> None:

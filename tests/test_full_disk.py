@@ -6,6 +6,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from page_session import PageSession
 from PIL import Image
 from running import PATIENCE, running_app
 from visitor import files, portrait, small_adapter, uploaded
@@ -13,6 +14,7 @@ from visitor import files, portrait, small_adapter, uploaded
 from magicapture.adapters.adapter import Adapter
 from magicapture.drawing.portrait import Portrait
 from magicapture.server.workspace import Workspace, WorkspaceError, shelf, visitor
+from magicapture.settings import settings
 
 
 @pytest.mark.parametrize("act", ["add_adapter", "add_portrait", "ingest", "zip_kept"])
@@ -53,6 +55,29 @@ def test_what_one_visitor_may_hold_is_bounded(mine: Workspace, monkeypatch: pyte
         mine.add_portrait(portrait(9), label=False)
 
 
+def test_nothing_more_is_taken_in_than_an_installation_may_hold_and_what_was_computed_is_kept(
+    root: Path, mine: Workspace, other: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine.shelf.add(small_adapter(), "first")
+    photos = mine.ingest([uploaded(root)], "person")
+    monkeypatch.setenv("MAGICAPTURE_DISK_GB", "0.000001")
+    settings.cache_clear()
+    example, upload = uploaded(root.parent / "examples"), uploaded(root)
+    for take in (
+        lambda: other.shelf.take_in(small_adapter(), "an example"),
+        lambda: mine.ingest([*photos, example], "person"),
+        lambda: mine.ingest([*photos, upload], "person"),
+    ):
+        with pytest.raises(WorkspaceError, match=r"disk is full\. Nothing of yours is lost"):
+            take()
+    assert mine.photos("person") == photos
+    assert not files(other.folder)
+    mine.shelf.add(small_adapter(), "trained meanwhile")
+    mine.keep(mine.add_portrait(portrait(), label=False), None)
+    assert mine.zip_kept().is_file()
+    mine.delete_everything()
+
+
 @pytest.fixture(scope="module")
 def address(examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Give the address of an app that may hold two megabytes."""
@@ -70,3 +95,14 @@ def test_uploads_in_sum_are_bounded(address: str) -> None:
     assert answers[-1].status_code == 507
     assert "Nothing of yours is lost" in answers[-1].text
     assert httpx.get(address, timeout=PATIENCE).is_success
+
+
+def test_examples_are_taken_only_where_there_is_room_for_them(address: str) -> None:
+    page = PageSession(address)
+    page.enter()
+    page.send("input", "consent", consent=True)
+    while page.http.post("/gradio_api/upload", files={"files": ("me.jpg", b"x" * 50_000)}).is_success:
+        pass
+    answer = page.send("click", "load_examples")
+    assert answer.status_code == 500
+    assert "Nothing of yours is lost" in answer.text

@@ -1,5 +1,6 @@
 """What the app answers to requests that no page of its own would send."""
 
+import asyncio
 import json
 import os
 import socket
@@ -12,8 +13,11 @@ import httpx
 import pytest
 from page_session import PageSession, gallery
 from running import PATIENCE, running_app
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from magicapture.server.gate.answer import address_of
 from magicapture.server.gate.sign_in import TRIES, checks_password
+from magicapture.server.records import Records
 from magicapture.server.workspace import Workspace
 from magicapture.settings import Settings
 
@@ -181,6 +185,41 @@ def test_a_wrong_argument_is_told_in_one_sentence_and_not_logged(
     assert "Traceback" not in logged
 
 
+@pytest.mark.parametrize("prompt", ["x" * 201, ["x" * 100_000], {"x": "y" * 100_000}, [["x"] * 100], 7, None])
+def test_no_kind_of_value_brings_more_words_than_a_prompt_may_have(address: str, prompt: object) -> None:
+    answer = PageSession(address).call("generate", "k" * 43, "0" * 16, 1, prompt)
+    assert "prompt must be a text of at most 200 characters" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("trigger", "element", "values"),
+    [
+        ("change", "preset", {"steps": "{words}"}),
+        ("change", "preset", {"number": [["{words}"]]}),
+        ("change", "preset", {"checkboxgroup": ["{words}"]}),
+        ("change", "preset", {"dropdown": "{words}"}),
+        ("change", "preset", {"steps": 10**9}),
+        ("change", "person_photos", {"person_photos": ["{words}"]}),
+        ("change", "person_photos", {"person_photos": {"image": {"path": "{words}"}}}),
+        ("upload", "upload_adapter", {"upload_adapter": {"path": ["{words}"]}}),
+        ("click", "use_mask", {"canvas": "{words}"}),
+    ],
+)
+def test_what_a_field_of_the_page_cannot_take_is_told_in_one_sentence_and_not_logged(
+    address: str, app_folder: Path, trigger: str, element: str, values: dict
+) -> None:
+    page, words = PageSession(address), "what nobody else is to read"
+    page.http.headers["accept-language"] = "ja"
+    page.enter()
+    before = len((app_folder / "log.txt").read_text())
+    answer = page.send(trigger, element, **json.loads(json.dumps(values).replace("{words}", words)))
+    assert answer.status_code == 500
+    assert "入力し直してください" in answer.json()["error"]
+    logged = (app_folder / "log.txt").read_text()[before:]
+    assert words not in logged
+    assert "Traceback" not in logged
+
+
 def test_without_consent_no_photo_is_stored(address: str, app_folder: Path, examples: Path) -> None:
     page = PageSession(address)
     key = page.enter()
@@ -189,6 +228,23 @@ def test_without_consent_no_photo_is_stored(address: str, app_folder: Path, exam
     assert not Workspace.of(key, app_folder / "root").photos("person")
     assert page.send("click", "load_examples").status_code == 500
     assert not Workspace.of(key, app_folder / "root").photos("person")
+
+
+def test_who_agrees_no_longer_is_asked_again_and_until_then_no_photo_is_stored(
+    address: str, app_folder: Path, examples: Path
+) -> None:
+    page, photo = PageSession(address), (examples / "person-someone/1.png").read_bytes()
+    key = page.enter()
+    page.send("input", "consent", consent=True)
+    page.send("change", "person_photos", person_photos=gallery(page.upload("me.png", photo)))
+    workspace = Workspace.of(key, app_folder / "root")
+    assert workspace.photos("person")
+    page.send("input", "consent", consent=False)
+    late = page.send("change", "person_photos", person_photos=gallery(page.upload("me.png", photo)))
+    assert "tick the box" in late.text
+    assert not workspace.photos("person")
+    assert page.send("click", "load_examples").status_code == 500
+    assert Records(f"sqlite:///{app_folder / 'root/records.sqlite'}").latest_consent(workspace.name) is None
 
 
 def test_who_guesses_passwords_is_not_heard_any_more(private_address: str) -> None:
@@ -222,6 +278,32 @@ def test_a_name_that_nobody_has_takes_as_long_as_one_that_somebody_has() -> None
 
     known, unknown = (min(seconds(name) for _ in range(5)) for name in ("anna", "nobody"))
     assert abs(known - unknown) < 0.3 * known
+
+
+@pytest.mark.parametrize(
+    ("variables", "asker"),
+    [
+        ({"SPACE_ID": "mona/studio"}, "203.0.113.9"),
+        ({}, "10.16.3.80"),
+        ({"FORWARDED_ALLOW_IPS": "10.16.3.80"}, "10.0.1.2"),
+    ],
+)
+def test_on_a_space_visitors_are_told_apart_by_their_own_addresses(
+    variables: dict[str, str], asker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SPACE_ID", "FORWARDED_ALLOW_IPS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    heard = []
+
+    async def note(scope: dict, *_: object) -> None:
+        heard.append(address_of(scope))
+
+    forwarded = (b"x-forwarded-for", b"192.0.2.66, 203.0.113.9, 10.0.1.2")  # the first is what the visitor claims
+    scope = {"type": "http", "client": ("10.16.3.80", 1), "headers": [forwarded]}
+    asyncio.run(ProxyHeadersMiddleware(note, Settings.from_environment().proxies)(scope, None, None))
+    assert heard == [asker]
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ from magicapture.server.jobs import TRAININGS, JobError, Jobs, delete_everything
 from magicapture.server.queue import BusyError, Limits
 from magicapture.server.wire import pack
 from magicapture.server.workspace import Workspace, WorkspaceError, new_key
-from magicapture.settings import Settings
+from magicapture.settings import Settings, settings
 from magicapture.ui import train, training_view
 from magicapture.ui.session import new_session
 
@@ -80,7 +80,7 @@ def test_photos_are_gone_when_training_ends(jobs: Jobs, visitor: Workspace, trai
     job = ended(jobs.start(visitor, PLAN))
     wait_until(lambda: jobs.records.job(job.id).state == "finished")
     assert not photo.exists()
-    assert not list(job.folder.glob("*.pt"))
+    assert not list(job.files.folder.glob("*.pt"))
 
 
 def test_stopping_keeps_what_was_learned(jobs: Jobs, visitor: Workspace, trainer: Trainer) -> None:
@@ -96,6 +96,35 @@ def test_stopping_keeps_what_was_learned(jobs: Jobs, visitor: Workspace, trainer
 def test_nobody_trains_without_consent(jobs: Jobs, tmp_path: Path, trainer: Trainer) -> None:
     with pytest.raises(JobError, match="tick the box"):
         jobs.start(Workspace.of(new_key(), tmp_path), PLAN)
+
+
+def test_who_agrees_no_longer_neither_begins_a_training_nor_goes_on_with_one(
+    jobs: Jobs, visitor: Workspace, trainer: Trainer
+) -> None:
+    trainer.breaks_at = 2
+    broken = ended(jobs.start(visitor, PLAN))
+    jobs.records.withdraw_consent(visitor.name)
+    for begin in (lambda: jobs.start(visitor, PLAN), lambda: jobs.resume(broken)):
+        with pytest.raises(JobError, match="tick the box"):
+            begin()
+    assert trainer.started == [0]
+
+
+def test_nothing_is_begun_that_a_full_disk_could_not_hold(
+    jobs: Jobs, visitor: Workspace, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter = visitor.shelf.add(ADAPTER, "mine")
+    monkeypatch.setenv("MAGICAPTURE_DISK_GB", "0.001")
+    settings.cache_clear()
+    drawings = Drawings(jobs.records, Limits(per_visitor=1, per_address=1, in_all=1))
+    for begin in (
+        lambda: jobs.start(visitor, PLAN),
+        lambda: drawings.start(visitor, adapter, GenerateConfig(count=4), label=False),
+    ):
+        with pytest.raises(WorkspaceError, match="disk is full"):
+            begin()
+    assert not trainer.started
+    assert not jobs.records.jobs_of(visitor.name)
 
 
 def test_a_refused_slice_can_go_on_from_its_checkpoint(jobs: Jobs, visitor: Workspace, trainer: Trainer) -> None:

@@ -50,7 +50,7 @@ SPEAKING = (
     *(f"ui.{name}" for name in ("photo_grid", "portrait_grid", "portraits", "readiness", "references", "session")),
     *(f"ui.{name}" for name in ("examples", "farewell", "judging", "painting", "review", "steps", "subject", "train")),
     *(f"ui.{name}" for name in ("training_view", "welcome")),
-    *("server.gate.review", "staff.review_workspace"),
+    *("server.gate.review", "server.gate.visits", "staff.review_workspace"),
 )
 """The modules whose sentences visitors read."""
 MADE_OF_SENTENCES = {"{name}: {reason}"}

@@ -1,5 +1,6 @@
 """One client that asks for all it can get keeps nobody else out."""
 
+import secrets
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,8 +12,9 @@ import visitor
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from page_session import PageSession, file_data, gallery
-from running import PATIENCE
+from running import PATIENCE, running_app
 
+from magicapture.server.gate.visits import PAGES_PER_ADDRESS
 from magicapture.server.workspace import Workspace, new_key
 
 PROMPTLY = 30
@@ -65,6 +67,58 @@ def test_sixty_unread_drawings_lock_nobody_out(address: str, app_folder: Path, e
     for drawer in keys:
         assert flood.call("delete_everything", drawer).is_success
     assert not [space for space in spaces if space.folder.exists()]
+
+
+def test_who_comes_in_does_not_wait_for_the_photos_of_who_comes_in_again_and_again(
+    address: str, examples: Path
+) -> None:
+    flood, newcomer = PageSession(address), PageSession(address)
+    key = flood.enter()
+    flood.send("input", "consent", consent=True)
+    photo = (examples / "person-someone/1.png").read_bytes()
+    for role in ("person", "style"):
+        photos = [flood.upload(f"{number}.png", photo) for number in range(20)]
+        flood.send("change", f"{role}_photos", **{f"{role}_photos": gallery(*photos)})
+    entered = next(
+        event
+        for event in flood.config["dependencies"]
+        if event["targets"][0][1] == "then" and any(flood._name(part) == "terms" for part in event["outputs"])
+    )
+
+    def come_back(page: PageSession) -> str:
+        data = [page._parts[part]["props"].get("value") for part in entered["inputs"]]
+        body = {"fn_index": entered["id"], "data": data, "session_hash": page.session_hash}
+        return page.http.post("/gradio_api/queue/join", json=body).raise_for_status().json()["event_id"]
+
+    started = time.monotonic()
+    assert flood._outcome(come_back(flood)).is_success
+    once = time.monotonic() - started
+    for _ in range(40):
+        come_back(flood)
+    newcomer.enter()
+    started = time.monotonic()
+    assert newcomer._outcome(come_back(newcomer)).is_success
+    assert time.monotonic() - started < 2 * once + 2, "it waits for the others"
+    assert newcomer.call("delete_everything", key).is_success
+
+
+def test_pages_opened_by_the_hundred_take_no_memory_and_close_no_page_elsewhere(tmp_path: Path, examples: Path) -> None:
+    with running_app(tmp_path, examples) as address:
+        first, used, elsewhere = (PageSession(address) for _ in range(3))
+        elsewhere.http.headers["x-forwarded-for"] = "203.0.113.7"
+        for page in (first, used, elsewhere):
+            page.enter()
+        for number in range(PAGES_PER_ADDRESS + 5):
+            used.session_hash, kept = secrets.token_hex(6), used.session_hash
+            used.enter()
+            used.session_hash = kept
+            if number % 20 == 0:
+                assert used.send("click", "keep_these").is_success
+        for page in (used, elsewhere):
+            assert page.send("click", "keep_these").is_success
+        assert "reload it" in first.send("click", "keep_these").text
+        first.enter()
+        assert first.send("click", "keep_these").is_success
 
 
 def test_a_dozen_keyless_trainings_are_refused_by_their_address(address: str, examples: Path, held_up: dict) -> None:

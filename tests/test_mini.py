@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import AutoencoderKL, StableDiffusionPipeline
 from PIL import Image
 
 from magicapture.mini import train
@@ -30,6 +30,7 @@ TINY = MiniConfig(
     unet=replace(GPU.unet, channels=(32, 64), attention=(False, True), text_width=64, text_layers=1, steps=2, batch=2),
     looks_each=1,
 )
+TINY = replace(TINY, mending=replace(TINY.vae, adversarial_from=0.0))
 
 
 def pictures(count: int, side: int) -> torch.Tensor:
@@ -99,7 +100,8 @@ def test_a_base_is_trained_and_drawn_by_stock_diffusers(
     pipeline = StableDiffusionPipeline.from_pretrained(tmp_path / "run" / "pipeline", torch_dtype=torch.float32)
     assert pipeline.scheduler.config.prediction_type == "v_prediction"
     assert pipeline("a photo of a woman", num_inference_steps=2).images[0].size == (128, 128)
-    before = pipeline.vae.decoder.conv_out.weight
+    trained = AutoencoderKL.from_pretrained(tmp_path / "run" / "vae-trained").decoder.conv_out.weight
+    assert not torch.equal(before := pipeline.vae.decoder.conv_out.weight, trained.half().float()), "it was mended"
     train.main()  # goes on from the end: there is nothing left to do
     again = StableDiffusionPipeline.from_pretrained(tmp_path / "run" / "pipeline", torch_dtype=torch.float32)
     assert torch.equal(before, again.vae.decoder.conv_out.weight)

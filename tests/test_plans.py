@@ -31,7 +31,7 @@ def test_a_file_that_was_exchanged_runs_no_code(
     trainer.breaks_at = 2
     job = ended(jobs.start(visitor, PLAN))
     wait_until(lambda: jobs.records.job(job.id).state == "interrupted")
-    torch.save(Evil(), job.folder / name)
+    torch.save(Evil(), job.files.folder / name)
     if name == "plan.pt":
         with pytest.raises(JobError, match="Nothing is left"):
             jobs.resume(job)

@@ -191,7 +191,7 @@ def test_who_has_not_signed_in_reads_nothing(address: str, path: str) -> None:
     assert httpx.get(address + path, timeout=PATIENCE).status_code in (401, 404)
 
 
-@pytest.mark.parametrize("path", ["upload", "queue/join", "run/predict", "call/generate", "call/v2/generate"])
+@pytest.mark.parametrize("path", ["upload", "queue/join", "run/predict", "call/generate"])
 def test_who_has_not_signed_in_starts_nothing(address: str, path: str) -> None:
     body = {"json": {"data": [], "fn_index": 0, "session_hash": "guess"}}
     assert httpx.post(f"{address}/gradio_api/{path}", timeout=PATIENCE, **body).status_code == 401

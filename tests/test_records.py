@@ -1,5 +1,6 @@
 """What is written down of visitors must be right, outlive the server, and not say more than was promised."""
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from sqlalchemy import Integer, create_engine, inspect, text
 from sqlalchemy.exc import IntegrityError, StatementError
 
-from magicapture.server.records import JobRow, Reason, Records, What
+from magicapture.server.records import Consent, JobRow, Reason, Records, What
 from magicapture.server.workspace import Workspace, new_key
 
 VISITOR = "5eaf" * 16
@@ -42,6 +43,21 @@ def test_a_consent_says_when_and_to_what(records: Records) -> None:
     assert (found.visitor, found.text_version, found.purpose) == (VISITOR, "2026-12", "portraits for the intranet")
     assert before <= found.given_at <= datetime.now(UTC)
     assert found.given_at.utcoffset() == timedelta(0)
+
+
+def test_a_consent_that_is_withdrawn_stands_no_longer_and_is_still_written_down(records: Records) -> None:
+    job = records.add_job(VISITOR, consented(records), **PLAN)
+    theirs = consented(records, "other")
+    for _ in range(2):
+        records.withdraw_consent(VISITOR)
+    assert records.latest_consent(VISITOR) is None
+    assert records.latest_consent("other").id == theirs
+    with records._session() as session:
+        kept = session.get(Consent, job.consent_id)
+    assert kept.text_version == "2026-11"
+    assert re.fullmatch(r"withdrawn \d{4}-\d\d-\d\d \d\d:\d\d: portraits", kept.purpose)
+    again = consented(records)
+    assert records.latest_consent(VISITOR).id == again
 
 
 def test_no_training_without_a_consent(records: Records) -> None:

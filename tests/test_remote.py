@@ -24,7 +24,6 @@ from magicapture.server import gpu, remote
 from magicapture.server.drawings import Drawings
 from magicapture.server.engine import NOTHING_CAME
 from magicapture.server.gpu import QUEUE
-from magicapture.server.job import CHECKPOINT
 from magicapture.server.jobs import Jobs, delete_everything
 from magicapture.server.queue import Limits
 from magicapture.server.wire import pack
@@ -169,7 +168,7 @@ def test_a_training_whose_process_died_goes_on_from_its_last_checkpoint(
 ) -> None:
     work([1, 2, 3, *[3] * 100], [4, 5, 6], checkpoint=3)
     job = jobs.start(visitor, PLAN)
-    wait_until((job.folder / CHECKPOINT).is_file)
+    wait_until(job.files.checkpoint.is_file)
     kill_the_latest(log)
     assert ended(job).state == "finished"
     assert len(list(log.iterdir())) == 2

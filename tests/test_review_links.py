@@ -33,6 +33,7 @@ from magicapture.server.workspace.invitation import (
 )
 from magicapture.settings import settings
 from magicapture.staff.decisions import decided, kept_by_person
+from magicapture.staff.engines import EngineError
 from magicapture.staff.invite import invite
 from magicapture.staff.review_workspace import ReviewWorkspace
 from magicapture.ui.farewell import leave
@@ -222,6 +223,26 @@ def test_withdrawing_forgets_the_person_and_the_link(pilot: Pilot, here: Path) -
     assert "ben" in pilot.run.numbers()
 
 
+def test_who_cannot_be_forgotten_everywhere_is_told_and_can_try_again(pilot: Pilot, here: Path, monkeypatch) -> None:
+    workspace = pilot.opened("anna", here)
+    unreachable = Mock(side_effect=EngineError("Hugging Face Jobs need an account"))
+    with monkeypatch.context() as patch:
+        patch.setattr("magicapture.staff.forget.end_jobs", unreachable)
+        with pytest.raises(WorkspaceError, match="not everything is deleted: try again"):
+            workspace.delete_everything()
+    workspace.delete_everything()
+    assert not workspace.folder.exists()
+    assert "anna" not in pilot.run.numbers()
+
+
+def test_a_decision_that_cannot_be_written_down_is_not_taken(pilot: Pilot, here: Path) -> None:
+    workspace = pilot.opened("anna", here)
+    pilot.folder.rename(pilot.folder.with_name("elsewhere"))
+    with pytest.raises(WorkspaceError, match="nothing has changed"):
+        workspace.keep(workspace.portraits()[0].path, None)
+    assert [portrait.kept for portrait in workspace.portraits()] == [False, False]
+
+
 def test_who_withdraws_keeps_what_they_made_on_the_page_besides(pilot: Pilot, here: Path) -> None:
     context = Mock()
     request = SimpleNamespace(username=None, request=Request({"type": "http", "headers": [], "client": None}))
@@ -256,11 +277,26 @@ def test_links_are_written_for_everyone_ready_once_and_anew_for_those_named(
     assert first[1].split(",")[1].startswith("https://p.example/review#")
     assert links.stat().st_mode & 0o077 == 0
     assert main(command) == 0
-    assert links.read_text().splitlines() == ["person_id,link,valid_until"], "a second run sends no second link"
+    assert links.read_text().splitlines() == first, "what may be unsent stays, and nobody gets a second link"
     assert main([*command, "--again", "anna"]) == 0
-    assert [line.split(",")[0] for line in links.read_text().splitlines()] == ["person_id", "anna"]
+    head, ben, anna = links.read_text().splitlines()
+    assert [head, ben] == [first[0], first[2]]
+    assert anna.startswith("anna,")
+    assert anna != first[1]
+    links.unlink()
+    assert main(command) == 0
+    assert links.read_text().splitlines() == ["person_id,link,valid_until"], "what was sent and deleted is sent once"
     assert main([*command, "--again", "nobody"]) == 1
     assert "nobody" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("links", ["people.csv", "nowhere/links.csv"])
+def test_nobody_is_invited_whose_link_could_not_be_written(pilot: Pilot, tmp_path: Path, links: str, capsys) -> None:
+    (tmp_path / "people.csv").write_text("person_id,photos,style\nanna,a,b\n")
+    assert main(["staff", "review", str(pilot.folder), "--links", str(tmp_path / links)]) == 1
+    assert Path(links).name in capsys.readouterr().err
+    assert (tmp_path / "people.csv").read_text().endswith("anna,a,b\n")
+    assert not any(line["what"] == "review_invited" for line in pilot.run.log_lines())
 
 
 def test_an_ordinary_visitors_folder_is_no_review(here: Path) -> None:

@@ -58,6 +58,15 @@ def test_a_full_disk_leaves_no_half_result(run: RunFolder, monkeypatch: pytest.M
     assert list((run.folder / "cells").iterdir()) == []
 
 
+def test_what_a_killed_run_left_half_stored_goes_with_the_next(run: RunFolder) -> None:
+    run.store(RESULT, {})
+    torn = run.folder / "cells/.k2.0123"
+    torn.mkdir()
+    (torn / "1.png").write_bytes(b"picture")
+    with run.computing():
+        assert [path.name for path in (run.folder / "cells").iterdir()] == ["k1"]
+
+
 def test_a_person_keeps_their_number_and_nobody_gets_it_after_them(run: RunFolder) -> None:
     assert run.number_of(["E1", "E2"]) == {"E1": 1, "E2": 2}
     numbers = json.loads((run.folder / "numbers.json").read_text())

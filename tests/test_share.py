@@ -9,13 +9,15 @@ from pathlib import Path
 import fsspec
 import pytest
 from running import ROOT
-from staff_stand_in import Drawer, ThreadEngine, people
+from staff_stand_in import Drawer, ThreadEngine, people, rows
 
+from magicapture.settings import settings
 from magicapture.staff.batch import Meter, compute_cells
 from magicapture.staff.cell import Cell, CellResult
 from magicapture.staff.engines import Engine, EngineError
-from magicapture.staff.engines.shared import SHARE, SharedEngine, clear_share, sharing
-from magicapture.staff.run_folder import RunFolder
+from magicapture.staff.engines.shared import SHARE, SharedEngine, SharedFolder, clear_share, sharing
+from magicapture.staff.forget import forget
+from magicapture.staff.run_folder import Entry, RunFolder
 from magicapture.staff.work import Outcome, Pictures, Setup
 
 pytest_plugins = ["staff_fixtures"]
@@ -74,6 +76,20 @@ def test_what_a_killed_run_left_goes_with_the_next(run: RunFolder) -> None:
     assert not (run.folder / SHARE).exists()
 
 
+def test_to_forget_somebody_while_a_run_goes_on_leaves_the_others_photos_in_their_place(
+    tmp_path: Path, run: RunFolder
+) -> None:
+    theirs = rows(tmp_path, 2)
+    numbers = run.number_of(row.person_id for row in theirs)
+    run.write_entries(Entry(row, numbers[row.person_id], f"key{numbers[row.person_id]}") for row in theirs)
+    with sharing("memory://going", "ray", run) as share:
+        SharedFolder(share).write({f"key{person}/photos/000": b"photo" for person in (1, 2)})
+        forget(run, 1)
+        assert SharedFolder(share).names("key1") == []
+        assert len(SharedFolder(share).names("key2")) == 1
+        assert (run.folder / SHARE).is_file(), "or nobody would find what a killed run leaves"
+
+
 @pytest.mark.parametrize(
     ("address", "engine", "said"),
     [
@@ -85,6 +101,22 @@ def test_a_folder_that_cannot_be_used_is_told(run: RunFolder, address: str, engi
     with pytest.raises(EngineError, match=said), sharing(address, engine, run):
         pass
     assert not (run.folder / SHARE).exists()
+
+
+@pytest.mark.parametrize("address", ["s3://bucket/way", "simplecache::s3://bucket", "file::memory://x"])
+def test_private_mode_lets_no_photo_leave_through_a_folder(
+    tmp_path: Path, run: RunFolder, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAGICAPTURE_PRIVATE", "1")
+    monkeypatch.setenv("MAGICAPTURE_USERS", "anna:secret")
+    settings.cache_clear()
+    with pytest.raises(EngineError, match="photos would leave this machine for"), sharing(address, "ray", run):
+        pass
+    assert not (run.folder / SHARE).exists()
+    with sharing(str(tmp_path / "share"), "ray", run) as share:
+        assert share
+    monkeypatch.undo()
+    settings.cache_clear()
 
 
 @pytest.mark.slow

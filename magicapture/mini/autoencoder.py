@@ -1,5 +1,6 @@
 """The embedded base's autoencoder: a transform of pictures that needs no training, and a decoder that does."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -15,6 +16,8 @@ from magicapture.mini.data import LANDMARKS, Portraits
 from magicapture.mini.discriminator import Discriminator
 from magicapture.mini.klt import as_convolution, write_klt
 from magicapture.mini.stage import DEVICE, Stage, autocast, run_stage
+
+Redraw = Callable[[Tensor, list[dict]], Tensor]
 
 KLT_SAMPLES = 900
 """Portraits from which the transform is computed."""
@@ -86,26 +89,32 @@ class Likeness(nn.Module):
         return near + self.config.identity * (1 - (ours * theirs.detach()).sum(dim=1).mean())
 
 
-def train_decoder(config: MiniConfig, portraits: Portraits, vae: AutoencoderKL, run: Path) -> None:
+def train_decoder(
+    config: MiniConfig, portraits: Portraits, vae: AutoencoderKL, run: Path, redraw: Redraw | None = None
+) -> None:
     """Train the decoder, the encoder fixed; towards the end until a discriminator takes what it gives for pictures.
 
     It sees windows, most of them on the face, in the last fifth whole pictures. Latents are noised a little: those that
     are drawn are not exact either. The discriminator's gradient is scaled to the size of the likeness's (Esser et al.,
     2021, "Taming Transformers", eq. 7; here at the pixels). It is in no checkpoint: going on starts with a new one.
-    Writes the whole autoencoder to ``run/vae-trained``.
+    Writes the whole autoencoder to ``run/vae-trained``, or, with ``redraw``, which takes latents and attributes and
+    gives latents as the denoiser draws them, to ``run/vae-mended``.
     """
-    settings = config.vae
+    name, folder = ("mended", "vae-mended") if redraw else ("decoder", "vae-trained")
+    settings = config.mending if redraw else config.vae
     encoder = Encoder(vae).to(DEVICE)
     vae.to(DEVICE, memory_format=torch.channels_last).requires_grad_(False)
     trained = nn.ModuleList([vae.decoder, vae.post_quant_conv]).requires_grad_(True)
-    stage = Stage.new("decoder", trained, settings.lr, settings.ema)
+    stage = Stage.new(name, trained, settings.lr, settings.ema)
     likeness, judge = Likeness(settings), Discriminator().to(DEVICE)
     optimizer = torch.optim.AdamW(judge.heads(), lr=settings.discriminator_lr, betas=(0.5, 0.9), fused=True)
 
     def loss_of() -> Tensor:
         done = stage.step / settings.steps
-        images, _ = portraits.draw_images(settings.batch)
+        images, attributes = portraits.draw_images(settings.batch)
         latents = encoder(images)
+        if redraw:
+            latents = redraw(latents, attributes)
         rows, columns, landmarks = draw_window(settings, whole=done >= settings.whole_from)
         scale = images.shape[-1] // latents.shape[-1]
         images = images[:, :, rows.start * scale : rows.stop * scale, columns.start * scale : columns.stop * scale]
@@ -132,7 +141,7 @@ def train_decoder(config: MiniConfig, portraits: Portraits, vae: AutoencoderKL, 
 
     minutes = config.minutes_between_checkpoints
     run_stage(stage, settings.steps, settings.lr, lambda: stage.descend(loss_of()), run, minutes)
-    vae.save_pretrained(run / "vae-trained")
+    vae.save_pretrained(run / folder)
 
 
 def draw_window(config: VaeConfig, *, whole: bool) -> tuple[slice, slice, Tensor | None]:

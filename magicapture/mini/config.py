@@ -28,6 +28,15 @@ class VaeConfig:
 
 
 @dataclass(frozen=True)
+class RedrawingConfig:
+    """Which latents the decoder sees once more, after the denoiser has drawn them again."""
+
+    share: float = 0.62  # of a batch; the others come as they are
+    timesteps: tuple[int, int] = (100, 650)  # from how much noise, of 1,000: beyond, another face comes back
+    guidance_scales: tuple[float, ...] = (1.0, 1.0, 2.0)
+
+
+@dataclass(frozen=True)
 class UnetConfig:
     """The denoiser and its text encoder, trained together on v-prediction with min-SNR weights."""
 
@@ -54,6 +63,10 @@ class MiniConfig:
 
     vae: VaeConfig = VaeConfig()
     unet: UnetConfig = UnetConfig()
+    redrawing: RedrawingConfig = RedrawingConfig()
+    mending: VaeConfig = VaeConfig(  # the decoder once more, on what is drawn again
+        steps=4000, window=8, whole_from=1.0, lr=3e-4, adversarial_from=0.0, adversarial=0.7
+    )
     looks: float = 0.4  # share of the photographs in colour that are shown in a procedural look
     looks_each: int = 8  # looks that are drawn of each of them, before training starts
     seed: int = 0
@@ -64,5 +77,6 @@ GPU = MiniConfig()
 CPU = MiniConfig(
     vae=replace(GPU.vae, batch=8, identity_images=2, steps=20_000, lr=6e-4),
     unet=replace(GPU.unet, batch=32, steps=40_000, workers=0, lr=4e-4),
+    mending=replace(GPU.mending, batch=8, identity_images=2),
 )
 CONFIGS = {"cpu": CPU, "gpu": GPU}

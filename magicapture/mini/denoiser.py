@@ -21,6 +21,9 @@ from magicapture.mini.data import Portraits, flipped, shifted
 from magicapture.mini.stage import DEVICE, Graph, Stage, autocast, run_stage
 from magicapture.mini.tokenizer import train_tokenizer
 
+VAES = ("vae-mended", "vae-trained", "vae")
+"""What the stages write, the last one first."""
+
 
 class TextToVelocity(nn.Module):
     """Text encoder and denoiser as one module: they share an optimizer, an average and a checkpoint."""
@@ -128,8 +131,7 @@ def export(config: MiniConfig, portraits: Portraits, run: Path) -> None:
     stage, tokenizer = new_unet_stage(config, portraits, run)
     stage.resume(run)
     stage.ema.copy_to(stage.model.parameters())
-    finished = run / "vae-trained"
-    vae = AutoencoderKL.from_pretrained(finished if finished.exists() else run / "vae")
+    vae = AutoencoderKL.from_pretrained(next(run / name for name in VAES if (run / name).exists()))
     vae.register_to_config(_name_or_path="")  # or the path on the machine that trained it would be shipped
     pipeline = StableDiffusionPipeline(
         vae=vae,

@@ -1,4 +1,4 @@
-"""Train the embedded base from captioned portraits: denoiser with text encoder, and decoder.
+"""Train the embedded base from captioned portraits: denoiser with text encoder, decoder, and the decoder once more.
 
 ``python -m magicapture.mini.train --data FOLDER … --labels FILE --run FOLDER --config gpu`` does all of it, goes on
 from the last checkpoint in the run's folder when there is one, and writes an ordinary diffusers pipeline to
@@ -16,9 +16,10 @@ from magicapture.mini.autoencoder import start_vae, train_decoder
 from magicapture.mini.config import CONFIGS
 from magicapture.mini.data import load_portraits, with_looks
 from magicapture.mini.denoiser import export, train_unet
+from magicapture.mini.redrawing import mend_decoder
 from magicapture.mini.stage import DEVICE
 
-STAGES = ("unet", "decoder")
+STAGES = ("unet", "decoder", "mending")
 
 
 def main() -> None:
@@ -46,6 +47,9 @@ def main() -> None:
         if "decoder" in args.stages:
             train_decoder(config, portraits.sharp(), vae, args.run)
     export(config, portraits, args.run)
+    if "mending" in args.stages and not args.export:
+        mend_decoder(config, portraits.sharp(), args.run)
+        export(config, portraits, args.run)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,8 @@ from magicapture.subject import PERSON_NOUN
 STOPPED = "The drawing was stopped."
 PATIENCE_S = 120
 """How long deleting waits for a drawing to end, in seconds; what ends later finds no folder for its pictures."""
+PORTRAIT_BYTES = 2**21
+"""What a portrait takes on the disk, about, as drawn and enlarged."""
 
 logger = logging.getLogger(__name__)
 
@@ -66,12 +68,14 @@ class Drawings:
     ) -> Drawing:
         """Start to draw with one of the visitor's adapters.
 
-        Raises ``AdapterError`` if there is none with this id, ``BusyError`` when too much waits already.
+        Raises ``AdapterError`` if there is none with this id, ``BusyError`` when too much waits already,
+        ``WorkspaceError`` when the disk is full.
         """
         drawing = Drawing(workspace, Asker(workspace.name, address))
         with self._lock:
             self.limits.check(drawing.asker, [other.asker for other in self._present])
             adapter = workspace.shelf.load(adapter_id)
+            workspace.place.require_space(config.count * PORTRAIT_BYTES)
             self._present.append(drawing)
         # The context holds the visitor's request: ZeroGPU charges the time to whoever asked for it.
         run = threading.Thread(

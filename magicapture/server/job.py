@@ -5,16 +5,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
-from magicapture.drawing.portrait import Portrait
 from magicapture.method.progress import TrainEvent
 from magicapture.server.pace import Pace
 from magicapture.server.queue import Asker, Ticket
 from magicapture.server.records import JobRow, State
 from magicapture.server.wire import UnreadableError, pack, unpack
 from magicapture.server.workspace import Workspace
-
-PLAN, CHECKPOINT, STOP, PREVIEWS, END = "plan.pt", "checkpoint.pt", "stop", "previews", "end.bin"
-"""The files of a job, in its folder: what was asked, how far it is, the wish to stop, quick portraits, how it ended."""
+from magicapture.server.workspace.training import TrainingFolder
 
 ACTIVE: tuple[State, ...] = ("waiting", "running")
 SMOOTHING = 0.9
@@ -41,16 +38,16 @@ class Job:
         """Give what the records and its folder tell of a job that this process does not run."""
         job = cls(row.id, Workspace.named(row.visitor), row.state, row.error or "", row.adapter)
         with suppress(OSError, UnreadableError, TypeError, KeyError):
-            end = unpack((job.folder / END).read_bytes())
+            end = unpack(job.files.end.read_bytes())
             job.curves, job.error = end["curves"], end["error"]
         if row.step:
             job.event = TrainEvent("lora", row.step, row.steps, {})
         return job
 
     @property
-    def folder(self) -> Path:
-        """Where its files lie."""
-        return self.workspace.folder / "jobs" / self.id
+    def files(self) -> TrainingFolder:
+        """Its part of the visitor's folder."""
+        return self.workspace.training(self.id)
 
     @property
     def asker(self) -> Asker:
@@ -65,7 +62,7 @@ class Job:
     @property
     def resumable(self) -> bool:
         """Whether it was broken off and can go on from where it was."""
-        return self.state in ("interrupted", "failed") and (self.folder / PLAN).is_file()
+        return self.state in ("interrupted", "failed") and self.files.plan.is_file()
 
     @property
     def seconds_left(self) -> float | None:
@@ -74,7 +71,7 @@ class Job:
 
     def previews(self) -> list[Path]:
         """List the quick portraits drawn so far, oldest first."""
-        return sorted((self.folder / PREVIEWS).glob("*.png"))
+        return self.files.previews()
 
     def take(self, event: TrainEvent) -> None:
         """Note what a step did."""
@@ -83,7 +80,7 @@ class Job:
             smooth = SMOOTHING * curve[-1][1] + (1 - SMOOTHING) * value if curve else value
             curve.append((event.step, smooth))
         for place, portrait in enumerate(event.previews):
-            self._store(event.step, place, portrait)
+            self.files.add_preview(event.step, place, portrait)
         self.event = replace(event, previews=())
         if self.pace:
             self.pace.note(event.step)
@@ -93,10 +90,4 @@ class Job:
     def keep_end(self) -> None:
         """Write down what ``from_row`` finds beside the records; without room for it, the losses are lost."""
         with suppress(OSError):
-            (self.folder / END).write_bytes(pack({"curves": self.curves, "error": self.error}))
-
-    def _store(self, step: int, place: int, portrait: Portrait) -> None:
-        folder = self.workspace.place.part("jobs", self.id, PREVIEWS)
-        part = self.folder / "preview.png"  # whoever looks meanwhile sees all of a picture or nothing
-        settings = {**portrait.settings, "step": step}
-        replace(portrait, settings=settings).save(part).replace(folder / f"step{step:05d}-{place}.png")
+            self.files.end.write_bytes(pack({"curves": self.curves, "error": self.error}))

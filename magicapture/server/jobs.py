@@ -14,17 +14,19 @@ from magicapture.server import plans
 from magicapture.server.drawings import Drawings
 from magicapture.server.forecast import training_seconds
 from magicapture.server.gpu import QUEUE, ZERO_GPU, GpuError, train_slice
-from magicapture.server.job import ACTIVE, CHECKPOINT, END, PLAN, STOP, Job
+from magicapture.server.job import ACTIVE, Job
 from magicapture.server.metrics import STAGE
 from magicapture.server.pace import Pace
 from magicapture.server.plans import TrainingPlan, UnreadableError
 from magicapture.server.queue import STILL_THERE, Asker, BusyError, Limits
-from magicapture.server.records import Records, State, What
+from magicapture.server.records import Consent, Records, State, What
 from magicapture.server.workspace import Workspace, WorkspaceError
 
 TRAININGS = Limits(per_visitor=1, per_address=3, in_all=24)
 PATIENCE_S = 120
 """How long deleting waits for a training to notice it, in seconds: a step with its previews."""
+TRAINING_BYTES = 2**26
+"""What a training stores on its way and at its end, about."""
 
 NOTHING_LEFT = "Nothing is left of this training to go on from: start a new one."
 
@@ -55,20 +57,19 @@ class Jobs:
         Raises ``JobError`` when they have not consented, ``BusyError`` when there are as many jobs as is allowed,
         ``WorkspaceError`` when there is no room for its adapter, or they have deleted everything meanwhile.
         """
-        consent = self.records.latest_consent(workspace.name)
-        if consent is None:
-            raise JobError("Say first that you may use these photos: tick the box in the tab References.")
+        consent = self._consent(workspace)
         with self._lock:
             self.check_room(workspace, address)
             workspace.shelf.require_room()
-            workspace.place.part("jobs")
+            workspace.place.require_space(TRAINING_BYTES)
+            workspace.place.part()
             config = plan.config
             row = self.records.add_job(
                 workspace.name, consent.id, base=plan.base, preset=config.preset, steps=config.steps
             )
             job = Job(row.id, workspace, address=address)
-            workspace.place.part("jobs", job.id)
-            plans.save(plan, job.folder / PLAN)
+            job.files.make()
+            plans.save(plan, job.files.plan)
             self.records.log("job_started")
             self._run_in_thread(job, plan)
         return job
@@ -88,26 +89,28 @@ class Jobs:
     def stop(self, job: Job) -> None:
         """Let ``job`` end after its present step, keeping what was learned; one that still waits ends at once."""
         if job.active:
-            (job.folder / STOP).touch()
+            job.files.stop.touch()
 
     def resume(self, job: Job | None, address: str = "") -> Job:
         """Go on with a job that was broken off, as asked for from ``address``.
 
-        Raises ``JobError`` when nothing of it is left, ``BusyError`` when there are as many jobs as is allowed.
+        Raises ``JobError`` when nothing of it is left, or its visitor consents no longer, ``BusyError`` when there are
+        as many jobs as is allowed.
         """
         with self._lock:
             if job is not None and job.id in self._jobs:
                 raise BusyError(STILL_THERE)
             if job is None or not job.resumable:
                 raise JobError(NOTHING_LEFT)
+            self._consent(job.workspace)
             again = Job(job.id, job.workspace, curves=job.curves, event=job.event, address=address or job.address)
             self.limits.check(again.asker, [other.asker for other in self._active()])
             try:
-                plan = plans.load(job.folder / PLAN, TrainingPlan)
+                plan = plans.load(job.files.plan, TrainingPlan)
             except UnreadableError as error:
                 raise JobError(NOTHING_LEFT) from error
-            for name in (STOP, END):
-                (job.folder / name).unlink(missing_ok=True)
+            for left in (job.files.stop, job.files.end):
+                left.unlink(missing_ok=True)
             self._run_in_thread(again, plan)
         return again
 
@@ -134,6 +137,12 @@ class Jobs:
             if thread := self._threads.get(job.id):
                 thread.join(PATIENCE_S)
 
+    def _consent(self, workspace: Workspace) -> Consent:
+        """Give the consent that a training of this visitor rests on. Raises ``JobError`` without one."""
+        if (consent := self.records.latest_consent(workspace.name)) is None:
+            raise JobError("Say first that you may use these photos: tick the box in the tab References.")
+        return consent
+
     def _active(self, visitor: str | None = None) -> list[Job]:
         jobs = [job for job in list(self._jobs.values()) if job.active]
         return [job for job in jobs if visitor in (None, job.workspace.name)]
@@ -159,7 +168,7 @@ class Jobs:
 
     def _outcome(self, job: Job, plan: TrainingPlan) -> State:
         """Do the work; gives what came of it, and leaves in ``job`` its adapter or its error."""
-        stop = job.folder / STOP
+        stop = job.files.stop
         try:
             with QUEUE.join(training_seconds(plan.base, plan.config), job.asker) as job.ticket:
                 while not job.ticket.wait(timeout=0.5) and not stop.exists():
@@ -168,12 +177,11 @@ class Jobs:
             if adapter is not None and not job.abandoned:
                 job.adapter = job.workspace.shelf.add(adapter, plan.title)
                 job.workspace.forget_photos()
-            (job.folder / PLAN).unlink(missing_ok=True)
-            (job.folder / CHECKPOINT).unlink(missing_ok=True)
+            job.files.forget_work()
             whole = job.event is not None and job.event.step == job.event.steps
         except GpuError as error:
             job.error = str(error)
-            return "interrupted" if (job.folder / CHECKPOINT).is_file() else "failed"
+            return "interrupted" if job.files.checkpoint.is_file() else "failed"
         except WorkspaceError as error:
             job.error = str(error)
             return "failed"
@@ -192,7 +200,7 @@ class Jobs:
         job.state = "running"
         job.pace = Pace(plan.base, training_seconds(plan.base, plan.config), plan.config.steps)
         self._note(job)
-        path, stop = job.folder / CHECKPOINT, job.folder / STOP
+        path, stop = job.files.checkpoint, job.files.stop
         checkpoint = plans.load(path, Checkpoint) if path.is_file() else None
         while True:
             for item in train_slice(plan, checkpoint, stop, place):
@@ -203,7 +211,7 @@ class Jobs:
                 if isinstance(item, Checkpoint):
                     checkpoint = item
                     plans.save(checkpoint, path)
-                    (job.folder / PLAN).touch()  # it holds photos, and goes soon after the last sign of life
+                    job.files.plan.touch()  # it holds photos, and goes soon after the last sign of life
                     self._note(job)
                 else:
                     job.take(item)

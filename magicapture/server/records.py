@@ -44,6 +44,8 @@ What = Literal[
 ]
 Reason = Literal["not_like_me", "not_the_style", "artefacts", "other"]
 State = Literal["waiting", "running", "finished", "stopped", "failed", "interrupted"]
+WITHDRAWN = "withdrawn "
+"""How the purpose of a consent begins that was taken back."""
 
 
 class UTCDateTime(TypeDecorator):
@@ -153,9 +155,17 @@ class Records:
         return self._add(Consent(visitor=visitor, text_version=text_version, purpose=purpose))
 
     def latest_consent(self, visitor: str) -> Consent | None:
-        """Find the consent that ``visitor`` gave last."""
+        """Find the consent that ``visitor`` gave last; None where they have withdrawn it."""
+        standing = select(Consent).where(Consent.visitor == visitor, Consent.purpose.not_like(f"{WITHDRAWN}%"))
         with self._session() as session:
-            return session.scalar(select(Consent).where(Consent.visitor == visitor).order_by(Consent.id.desc()))
+            return session.scalar(standing.order_by(Consent.id.desc()))
+
+    def withdraw_consent(self, visitor: str) -> None:
+        """Write down, before their purposes, that ``visitor`` agrees to nothing any more, and since when."""
+        withdrawn = f"{WITHDRAWN}{_now():%Y-%m-%d %H:%M}: "
+        standing = Consent.visitor == visitor, Consent.purpose.not_like(f"{WITHDRAWN}%")
+        with self._session.begin() as session:
+            session.execute(update(Consent).where(*standing).values(purpose=withdrawn + Consent.purpose))
 
     def add_job(self, visitor: str, consent_id: int, *, base: str, preset: str, steps: int) -> JobRow:
         """Write down a new job that waits; its id cannot be guessed."""

@@ -67,8 +67,8 @@ def compute_cells(cells: Iterable[Cell], engine: Engine, folder: RunFolder, mete
     """Compute ``cells`` in ``engine`` and keep each result as it comes; gives them in that order.
 
     Photos that cannot be used are a result. What fails otherwise is tried three times, at the end of the line, then
-    given as failed and not kept, so that the next run tries it again. Ends early when ``meter`` allows no more. Raises
-    ``FatalError`` for what would fail for everyone.
+    given as failed and not kept, so that the next run tries it again. Who is forgotten meanwhile is left out. Ends
+    early when ``meter`` allows no more. Raises ``FatalError`` for what would fail for everyone.
     """
     waiting = deque({cell.key: cell for cell in cells}.values())
     tries: Counter[str] = Counter()
@@ -78,6 +78,8 @@ def compute_cells(cells: Iterable[Cell], engine: Engine, folder: RunFolder, mete
         meter.read(places)
         while waiting and len(running) < places and meter.affords(places):
             cell = waiting.popleft()
+            if folder.has_forgotten(cell.person):
+                continue
             tries[cell.key] += 1
             running[_start(engine, cell)] = cell, time.monotonic()
         if meter.used_up or not running:
@@ -86,6 +88,8 @@ def compute_cells(cells: Iterable[Cell], engine: Engine, folder: RunFolder, mete
             cell, started = running.pop(future)
             meter.read(engine.places)
             outcome = _outcome(future, cell)
+            if folder.has_forgotten(cell.person):
+                continue
             result = replace(outcome.result, attempts=tries[cell.key])
             if result.state != "failed":
                 meter.measure(time.monotonic() - started)

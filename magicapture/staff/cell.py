@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal, Self
@@ -54,13 +54,13 @@ class Cell:
     def of(cls, row: Row, person: int, recipe: Recipe) -> Self:
         """Find the pictures of ``row`` and derive the key.
 
-        It is a hash of the person's number, their photos, the pictures of the look, settings, base and version. Folders
-        that are missing or empty give a cell whose photos are unusable.
+        It is a hash of the person's number, their photos, the pictures of the look, settings, base and version. Files
+        that cannot be read are left out; folders without pictures give a cell whose photos are unusable.
         """
-        photos, looks = pictures_in(row.photos), pictures_in(row.style)
-        parts = (VERSION, person, row.count, recipe.as_json(), _digests(photos), _digests(looks))
+        photos, looks = _digests(row.photos), _digests(row.style)
+        parts = (VERSION, person, row.count, recipe.as_json(), [*photos.values()], [*looks.values()])
         key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
-        return cls(key, person, row.style.name, row.count, photos, looks, recipe)
+        return cls(key, person, row.style.name, row.count, tuple(photos), tuple(looks), recipe)
 
 
 SET = "set"
@@ -119,11 +119,16 @@ class CellResult:
 
 
 def pictures_in(folder: Path) -> tuple[Path, ...]:
-    """List the pictures in ``folder`` by name; none when there is no such folder."""
-    if not folder.is_dir():
+    """List the pictures in ``folder`` by name; none when there is no such folder, or it cannot be looked into."""
+    try:
+        return tuple(photos_in(folder))
+    except (OSError, ValueError):  # the latter of a name that no file can have
         return ()
-    return tuple(photos_in(folder))
 
 
-def _digests(paths: Iterable[Path]) -> list[str]:
-    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+def _digests(folder: Path) -> dict[Path, str]:
+    found = {}
+    for path in pictures_in(folder):
+        with suppress(OSError):  # one person's broken link stops nobody
+            found[path] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found

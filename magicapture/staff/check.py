@@ -11,7 +11,7 @@ from tqdm import tqdm
 from magicapture.faces import FaceEngine, load_engine
 from magicapture.photos.references import CheckedSet, Role, check_photos
 from magicapture.staff.cell import pictures_in
-from magicapture.staff.manifest import Manifest, Row, read_manifest
+from magicapture.staff.manifest import CLOUD, Manifest, Row, read_manifest
 
 SIDE = 256
 """Photos are judged at this size, whatever base will be used."""
@@ -40,7 +40,7 @@ def add_manifest(parser: argparse.ArgumentParser) -> None:
 
 
 def run_check(args: argparse.Namespace) -> tuple[dict, int]:
-    """Say who is usable, who needs which photo, and who has not agreed; status 1 if anybody needs a photo."""
+    """Say who is usable, who needs which photo, and who has not agreed, or to no cloud; 1 if anybody needs a photo."""
     manifest = read_manifest(args.manifest, args.photos)
     if manifest.unused:
         print(f"Columns that are not read: {', '.join(manifest.unused)}.", file=sys.stderr)
@@ -51,10 +51,15 @@ def run_check(args: argparse.Namespace) -> tuple[dict, int]:
             print(f"line {verdict.row.line}, {verdict.row.person_id}: {sentence}")
     for person in manifest.skipped:
         print(f"{person}: has not agreed and is left out.")
+    clouded = [row for row in manifest.agreed if row.allows_cloud]
+    for row in manifest.agreed if clouded else ():  # where nobody allows it, none was asked for
+        if row not in clouded:
+            print(f'line {row.line}, {row.person_id}: has agreed to no cloud: "{CLOUD}" is no item of consent_scope.')
     return {
         "people": len(manifest.people),
         "skipped": len(manifest.skipped),
         "usable": len(verdicts) - len(unusable),
+        "cloud": len(clouded),
         "unusable": [{"person_id": v.row.person_id, "line": v.row.line, "why": v.sentences} for v in unusable],
     }, 1 if unusable else 0
 
@@ -66,13 +71,16 @@ def check_rows(manifest: Manifest, engine: FaceEngine) -> Iterator[RowVerdict]:
         if row.style not in looks:
             looks[row.style] = _checked(row.style, "style", engine)
         person, look = _checked(row.photos, "person", engine), looks[row.style]
-        yield RowVerdict(row, person.usable and look.usable, (*_sentences(person), *_sentences(look)))
+        sentences = (*_sentences(person, row.photos), *_sentences(look, row.style))
+        yield RowVerdict(row, person.usable and look.usable, sentences)
 
 
 def _checked(folder: Path, role: Role, engine: FaceEngine) -> CheckedSet:
     return check_photos(pictures_in(folder), role, engine, SIDE)
 
 
-def _sentences(photos: CheckedSet) -> list[str]:
+def _sentences(photos: CheckedSet, folder: Path) -> list[str]:
+    if not photos.verdicts:
+        return [f"There is no picture in the folder {folder}, or no such folder."]
     faults = [verdict.sentence for verdict in photos.verdicts if verdict.problems]
     return [str(sentence) for sentence in (*faults, *photos.warnings, photos.problem) if sentence]

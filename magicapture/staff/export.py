@@ -57,21 +57,22 @@ def export(folder: RunFolder, out: Path, *, everything: bool = False, label: boo
     Raises ``ExportError`` before anything is written if an id cannot name a file, ``CredentialsError`` for a portrait
     that was changed since it was signed.
     """
-    kept = kept_by_person(folder)
-    _check_names(list(kept))
-    out.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _note_export(folder, out)
-    written = []
-    for person, portraits in kept.items():
-        for place, one in enumerate(portraits if everything else portraits[:1], start=1):
-            name = f"{person}.jpg" if place == 1 else f"{person}~{place}.jpg"
-            _replace(out / name, as_jpeg(folder.cell(one.entry.key) / one.portrait.file, label))
-            written.append((person, name))
-    stale = {name for _, name in _rows(out)} - {name for _, name in written}
-    for name in stale:
-        (out / name).unlink(missing_ok=True)
-    _write_table(out, written)
-    folder.log("exported", pictures=len(written))
+    with folder.changing():
+        kept = kept_by_person(folder)
+        _check_names(list(kept))
+        out.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _note_export(folder, out)
+        written = []
+        for person, portraits in kept.items():
+            for place, one in enumerate(portraits if everything else portraits[:1], start=1):
+                name = f"{person}.jpg" if place == 1 else f"{person}~{place}.jpg"
+                _replace(out / name, as_jpeg(folder.cell(one.entry.key) / one.portrait.file, label))
+                written.append((person, name))
+        stale = {name for _, name in _rows(out)} - {name for _, name in written}
+        for name in stale:
+            (out / name).unlink(missing_ok=True)
+        _write_table(out, written)
+        folder.log("exported", pictures=len(written))
     return written
 
 
@@ -98,7 +99,8 @@ def remove_exported(folder: RunFolder, person: str) -> int:
         theirs = [row for row in rows if row[0] == person]
         for _, name in theirs:
             removed += (out / name).is_file()
-            (out / name).unlink(missing_ok=True)
+            for path in (out / name, *out.glob(f".{name}.*")):  # the latter of an export that was killed
+                path.unlink(missing_ok=True)
         if theirs:
             _write_table(out, [row for row in rows if row[0] != person])
     return removed
@@ -142,6 +144,6 @@ def _write_table(out: Path, rows: list[tuple[str, str]]) -> None:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    part = path.with_name(f".{token_hex(8)}")
+    part = path.with_name(f".{path.name}.{token_hex(8)}")
     part.write_bytes(data)
     part.replace(path)

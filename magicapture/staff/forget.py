@@ -44,18 +44,20 @@ def forget(folder: RunFolder, person: int) -> dict[str, int]:
     and number. Their number goes last, so that what was broken off can be begun again.
     """
     end_jobs(folder, person)
-    clear_share(folder)
-    ids = [name for name, number in folder.numbers().items() if number == person]
-    for name in ids:
-        remember(folder, name)
-    cells = [path.parent.name for path in (folder.folder / CELLS).glob(f"*/{RESULT}") if _whose(path) == person]
-    for key in cells:
-        folder.discard(key)
-    exported = sum(remove_exported(folder, name) for name in ids)
-    reviews = withdraw_invitation(folder, person)
-    folder.write_entries(entry for entry in folder.entries() if entry.person != person)
-    folder.forget_number(person)
-    folder.log("forgotten")
+    clear_share(folder, {entry.key for entry in folder.entries() if entry.person == person})
+    with folder.changing():
+        ids = [name for name, number in folder.numbers().items() if number == person]
+        for name in ids:
+            remember(folder, name)
+        cells = [path.parent.name for path in (folder.folder / CELLS).glob(f"*/{RESULT}") if _whose(path) == person]
+        for key in {*cells, *(entry.key for entry in folder.entries() if entry.person == person and entry.key)}:
+            folder.discard(key)
+        exported = sum(remove_exported(folder, name) for name in ids)
+        reviews = withdraw_invitation(folder, person)
+        folder.write_entries(entry for entry in folder.entries() if entry.person != person)
+        folder.forget_number(person)
+        if ids:  # else somebody else was quicker
+            folder.log("forgotten")
     return {"cells": len(cells), "exported": exported, "reviews": reviews}
 
 

@@ -19,19 +19,19 @@ def invite(folder: RunFolder, person: int) -> tuple[str, datetime]:
 
     What was prepared for them before goes, and with it the link that led there.
     """
-    withdraw_invitation(folder, person)
     make_root(settings().root)
     expires = datetime.now(UTC) + timedelta(hours=settings().result_hours)
-    files = {}
-    for one in decided(folder):
-        if one.entry.person == person and one.decision != "rejected":
-            place = "kept" if one.decision == "kept" else "new"
-            name = f"portraits/{place}/{file_name(one.portrait.seed, one.entry.key, one.portrait.file)}"
-            files[name] = (folder.cell(one.entry.key) / one.portrait.file).read_bytes()
-    token = new_token()
-    visitor = prepare(token, Invitation(folder.folder.resolve(), person, expires), files)
-    folder.write_json(REVIEWS, {**_reviews(folder), str(person): visitor.name})
-    folder.log(INVITED, person, portraits=len(files))
+    token, files = new_token(), {}
+    with folder.changing():
+        withdraw_invitation(folder, person)
+        for one in decided(folder):
+            if one.entry.person == person and one.decision != "rejected":
+                place = "kept" if one.decision == "kept" else "new"
+                name = f"portraits/{place}/{file_name(one.portrait.seed, one.entry.key, one.portrait.file)}"
+                files[name] = (folder.cell(one.entry.key) / one.portrait.file).read_bytes()
+        visitor = prepare(token, Invitation(folder.folder.resolve(), person, expires), files)
+        folder.write_json(REVIEWS, {**_reviews(folder), str(person): visitor.name})
+        folder.log(INVITED, person, portraits=len(files))
     return token, expires
 
 
@@ -43,7 +43,10 @@ def is_invited(folder: RunFolder, person: int) -> bool:
 
 
 def withdraw_invitation(folder: RunFolder, person: int) -> int:
-    """Delete what was prepared for a person, and the link to it; gives how many reviews that were."""
+    """Delete what was prepared for a person, and the link to it; gives how many reviews that were.
+
+    To be called within ``folder.changing()``.
+    """
     reviews = _reviews(folder)
     name = reviews.pop(str(person), None)
     if name is None:

@@ -47,12 +47,13 @@ def run_plan(args: argparse.Namespace) -> tuple[dict, int]:
     prices.of(hardware)
     with TemporaryDirectory(prefix="magicapture-plan-") as temporary:
         folder = RunFolder(args.out or Path(temporary) / "run")
-        cells = cells_of(manifest, folder, recipe)
-        longest = max((forecast_seconds(spec, recipe, cell.count) for cell in cells), default=0.0)
-        if jobs:
-            cells = those_who_allow_it(cells, folder)
-        places = measure(cells, folder, args, jobs, longest)
-        results = [result for cell in cells if (result := folder.result(cell.key)) and result.state == "done"]
+        with folder.computing():
+            cells = cells_of(manifest, folder, recipe)
+            longest = max((forecast_seconds(spec, recipe, cell.count) for cell in cells), default=0.0)
+            if jobs:
+                cells = those_who_allow_it(cells, folder)
+            places = measure(cells, folder, args, jobs, longest)
+            results = [result for cell in cells if (result := folder.result(cell.key)) and result.state == "done"]
     demand = demand_of(cells, results, (spec, recipe), places)
     print(as_table(demand, prices, hardware))
     return as_json(demand, prices, hardware), 0
@@ -61,7 +62,7 @@ def run_plan(args: argparse.Namespace) -> tuple[dict, int]:
 def measure(
     cells: list[Cell], folder: RunFolder, args: argparse.Namespace, jobs: Jobs | None, cell_seconds: float
 ) -> int:
-    """Compute ``args.measure`` cells, spread over the manifest; gives the GPUs side by side, as far as they are known.
+    """Compute ``args.measure`` cells, spread over the manifest; gives the GPUs side by side.
 
     ``cell_seconds``: a forecast.
     """
@@ -72,10 +73,11 @@ def measure(
         if chosen:
             show_progress(jobs.results(chosen, folder, meter), len(chosen), meter)
         return args.places or jobs.places(len(cells), meter.cell_seconds) * jobs.flavour.gpus
-    if not chosen:
-        return args.places or 1
+    if args.places and not chosen:
+        return args.places
     with sharing(args.share, args.engine, folder) as share, closing(open_engine(args.engine, compute, share)) as engine:
-        show_progress(compute_cells(chosen, engine, folder, Meter()), len(chosen), Meter())
+        if chosen:
+            show_progress(compute_cells(chosen, engine, folder, Meter()), len(chosen), Meter())
         return args.places or engine.places
 
 

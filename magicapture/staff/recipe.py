@@ -1,6 +1,7 @@
 """The settings that all cells of a run share, as the command line gives them."""
 
 import argparse
+import sys
 from dataclasses import replace
 
 from magicapture.bases import MINI, BaseSpec, resolve_base
@@ -15,6 +16,8 @@ ENGINES = (
     "local, ray (a cluster of this machine), ray:ADDRESS (one to join), or jobs:FLAVOUR (Hugging Face Jobs; of an "
     "organisation: jobs:NAME/FLAVOUR)"
 )
+
+ANEW = "If one of them agrees anew, let consent_at name the day and time of that."
 
 
 def add_recipe(parser: argparse.ArgumentParser) -> None:
@@ -46,11 +49,18 @@ def recipe_of(args: argparse.Namespace) -> tuple[Recipe, BaseSpec]:
 
 def cells_of(manifest: Manifest, folder: RunFolder, recipe: Recipe) -> list[Cell]:
     """Give the cells of those who agreed, and write down in ``folder`` who is who; who was forgotten is left out."""
-    rows = [row for row in manifest.rows if not is_forgotten(folder, row)]
-    numbers = folder.number_of(row.person_id for row in rows)
+    with folder.changing():
+        rows = [row for row in manifest.rows if not is_forgotten(folder, row)]
+        numbers = folder.number_of(row.person_id for row in rows)
+    if gone := {row.person_id for row in manifest.rows} - {row.person_id for row in rows}:
+        print(f"{len(gone)} people are left out, as they wished. {ANEW}", file=sys.stderr)
     cells = {row: Cell.of(row, numbers[row.person_id], recipe) for row in rows if row.consented}
-    folder.write_entries(Entry(row, numbers[row.person_id], cells[row].key if row in cells else "") for row in rows)
-    return list(cells.values())
+    with folder.changing():  # who was forgotten meanwhile has no number any more
+        present = [row for row in rows if row.person_id in folder.numbers()]
+        folder.write_entries(
+            Entry(row, numbers[row.person_id], cells[row].key if row in cells else "") for row in present
+        )
+    return [cells[row] for row in present if row in cells]
 
 
 def forecast_seconds(spec: BaseSpec, recipe: Recipe, count: int) -> float:

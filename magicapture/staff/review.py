@@ -40,7 +40,11 @@ def run_review(args: argparse.Namespace) -> tuple[dict, int]:
 
 
 def open_review(folder: RunFolder, links: Path, address: str | None, again: Iterable[str] = ()) -> dict:
-    """Prepare reviews and write ``links``, readable for whoever runs this alone; gives the numbers."""
+    """Prepare reviews and add their links to ``links``, readable for whoever runs this alone; gives the numbers.
+
+    Links that stand there already and still lead somewhere stay: they may be unsent. Raises ``ValueError`` for a file
+    that holds something else.
+    """
     ready = {
         entry.row.person_id: entry.person
         for entry in folder.entries()
@@ -48,11 +52,23 @@ def open_review(folder: RunFolder, links: Path, address: str | None, again: Iter
     }
     waiting = {name: n for name, n in ready.items() if name in again or not is_invited(folder, n)}
     base = (address or f"http://{settings().server_name}:{settings().server_port}").rstrip("/")
+    unsent = [row for row in _rows(links) if row[0] in ready and row[0] not in waiting]
+    links.touch(mode=0o600)  # before anyone is invited: a link that cannot be written is lost
+    links.chmod(0o600)
     rows = [(name, *invite(folder, number)) for name, number in waiting.items()]
     text = StringIO()
     written = [(name, f"{base}{PATH}{token}", expires.isoformat(timespec="minutes")) for name, token, expires in rows]
-    csv.writer(text).writerows([COLUMNS, *written])
-    links.touch(mode=0o600)
-    links.chmod(0o600)
+    csv.writer(text).writerows([COLUMNS, *unsent, *written])
     links.write_text(text.getvalue(), encoding="utf-8")
     return {"links": str(links), "invited": len(rows), "before": len(ready) - len(waiting)}
+
+
+def _rows(links: Path) -> list[tuple[str, ...]]:
+    """Read the links that an earlier call wrote; none where there is no such file."""
+    if not links.exists() or not links.stat().st_size:
+        return []
+    with links.open(newline="", encoding="utf-8") as file:
+        head, *rows = (tuple(row) for row in csv.reader(file))
+    if head != COLUMNS:
+        raise ValueError(f"{links.name} holds something else than links: name another file with --links.")
+    return rows

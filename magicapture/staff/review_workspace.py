@@ -1,16 +1,23 @@
 """The folder of a person who reviews their portraits on the page: what they decide there goes into the run at once."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from magicapture.server.records import Reason
 from magicapture.server.workspace import Workspace, WorkspaceError
 from magicapture.server.workspace.invitation import Invitation
 from magicapture.staff.decisions import KEPT, OPENED, REJECTED
+from magicapture.staff.engines import EngineError
 from magicapture.staff.forget import forget
 from magicapture.staff.invite import cell_of
 from magicapture.staff.run_folder import RunFolder
 
 UNREACHABLE = "The folder of this review cannot be reached, so nothing has changed: tell whoever sent you the link."
+NOT_YET = (
+    "Something of yours lies where it cannot be reached at the moment, so not everything is deleted: try again later, "
+    "or tell whoever sent you the link."
+)
 
 
 class ReviewWorkspace(Workspace):
@@ -37,6 +44,8 @@ class ReviewWorkspace(Workspace):
 
     def keep(self, path: Path, min_likeness: float | None) -> Path:
         """Keep a portrait, here and in the run; raises as ``Workspace.keep`` does."""
+        with reaching():
+            RunFolder.existing(self.invitation.run)
         kept = super().keep(path, min_likeness)
         self._decide(KEPT, kept.name)
         return kept
@@ -51,8 +60,12 @@ class ReviewWorkspace(Workspace):
         """Withdraw: delete all of the person, here and in the run."""
         invitation = Invitation.of(self.place)
         if invitation is not None:
-            self._require(invitation.run)
-            forget(RunFolder(invitation.run), invitation.person)
+            with reaching():
+                run = RunFolder.existing(invitation.run)
+            try:
+                forget(run, invitation.person)
+            except (OSError, EngineError) as error:
+                raise WorkspaceError(NOT_YET) from error
         super().delete_everything()
 
     def _decide(self, what: str, name: str, **facts: object) -> None:
@@ -66,13 +79,14 @@ class ReviewWorkspace(Workspace):
 
     def _log(self, what: str, **facts: object) -> None:
         invitation = self.invitation
-        self._require(invitation.run)
-        RunFolder(invitation.run).log(what, invitation.person, **facts)
+        with reaching():
+            RunFolder.existing(invitation.run).log(what, invitation.person, **facts)
 
-    @staticmethod
-    def _require(run: Path) -> None:
-        """Raise ``WorkspaceError`` if the run is elsewhere now: nothing is to be written beside it."""
-        try:
-            RunFolder.existing(run)
-        except (OSError, ValueError) as error:
-            raise WorkspaceError(UNREACHABLE) from error
+
+@contextmanager
+def reaching() -> Iterator[None]:
+    """Raise ``WorkspaceError`` if the run is elsewhere now, where nothing is to be written, or cannot be written to."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise WorkspaceError(UNREACHABLE) from error

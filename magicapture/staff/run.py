@@ -3,7 +3,6 @@
 import argparse
 import sys
 import time
-from collections import Counter
 from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
@@ -18,7 +17,7 @@ from magicapture.staff.cost import Prices, load_prices
 from magicapture.staff.engines import EngineError, open_engine
 from magicapture.staff.engines.shared import clear_share, sharing
 from magicapture.staff.jobs.collect import end_jobs
-from magicapture.staff.jobs.hire import hire
+from magicapture.staff.jobs.hire import Jobs, hire
 from magicapture.staff.manifest import CLOUD, read_manifest
 from magicapture.staff.recipe import add_recipe, cells_of, forecast_seconds, recipe_of
 from magicapture.staff.review import add_links, open_review
@@ -52,49 +51,63 @@ def run_run(args: argparse.Namespace) -> tuple[dict, int]:
     recipe, spec = recipe_of(args)
     jobs = hire(args.engine, args.jobs, recipe)
     price = jobs.flavour.per_hour if jobs else price_of(prices, args.hardware, args.max_cost)
-    folder = RunFolder(args.out)
-    cells = agreed = cells_of(manifest, folder, recipe)
-    if jobs:
-        cells = those_who_allow_it(agreed, folder)
-    else:
-        end_jobs(folder)  # of earlier runs
-    clear_share(folder)  # of a run that was killed
-    missing = folder.missing(cells)
-    print(f"{len(cells)} cells on {spec.title}, {len(cells) - len(missing)} of them done before.", file=sys.stderr)
-    longest = max((forecast_seconds(spec, recipe, cell.count) for cell in missing), default=0.0)
-    meter = Meter(price, args.max_cost, longest, spent_before(folder))
-    started = time.monotonic()
-    folder.log("run_started", cells=len(cells), missing=len(missing), skipped=len(manifest.skipped), engine=args.engine)
-    states: Counter[str] = Counter()
-    if jobs:
-        states = show_progress(jobs.results(missing, folder, meter), len(missing), meter)
-    elif missing:
-        with (
-            sharing(args.share, args.engine, folder) as share,
-            closing(open_engine(args.engine, compute, share)) as engine,
-        ):
-            states = show_progress(compute_cells(missing, engine, folder, meter), len(missing), meter)
-    found = [result for cell in missing if (result := folder.result(cell.key))]
-    states = Counter(result.state for result in found) + Counter(failed=states["failed"])
-    left = len(missing) - states.total()
-    review = open_review(folder, args.links, args.address) if args.review else {}
-    folder.log("run_ended", left=left, spent=round(meter.spent, 4), **states)
-    if left and args.max_cost is not None:
+    folder, started = RunFolder(args.out), time.monotonic()
+    with folder.computing():
+        cells = agreed = cells_of(manifest, folder, recipe)
+        if jobs:
+            cells = those_who_allow_it(agreed, folder)
+        else:
+            end_jobs(folder)  # of earlier runs
+        clear_share(folder)  # of a run that was killed
+        missing = folder.missing(cells)
+        print(f"{len(cells)} cells on {spec.title}, {len(cells) - len(missing)} of them done before.", file=sys.stderr)
+        longest = max((forecast_seconds(spec, recipe, cell.count) for cell in missing), default=0.0)
+        meter = Meter(price, args.max_cost, longest, spent_before(folder))
+        skipped = len(manifest.skipped)
+        folder.log("run_started", cells=len(cells), missing=len(missing), skipped=skipped, engine=args.engine)
+        failed = compute_missing(missing, folder, meter, jobs, args)
+        states = counted(missing, failed, folder)
+        review = open_review(folder, args.links, args.address) if args.review else {}
+        folder.log("run_ended", spent=round(meter.spent, 4), **states)
+    if states["left"] and args.max_cost is not None:
         ceiling = f"--max-cost {args.max_cost:g} allows no more: {meter.spent:.2f} are spent"
-        print(f"{ceiling}, {left} cells are left. The same command with a higher one goes on.", file=sys.stderr)
+        print(
+            f"{ceiling}, {states['left']} cells are left. The same command with a higher one goes on.", file=sys.stderr
+        )
     return {
         "run": str(args.out),
         "people": len(manifest.people),
-        "skipped": len(manifest.skipped),
+        "skipped": skipped,
         **({"no_cloud": len(agreed) - len(cells)} if jobs else {}),
         "before": len(cells) - len(missing),
-        **{state: states[state] for state in ("done", "unusable", "failed")},
-        "left": left,
+        **states,
         "seconds": round(time.monotonic() - started, 1),
         "place_seconds": round(meter.place_seconds, 1),
         "cost": round(meter.spent, 2) if price else None,
         **({"review": review} if review else {}),
-    }, 1 if left or states["failed"] else 0
+    }, 1 if states["left"] or states["failed"] else 0
+
+
+def compute_missing(
+    missing: list[Cell], folder: RunFolder, meter: Meter, jobs: Jobs | None, args: argparse.Namespace
+) -> set[str]:
+    """Compute on the engine that ``args`` name; gives the keys of cells that failed."""
+    if jobs:  # also where nothing is missing: earlier runs may have left some at the Hub
+        return show_progress(jobs.results(missing, folder, meter), len(missing), meter)
+    if not missing:
+        return set()
+    with sharing(args.share, args.engine, folder) as share, closing(open_engine(args.engine, compute, share)) as engine:
+        return show_progress(compute_cells(missing, engine, folder, meter), len(missing), meter)
+
+
+def counted(missing: list[Cell], failed: set[str], folder: RunFolder) -> dict[str, int]:
+    """Say what became of ``missing``; who was forgotten meanwhile counts nowhere."""
+    states = dict.fromkeys(("done", "unusable", "failed", "left"), 0)
+    for cell in missing:
+        if not folder.has_forgotten(cell.person):
+            result = folder.result(cell.key)
+            states[result.state if result else "failed" if cell.key in failed else "left"] += 1
+    return states
 
 
 def price_of(prices: Prices, hardware: str | None, ceiling: float | None) -> float:
@@ -114,22 +127,26 @@ def those_who_allow_it(cells: list[Cell], folder: RunFolder) -> list[Cell]:
     return kept
 
 
-def show_progress(results: Generator[CellResult], cells: int, meter: Meter) -> Counter:
+def show_progress(results: Generator[CellResult], cells: int, meter: Meter) -> set[str]:
     """Take results under a progress bar with rate, failures and time left; an interrupt ends it, what is done stays.
 
-    Gives the number of results by state. People are told by their number alone.
+    Gives the keys of cells that failed. People are told by their number alone.
     """
-    states: Counter[str] = Counter()
+    unusable, failed = 0, set()
     with closing(results), tqdm(total=cells, unit="cell", smoothing=0.1) as bar:
         try:
             for result in results:
-                states[result.state] += 1
+                if result.state == "failed":
+                    failed.add(result.key)
+                unusable += result.state == "unusable"
                 if result.state != "done":
                     codes = {problem.code for problem in result.problems if problem.severity == "unusable"}
                     why = result.error or ", ".join(sorted(codes))
                     bar.write(f"person {result.person}: {result.state} ({why})", sys.stderr)
-                bar.set_postfix(failed=states["failed"], unusable=states["unusable"], cost=f"{meter.spent:.2f}")
+                bar.set_postfix(failed=len(failed), unusable=unusable, cost=f"{meter.spent:.2f}")
                 bar.update()
-        except KeyboardInterrupt:
-            print("Interrupted; what is finished stays, and the same command goes on from there.", file=sys.stderr)
-    return states
+        except (KeyboardInterrupt, OSError) as error:  # the latter of a full disk
+            print("Broken off; what is finished stays, and the same command goes on from there.", file=sys.stderr)
+            if isinstance(error, OSError):
+                raise
+    return failed

@@ -5,22 +5,26 @@
     RUN/log.jsonl                   {"at": …, "what": …, "person": 7, …}, only ever appended to
     RUN/cells/<key>/result.json     a ``CellResult``; beside it the portraits and ``adapter/``
 
-A cell's folder appears at once and complete. Only ``manifest.jsonl`` and ``numbers.json`` name people.
+A cell's folder appears at once and complete. Only ``manifest.jsonl`` and ``numbers.json`` name people. ``.run.lock``
+and ``.change.lock`` are held by whoever computes, or changes what is kept of people, and fall with their process.
 """
 
 import json
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
 
+from filelock import FileLock, Timeout
+
 from magicapture.staff.cell import Cell, CellResult
 from magicapture.staff.manifest import Row
 
 MANIFEST, NUMBERS, LOG, CELLS, RESULT = "manifest.jsonl", "numbers.json", "log.jsonl", "cells", "result.json"
+RUN_LOCK, CHANGE_LOCK = ".run.lock", ".change.lock"
 
 
 class RunFolderError(ValueError):
@@ -37,7 +41,7 @@ class Entry:
 
 
 class RunFolder:
-    """One run on the disk; several processes may read it, one writes."""
+    """One run on the disk: one process computes, several read, and change what is kept of people one after another."""
 
     def __init__(self, folder: Path) -> None:
         """Open the run in ``folder``; it need not be there yet."""
@@ -49,6 +53,27 @@ class RunFolder:
         if not (folder / MANIFEST).is_file():
             raise RunFolderError(f"{folder.name} holds no run: name the folder that --out of `staff run` named.")
         return cls(folder)
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """Keep other runs out of this folder meanwhile. Raises ``RunFolderError`` where one goes on."""
+        self._make(self.folder)
+        try:
+            with FileLock(self.folder / RUN_LOCK, timeout=0):
+                for torn in (self.folder / CELLS).glob(".*"):  # a run was killed while it stored this
+                    shutil.rmtree(torn, ignore_errors=True)
+                yield
+        except Timeout as error:
+            raise RunFolderError(
+                f"Another run computes in {self.folder.name}: wait for its end, or name another folder."
+            ) from error
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Let nobody else number, invite, export or forget people meanwhile; not to be entered twice."""
+        self._make(self.folder)
+        with FileLock(self.folder / CHANGE_LOCK):
+            yield
 
     def number_of(self, people: Iterable[str]) -> dict[str, int]:
         """Give everyone their number, from 1; who has one keeps it."""
@@ -65,7 +90,10 @@ class RunFolder:
         return self._numbers()["numbers"]
 
     def forget_number(self, person: int) -> None:
-        """Let nobody be found by this number any more."""
+        """Let nobody be found by this number any more, nor in what a process left that was killed while it wrote."""
+        for name in (MANIFEST, NUMBERS):
+            for torn in self.folder.glob(f".{name}.*"):
+                torn.unlink(missing_ok=True)
         known = self._numbers()
         known["numbers"] = {name: number for name, number in known["numbers"].items() if number != person}
         self.write_json(NUMBERS, known)
@@ -112,8 +140,6 @@ class RunFolder:
         The folder appears complete or not at all, and what is there is never replaced. Of somebody who was forgotten
         while their cell was computed, nothing is kept.
         """
-        if self.has_forgotten(result.person):
-            return False
         target = self.cell(result.key)
         part = target.with_name(f".{result.key}.{token_hex(8)}")
         self._make(part)
@@ -121,7 +147,10 @@ class RunFolder:
             for name, data in {**files, RESULT: result.as_json().encode()}.items():
                 (part / name).parent.mkdir(parents=True, exist_ok=True)
                 (part / name).write_bytes(data)
-            part.rename(target)
+            with self.changing():
+                if self.has_forgotten(result.person):
+                    return False
+                part.rename(target)
         except OSError:
             if not (target / RESULT).is_file():
                 raise

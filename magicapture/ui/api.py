@@ -22,7 +22,7 @@ from magicapture.server.workspace import new_key
 from magicapture.subject import PERSON_NOUN
 from magicapture.ui import api_responses, portraits, train
 from magicapture.ui.api_photos import checked, subject_called, usable
-from magicapture.ui.api_refusals import require, require_number, user_errors
+from magicapture.ui.api_refusals import require, require_number, require_text, user_errors
 from magicapture.ui.api_uploads import Files, guest, received
 from magicapture.ui.consent import give_consent
 from magicapture.ui.session import AppContext, workspace_of
@@ -175,7 +175,8 @@ class Api:
         with user_errors():
             require_number("count", count, 1, portraits.MAX_COUNT)
             require_number("seed", seed, 0, portraits.MAX_SEED)
-            require(len(prompt) <= (n := portraits.MAX_WORDS), Message("prompt may have at most {n} characters.", n=n))
+            require_number("upscale", upscale, 1, 4)
+            require_text("prompt", prompt, portraits.MAX_WORDS)
             config = GenerateConfig(
                 count=count, prompt=prompt, dial=dial, strength=strength, seed=seed, upscale=upscale
             )

@@ -28,6 +28,12 @@ def require_number(name: str, value: object, least: int, most: int) -> None:
     require(whole, Message("{name} must be a whole number from {n} to {m}.", name=name, n=least, m=most))
 
 
+def require_text(name: str, value: object, most: int) -> None:
+    """Raise ``ValueError`` unless ``value`` is a text of at most ``most`` characters."""
+    fits = isinstance(value, str) and len(value) <= most
+    require(fits, Message("{name} must be a text of at most {n} characters.", name=name, n=most))
+
+
 def require(condition: object, otherwise: str) -> None:
     """Raise ``ValueError`` with the sentence ``otherwise`` unless the condition holds."""
     if not condition:

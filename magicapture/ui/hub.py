@@ -60,7 +60,7 @@ def load_from_hub(visitor: Workspace, repository: str, token: gr.OAuthToken | No
     """Load an adapter from the Hub; gives its id. Raises ``gr.Error``."""
     with user_errors("Not loaded"), TemporaryDirectory() as place:
         adapter = hub.pull(repository, Path(place) / "adapter", token and token.token)
-        return visitor.shelf.add(adapter, repository)
+        return visitor.shelf.take_in(adapter, repository)
 
 
 def describe_push(visitor: Workspace | None, token: gr.OAuthToken | None = None) -> tuple[str, gr.CheckboxGroup]:

@@ -1,6 +1,10 @@
 """What the photos of each role should be, and the verdict on those that a visitor has."""
 
+import asyncio
 from pathlib import Path
+from weakref import WeakValueDictionary
+
+from anyio import to_thread
 
 from magicapture.bases import BaseError, load_base
 from magicapture.messages import Message
@@ -27,6 +31,9 @@ ROLES: dict[Role, tuple[str, str, str]] = {
     ),
 }
 """Heading, explanation, and what to do while there is nothing."""
+_AT_ONCE = asyncio.Semaphore(4)
+_COMING_BACK: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+"""Held by who comes back, by the names of their folders."""
 
 
 def roles_of(noun: str) -> dict[Role, tuple[str, str, str]]:
@@ -67,6 +74,22 @@ def judge(
     if visitor.subject.noun != noun:  # another choice was made while they were checked
         return judge(role, base, visitor)
     return before, photo_grid(before, paths)
+
+
+async def judge_again(base: str, visitor: Workspace) -> list:
+    """Give what ``judge`` gives of both roles, one after the other, for a visitor who comes back.
+
+    Who has no photos does not wait. Others do for few at a time, and each for their own: who opens a page a hundred
+    times is looked at once, and then again.
+    """
+
+    def look() -> list:
+        return [piece for role in ROLES for piece in judge(role, base, visitor)]
+
+    if not any(visitor.photos(role) for role in ROLES):
+        return await to_thread.run_sync(look)
+    async with _COMING_BACK.setdefault(visitor.name, asyncio.Lock()), _AT_ONCE:
+        return await to_thread.run_sync(look)
 
 
 def _is_of(checked: CheckedSet, paths: list[Path], size: int, noun: str) -> bool:

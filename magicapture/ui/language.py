@@ -13,6 +13,7 @@ import gradio as gr
 from gradio.context import LocalContext
 
 from magicapture.messages import Html, Message
+from magicapture.server.gate.answer import language_of
 
 CATALOGUES = {path.stem: json.loads(path.read_text("utf-8")) for path in Path(__file__).parent.glob("*.json")}
 """By language, what English texts become."""
@@ -31,8 +32,7 @@ SPEAKING = {"html", "button"}
 def visitors_language() -> str:
     """Give the language that the browser of the present event asks for first, as Gradio's own texts do; or nothing."""
     request = LocalContext.request.get(None)
-    header = request.headers.get("accept-language", "")[:100] if request else ""
-    return re.split("[-,;]", header)[0].strip().lower()
+    return language_of(request.headers) if request else ""
 
 
 def translate(text: str, language: str) -> str:

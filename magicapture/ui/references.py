@@ -6,15 +6,17 @@ from pathlib import Path
 from types import MethodType
 
 import gradio as gr
+from anyio import to_thread
 from gradio.components import Component
 
 from magicapture.photos.references import CheckedSet, Role
 from magicapture.server.gate.queue import BOUNDED
 from magicapture.server.workspace import Workspace, WorkspaceError
 from magicapture.ui import consent
+from magicapture.ui.events import user_errors
 from magicapture.ui.examples import Offer, build_examples
 from magicapture.ui.html import note, section
-from magicapture.ui.judging import ROLES, judge
+from magicapture.ui.judging import ROLES, judge, judge_again
 from magicapture.ui.language import user_error
 from magicapture.ui.painting import Painting, build_painting, connect_painting
 from magicapture.ui.photo_grid import build_grid, told
@@ -106,8 +108,7 @@ def connect(
     shown = [piece for part in tab.parts for piece in (getattr(session, part.role), part.verdicts)]
     agreeing = [tab.below, tab.terms, tab.agreed, *shown, *tab.about(session)]
     tab.agreed.input(partial(agree, context), [tab.agreed, session.visitor, base], agreeing, queue=False, **hidden)
-    # It may check photos anew, so few at once, but nobody who enters is refused.
-    entering = hidden | {"concurrency_limit": 4}
+    entering = hidden | {"concurrency_limit": None}  # nobody who enters is refused, nor waits for others' photos
     returning = [*shown, tab.below, tab.terms, tab.agreed, *tab.about(session)]
     entered.then(partial(return_to, context), [session.visitor, base], returning, **entering)
     for part in tab.parts:
@@ -159,7 +160,7 @@ def agree(context: AppContext, agreed: bool, visitor: Workspace | None, base: st
     """Write the consent down; without it no photo can be added, and those that were are deleted."""
     visitor = require_visitor(visitor)
     if not agreed:
-        visitor.forget_photos()
+        consent.withdraw(context.records, visitor)
         nothing = [gone for role in ROLES for gone in (None, note(ROLES[role][2]))]
     else:
         consent.give_consent(context.records, visitor, visitor.subject.noun)
@@ -169,13 +170,17 @@ def agree(context: AppContext, agreed: bool, visitor: Workspace | None, base: st
     return gr.Column(visible=agreed), terms, question, *nothing, *standing(base, noun)
 
 
-def return_to(context: AppContext, visitor: Workspace, base: str) -> tuple:
+async def return_to(context: AppContext, visitor: Workspace, base: str) -> tuple:
     """Give the tab as the visitor left it: photos that are still there, and the consent to this very text.
 
     All in one answer and the checkbox with it: until then nothing can be added that it would overwrite.
     """
+    shown = await judge_again(base, visitor)
+    return await to_thread.run_sync(_left, context, visitor, base, shown)
+
+
+def _left(context: AppContext, visitor: Workspace, base: str, shown: list) -> tuple:
     agreed = consent.is_given(context.records, visitor)
-    shown = [piece for role in ROLES for piece in judge(role, base, visitor)]
     terms, noun = consent.shown_terms(context.settings, given=agreed), visitor.subject.noun
     question = gr.Checkbox(agreed, label=consent.question(noun), interactive=True)
     return *shown, gr.Column(visible=agreed), terms, question, *standing(base, noun)
@@ -192,8 +197,9 @@ def take_examples(here: tuple[AppContext, Offer], visitor: Workspace | None, eve
     pictures = offer.chosen(event)
     if not pictures:
         raise user_error(GONE, "Not there")
-    for role, paths in pictures.items():
-        visitor.ingest(paths, role)
+    with user_errors("Not loaded"):
+        for role, paths in pictures.items():
+            visitor.ingest(paths, role)
 
 
 def add(

@@ -184,5 +184,5 @@ def take_finished(adapter: Adapter, visitor: Workspace | None) -> tuple[str, obj
         if stored.info and replace(stored.info, title=None) == replace(adapter.info, title=None):
             return stored.id, gr.skip()
     with user_errors("Not loaded"):
-        adapter_id = visitor.shelf.add(adapter, say(TITLE))
+        adapter_id = visitor.shelf.take_in(adapter, say(TITLE))
     return adapter_id, adapter_id

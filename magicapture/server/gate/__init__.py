@@ -10,6 +10,7 @@ from magicapture.server.gate.headers import Headers
 from magicapture.server.gate.hosts import Hosts
 from magicapture.server.gate.review import Review
 from magicapture.server.gate.routes import Routes
+from magicapture.server.gate.sessions import Sessions
 from magicapture.server.gate.sign_in import SignIn
 from magicapture.server.gate.uploads import guard_uploads
 from magicapture.server.gate.visits import guard_events
@@ -26,6 +27,7 @@ def layers(settings: Settings, translate: Callable[[str, str], str]) -> list[Mid
         Middleware(Routes),
         Middleware(SignIn),
         Middleware(Bodies, settings=settings),
+        Middleware(Sessions),
         Middleware(Review, settings=settings, translate=translate),
         Middleware(Files, settings=settings),
     ]

@@ -1,10 +1,8 @@
 """How much a request may bring along, known before it is read or while it comes in."""
 
 import re
-import shutil
 import time
 from collections import Counter
-from pathlib import Path
 
 import anyio
 from starlette.datastructures import Headers
@@ -12,6 +10,7 @@ from starlette.formparsers import MultiPartException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from magicapture.server.gate.answer import address_of, refuse
+from magicapture.server.workspace.space import FULL, SPACE
 from magicapture.settings import Settings
 
 MB = 2**20
@@ -27,15 +26,10 @@ MAX_HELD = 96 * MB
 MAX_HOURLY = 2048 * MB
 """Of uploads from one address within an hour."""
 HOUR = 3600
-LOOK_SECONDS = 10
-"""Between two looks at how much is stored; what comes in between is added up."""
-SPARE_BYTES = 512 * MB
-"""How much of the disk is left free."""
 
 TOO_LARGE = "This request is larger than the {n} MB that are read here: send fewer or smaller files."
 BUSY = "Too many large requests are being read at this moment: try again in a few seconds."
 ENOUGH = "More than {n} GB were uploaded from here within the last hour: try again later."
-FULL = "The server's disk is full. Nothing of yours is lost: delete what you do not need, or try again later."
 
 
 class _TooLargeError(MultiPartException):
@@ -50,7 +44,6 @@ class Bodies:
         self._held = 0
         self._uploaded: Counter[str] = Counter()
         self._hour = time.monotonic()
-        self._stored, self._looked = 0, float("-inf")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or say that it brings too much."""
@@ -103,23 +96,7 @@ class Bodies:
             self._hour = now
         if self._uploaded[address] + size > MAX_HOURLY:
             return 429, ENOUGH.format(n=MAX_HOURLY // 2**30)
-        if now - self._looked > LOOK_SECONDS:
-            self._looked = now
-            self._stored = await anyio.to_thread.run_sync(held_bytes, self.root)
-        free = shutil.disk_usage(self.root).free - SPARE_BYTES
-        if size > min(free, self.disk_bytes - self._stored):
+        if not await anyio.to_thread.run_sync(SPACE.take, size, self.root, self.disk_bytes):
             return 507, FULL
         self._uploaded[address] += size
-        self._stored += size
         return None
-
-
-def held_bytes(root: Path) -> int:
-    """Add up what lies below ``root``, in bytes."""
-    total = 0
-    for path in root.rglob("*"):
-        try:
-            total += path.lstat().st_size
-        except FileNotFoundError:  # deleted while this looks
-            continue
-    return total

@@ -4,7 +4,6 @@ import json
 import re
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import parse_qs
 
 import anyio
 from starlette.requests import HTTPConnection
@@ -13,23 +12,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from magicapture.drawing.credentials import CredentialsError, make_outgoing
 from magicapture.server.gate.answer import refuse
 from magicapture.server.gate.visits import VISITS, cookie_header, cookie_of, new_cookie
+from magicapture.server.workspace.served import crops_visitor, is_result, is_visitors_file
 from magicapture.settings import Settings
 
 FILE = re.compile(r"(/gradio_api)?/file[=/](?P<path>.*)", re.DOTALL)
-OF_VISITORS = re.compile(r"[0-9a-f]{64}/(photos|portraits|adapters|jobs|review|\.tmp-[^/]*)(/.*)?", re.DOTALL)
-PHOTO = re.compile(r"(?P<visitor>[0-9a-f]{64})/photos/(person|style|crops)/[^/]+")
-RESULT = re.compile(
-    r"[0-9a-f]{64}/("
-    r"portraits/(new|kept|drawn)/[^/]+\.png|portraits/portraits\.zip"
-    r"|adapters/[0-9a-f]{16}/[^/]+\.zip|jobs/[0-9a-f]+/previews/[^/]+\.png"
-    r")"
-)
-"""What programs fetch, too, by paths that cannot be guessed. Plans, checkpoints and face measurements are not in it."""
-LISTENING = re.compile(r"/gradio_api/queue/data/?")
 
 
 class Files:
-    """Shows photos and uploads only to the browser whose they are, results to who knows their path, nothing else."""
+    """Shows crops of photos, and uploads, only to the browser whose they are, results to who knows their path."""
 
     def __init__(self, app: ASGIApp, *, settings: Settings) -> None:
         self.app, self.served, self.root = app, settings.served, settings.root
@@ -45,10 +35,6 @@ class Files:
                 return await refuse(404, "Not here.", scope, receive, send)
             if why := await anyio.to_thread.run_sync(self._held_back, found["path"]):
                 return await refuse(409, why, scope, receive, send)
-        elif LISTENING.fullmatch(scope["path"]):
-            sessions = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("session_hash", [])
-            if not all(VISITS.may_listen(asker, session) for session in sessions):
-                return await refuse(403, "This page was opened by someone else.", scope, receive, send)
         if scope["method"] == "POST" and scope["path"].rstrip("/") == "/gradio_api/upload":
             return await self.app(scope, receive, self._noting(asker, send))
         if scope["method"] == "GET" and scope["path"] == "/" and not cookie_of(asker):
@@ -64,17 +50,17 @@ class Files:
             return True  # Gradio knows which of the program's own are shown
         if not path.is_relative_to(self.served):
             return False
-        within = path.relative_to(self.served).as_posix()
-        if photo := PHOTO.fullmatch(within):
-            return VISITS.is_theirs(asker, photo["visitor"])
-        if OF_VISITORS.fullmatch(within):
-            return _is_result(path, self.served)
+        within = self._within(path)
+        if visitor := crops_visitor(within):
+            return VISITS.is_theirs(asker, visitor)
+        if is_visitors_file(within):
+            return is_result(within)
         return VISITS.may_see(asker, path)
 
     def _held_back(self, written: str) -> str:
         """Say why a portrait may not leave, where this installation signs them; nothing for one that may."""
         path = Path(written).resolve()
-        if path.suffix == ".png" and path.is_relative_to(self.served) and _is_result(path, self.served):
+        if path.suffix == ".png" and path.is_relative_to(self.served) and is_result(self._within(path)):
             try:
                 make_outgoing(path)
             except CredentialsError as error:
@@ -82,6 +68,9 @@ class Files:
             except FileNotFoundError:  # deleted meanwhile
                 return ""
         return ""
+
+    def _within(self, path: Path) -> str:
+        return path.relative_to(self.served).as_posix()
 
     def _noting(self, asker: HTTPConnection, send: Send) -> Send:
         """Note the paths that an upload is answered with."""
@@ -105,7 +94,3 @@ class Files:
             await send(message)
 
         return send_with_cookie
-
-
-def _is_result(path: Path, served: Path) -> bool:
-    return RESULT.fullmatch(path.relative_to(served).as_posix()) is not None

@@ -16,6 +16,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from magicapture.messages import Html
+from magicapture.server.gate.answer import language_of
 from magicapture.server.gate.visits import VISITS, cookie_header, new_cookie
 from magicapture.server.workspace.folder import VisitorFolder
 from magicapture.server.workspace.invitation import Invitation, InvitationError, open_once
@@ -97,7 +98,7 @@ class Review:
         answer.set_cookie(f"access-token-unsecure-{app.cookie_id}", token, httponly=True, samesite="lax")
 
     def _page(self, request: Request, said: str, status: int = 200) -> Response:
-        language = re.split("[-,;]", request.headers.get("accept-language", "")[:100])[0].strip().lower()
+        language = language_of(request.headers)
         language = language if re.fullmatch("[a-z]{2,3}", language) else "en"
         text = {"said": said, "open": OPEN, "missing": NOT_WHOLE, "withdrawn": WITHDRAWN}
         told = {name: self.translate(sentence, language) for name, sentence in text.items()}

@@ -13,6 +13,7 @@ CLOSED = re.compile(
     r"(/gradio_api)?/("
     r"deep_link|proxy=|file[=/]https?:"  # a page's state written to disk; what lies at another address, fetched
     r"|process_recording|component_server"  # files written outside of the root; methods of components
+    r"|call/v2/"  # which breaks off without a word at an argument that it does not know
     r"|stream/|custom_component/|runs|run-history|vibe-|undo-vibe|profiling|dev/|queue/status"
     r"|monitoring|token|docs|redoc|openapi\.json$"
     r")"

@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Self
 
 from magicapture.messages import Message
+from magicapture.server.workspace.space import FULL, SPACE
 from magicapture.settings import settings
 
 TEMPORARY = ".tmp-"
@@ -60,8 +61,7 @@ def told_if_full() -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        full = "The server's disk is full. Nothing of yours is lost: delete what you do not need, or try again later."
-        raise WorkspaceError(full) from error
+        raise WorkspaceError(FULL) from error
 
 
 @contextmanager
@@ -134,6 +134,11 @@ class VisitorFolder:
         """List by name what lies in a folder below the visitor's; nothing if there is no such folder."""
         folder = self.folder.joinpath(*names)
         return sorted(folder.iterdir()) if folder.is_dir() else []
+
+    def require_space(self, size: int) -> None:
+        """Raise ``WorkspaceError`` unless the installation may take ``size`` more bytes, which are about to come."""
+        if not SPACE.take(size, self.folder.parents[1], settings().disk_gb * 2**30):
+            raise WorkspaceError(FULL)
 
     def close(self) -> None:
         """Let nothing that was started before now put anything into the visitor's folder."""

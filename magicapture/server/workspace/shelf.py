@@ -46,6 +46,12 @@ class AdapterShelf:
             replace(adapter, info=replace(adapter.info, title=_one_line(title))).save(folder)
         return adapter_id
 
+    def take_in(self, adapter: Adapter, title: str) -> str:
+        """Store an adapter that comes from elsewhere, as ``add`` does; the installation must have space for it."""
+        size = 2 * sum(layer.nbytes for layer in adapter.lora.values())  # a copy of them is for other tools
+        self.place.require_space(size)
+        return self.add(adapter, title)
+
     def require_room(self) -> None:
         """Raise ``WorkspaceError`` unless there is room for one more adapter."""
         if len(self.place.entries("adapters")) >= MOST_ADAPTERS:
@@ -106,7 +112,7 @@ class AdapterShelf:
             self.place.check_access(path)
             with TemporaryDirectory(prefix=TEMPORARY, dir=self.place.part()) as place:
                 adapter = unpack_adapter(path, Path(place) / safe_stem(path.stem))
-                return self.add(adapter, adapter.info.title or path.stem)
+                return self.take_in(adapter, adapter.info.title or path.stem)
         finally:
             self.place.discard_upload(path)
 

@@ -48,7 +48,7 @@ def unused_path(folder: Path, name: str, suffix: str) -> Path:
 
 
 def check_uploads(place: VisitorFolder, paths: list[Path]) -> None:
-    """Raise ``WorkspaceError`` if ``paths`` are too many, or one is too large or not there for the visitor."""
+    """Raise ``WorkspaceError`` if ``paths`` are too many, one is too large or not theirs, or the disk is full."""
     if len(paths) > MAX_PHOTOS:
         many = "These are {n} photos; use at most {m}, the best ones."
         raise WorkspaceError(Message(many, n=len(paths), m=MAX_PHOTOS))
@@ -57,6 +57,7 @@ def check_uploads(place: VisitorFolder, paths: list[Path]) -> None:
         if path.stat().st_size > MAX_PHOTO_BYTES:
             large = "{name} has more than {n} MB: use a smaller copy."
             raise WorkspaceError(Message(large, name=path.name, n=MAX_PHOTO_BYTES // 2**20))
+    place.require_space(sum(path.stat().st_size for path in paths if not path.is_relative_to(place.folder)))
 
 
 def take_in(place: VisitorFolder, source: Path, folder: Path) -> Path:

@@ -28,6 +28,7 @@ from magicapture.server.workspace.portraits import (
 )
 from magicapture.server.workspace.shelf import AdapterShelf
 from magicapture.server.workspace.subject import SubjectNotes, known_role
+from magicapture.server.workspace.training import TrainingFolder
 from magicapture.server.workspace.uploads import check_uploads, take_in, write_zip
 
 CROPS = "crops"
@@ -72,6 +73,10 @@ class Workspace:
     def subject(self) -> SubjectNotes:
         """What the visitor says of whom or what the photos show."""
         return SubjectNotes(self.place)
+
+    def training(self, job_id: str) -> TrainingFolder:
+        """Give the part of the folder that belongs to a training, whether it is there or not."""
+        return TrainingFolder(self.place, job_id)
 
     def close(self) -> None:
         """Let nothing that was started before now put anything into the visitor's folder."""

@@ -16,7 +16,9 @@ from functools import partial
 from secrets import token_hex
 
 import fsspec
+from fsspec.utils import get_protocol
 
+from magicapture.settings import settings
 from magicapture.staff.cell import Cell
 from magicapture.staff.engines.engine import Engine, EngineError
 from magicapture.staff.run_folder import RunFolder
@@ -127,6 +129,11 @@ def sharing(address: str | None, engine: str, folder: RunFolder) -> Iterator[str
         return
     if engine.partition(":")[0] != "ray":
         raise EngineError(f"The engine {engine} needs no shared folder: leave --share out.")
+    if settings().private and ("::" in address or get_protocol(address) != "file"):
+        raise EngineError(
+            f"MAGICAPTURE_PRIVATE=1: photos would leave this machine for {address}. Leave --share out, or name a "
+            "folder of this machine."
+        )
     clear_share(folder)
     place = f"{address.rstrip('/')}/magicapture-{token_hex(12)}"
     folder.write_json(SHARE, place)
@@ -141,14 +148,20 @@ def sharing(address: str | None, engine: str, folder: RunFolder) -> Iterator[str
         clear_share(folder)
 
 
-def clear_share(folder: RunFolder) -> None:
-    """Delete what a run left in its shared folder, if anything. Raises ``EngineError`` when that cannot be done."""
+def clear_share(folder: RunFolder, keys: Iterable[str] | None = None) -> None:
+    """Delete what a run has in its shared folder, if anything, or only what belongs to the cells with these ``keys``.
+
+    Raises ``EngineError`` when that cannot be done.
+    """
     path = folder.folder / SHARE
     if not path.is_file():
         return
     place = json.loads(path.read_text())
     try:
-        SharedFolder(place).delete()
+        shared = SharedFolder(place)
+        for part in [""] if keys is None else filter(None, keys):
+            shared.delete(part)
     except Exception as error:
         raise EngineError(f"Photos may still lie in {place}, which cannot be reached: {error}") from error
-    path.unlink()
+    if keys is None:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""The command line, a module for each command: ``add_command`` describes it, ``run_…`` does it."""
