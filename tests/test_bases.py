@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
+import yaml
 from diffusers import StableDiffusionPipeline
 
 from magicapture.bases import MINI, SD15, SPECS, BaseSpec, BaseUnavailableError, load_base, registry, resolve_base
@@ -55,6 +56,35 @@ def test_any_folder_of_the_family_is_a_base(tmp_path: Path) -> None:
     base = load_base(str(tmp_path))
     assert (base.resolution, base.attention_side) == (128, 8)
     assert base.decoder is base.pipeline.vae
+
+
+def test_half_precision_is_loaded_where_it_is_published_and_whole_where_it_is_not(tmp_path: Path) -> None:
+    pipeline = tiny.base(sample_size=16).pipeline
+    pipeline.save_pretrained(tmp_path, variant="fp16")
+    assert not list(tmp_path.rglob("diffusion_pytorch_model.safetensors"))
+    with torch.no_grad():
+        pipeline.unet.conv_in.bias += 1  # told apart, beside the other
+    half = load_base(str(tmp_path)).denoiser.conv_in.bias.clone()
+    registry._loader.cache_clear()
+    pipeline.unet.save_pretrained(tmp_path / "unet")
+    assert torch.equal(load_base(str(tmp_path)).denoiser.conv_in.bias, half)
+    registry._loader.cache_clear()
+    for file in tmp_path.rglob("*.fp16.safetensors"):
+        file.rename(file.with_name(file.name.replace(".fp16", "")))
+    assert load_base(str(tmp_path)).resolution == 128
+
+
+def test_a_space_fetches_beforehand_what_the_base_is_loaded_from_and_no_second_precision(tmp_path: Path) -> None:
+    front = yaml.safe_load((Path(__file__).parents[1] / "README.md").read_text().split("---")[1])
+    fetched = {source: set(files.split(",")) for source, files in map(str.split, front["preload_from_hub"])}
+    assert fetched.keys() == {SD15.source, SD15.vae, SD15.tiny_decoder} <= set(front["models"])
+    tiny.base(sample_size=16).pipeline.save_pretrained(tmp_path, variant="fp16")
+    saved = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    tokenizer = {name for name in saved if name.startswith("tokenizer/")}  # saved in another way than the Hub has it
+    assert saved - tokenizer <= fetched[SD15.source]
+    weights = {name for name in fetched[SD15.source] if name.endswith(".safetensors")}
+    assert all(".fp16." in name for name in weights)
+    assert len(weights) == 3
 
 
 def test_latents_are_scaled_as_the_denoiser_sees_them() -> None:

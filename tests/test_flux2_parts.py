@@ -47,6 +47,27 @@ def test_words_start_as_the_ordinary_ones_that_stand_in_for_them(base: Flux2) ->
     assert torch.allclose(text.embeddings, text.extras["plain"])
 
 
+def test_of_a_thing_the_encoder_reads_its_name_and_its_last_token_is_exchanged(base: Flux2, rows: dict) -> None:
+    plain = base.condition(["a photo of teapot teapot in the portrait style"]).embeddings[0]
+    start = base.initial_rows(0.0, torch.Generator(), "teapot")
+    with base.concept_tokens(start, "teapot"):
+        assert torch.allclose(
+            base.condition([prompt_for("source", noun="teapot")]).embeddings,
+            base.condition([prompt_for("source", noun="teapot")]).extras["plain"],
+        )
+    with base.concept_tokens({ROWS_KEY: torch.full_like(rows[ROWS_KEY], 3.0)}, "teapot"):
+        text = base.condition([prompt_for("composed", noun="teapot")])
+    place = int(text.positions[0, 0])
+    changed = (text.embeddings[0] != plain).any(dim=1).nonzero()[:, 0].tolist()
+    assert changed == text.positions[:, 0].tolist()
+    words = base.pipeline.tokenizer
+    framed = base.words.tokenizer.apply_chat_template(
+        [{"role": "user", "content": "a photo of teapot teapot in the portrait style"}], tokenize=False
+    )
+    first = framed.index("teapot")
+    assert place == words(framed).char_to_token(first + len("teapot") - 1) > words(framed).char_to_token(first)
+
+
 def test_a_prompt_says_where_the_words_stand_and_untaught_it_has_none(base: Flux2, rows: dict) -> None:
     prompts = [prompt_for("source"), prompt_for("reference"), "a person in a portrait", BOTH + ", a person, a portrait"]
     assert torch.all(base.condition(prompts).positions == -1)

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from magicapture.bases import MINI, SD15, BaseError
+from magicapture.bases import FLUX2, MINI, SD15, BaseError
 from magicapture.config import GenerateConfig
 from magicapture.evaluation.forecast import Cost, dreambooth_lora_cost, portraits_cost, step_costs
 from magicapture.evaluation.meter import META, metered
@@ -44,6 +44,21 @@ def test_a_step_multiplies_about_as_much_as_the_u_net_alone(step: Cost) -> None:
     assert 6 * 0.80 * 1.5 < step.tflop < 6 * 0.80 * 2.5
 
 
+def test_klein_trains_in_the_memory_that_the_readme_names() -> None:
+    (kept,), (recomputed,) = (step_costs(FLUX2, "lora", 1, roomy=roomy) for roomy in (True, False))
+    assert kept.waits == recomputed.waits == 1
+    assert 6 * 10.2 * 2 < kept.tflop < 6 * 10.2 * 2.5
+    assert 1.2 * kept.tflop < recomputed.tflop < 1.6 * kept.tflop
+    assert 15.5 < recomputed.peak_memory_gb < 30
+    assert 40 < kept.peak_memory_gb < 0.9 * FLUX2.family.roomy_bytes / 1e9
+
+
+def test_klein_is_drawn_by_its_distilled_one_in_four_steps() -> None:
+    cost = portraits_cost(FLUX2, GenerateConfig())
+    assert 4 * 4 * 10.2 * 0.9 < cost.tflop < 4 * 4 * 10.2 * 1.4
+    assert cost.saved_gb == 0
+
+
 def test_portraits_are_drawn_at_the_cost_of_the_base_alone() -> None:
     # Four portraits and their unguided twins in each sampling step, and the decoder.
     cost = portraits_cost(SD15, GenerateConfig(steps=2))
@@ -57,12 +72,12 @@ def test_a_base_of_unknown_size_is_refused_in_a_sentence() -> None:
 
 
 def test_the_meter_counts_operations_memory_and_every_wait() -> None:
-    with metered() as (meter, flops):
+    with metered() as meter:
         a = torch.ones(64, 32, device=META, requires_grad=True)
         meter.reset()
         product = a @ torch.ones(32, 16).to(META, non_blocking=True)
         assert (meter.kernels, meter.waits) == (2, 0)
-        assert flops.get_total_flops() == 2 * 64 * 32 * 16
+        assert meter.flops == 2 * 64 * 32 * 16
         assert meter.saved == 4 * 32 * 16  # the other factor; `a` was there before
         assert meter.peak == 4 * (64 * 32 + 32 * 16 + 64 * 16)
         kernels = meter.kernels
@@ -78,7 +93,7 @@ def test_the_meter_counts_operations_memory_and_every_wait() -> None:
 
 
 def test_attention_is_counted_as_the_fused_kernel_that_a_gpu_takes() -> None:
-    with metered() as (meter, _):
+    with metered() as meter:
         query, key, value = (torch.empty(1, 8, 4096, 40, dtype=torch.bfloat16, device=META) for _ in range(3))
         assert F.scaled_dot_product_attention(query, key, value).shape == query.shape
         mask = torch.ones(1, 1, 4096, 4096, dtype=torch.bool, device=META)

@@ -112,7 +112,7 @@ def applied(base: Base, adapter: Adapter) -> Iterator[None]:
         unfit = "The adapter does not fit the base {base}: it was trained on another one."
         raise AdapterError(Message(unfit, base=base.spec.name))
     with (
-        base.concept_tokens(adapter.rows),
+        base.concept_tokens(adapter.rows, adapter.info.subject),
         lora_layers(base.denoiser, adapter.info.rank, base.spec.lora_targets),
     ):
         try:

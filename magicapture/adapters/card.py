@@ -43,6 +43,6 @@ def model_card(info: AdapterInfo, repo_id: str | None = None, gallery: Sequence[
             prompt=prompt,
             subject=info.subject,
             beside=beside,
-            usage=spec.family.usage(spec, place, prompt, repo_id, info.latent_mean),
+            usage=spec.family.usage(spec, place, info.subject, repo_id, info.latent_mean),
         )
     )

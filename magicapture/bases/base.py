@@ -144,6 +144,9 @@ class Base(Protocol):
     starts_from_photos: ClassVar[bool] = False
     """Whether drawing can start from noised pictures (SDEdit, arXiv 2108.01073)."""
 
+    roomy_bytes: ClassVar[float] = 0
+    """A GPU with less memory keeps no activations for the backward pass, but computes them once more."""
+
     spec: BaseSpec
     pipeline: DiffusionPipeline
 
@@ -155,8 +158,11 @@ class Base(Protocol):
         """
 
     @classmethod
-    def skeleton(cls, spec: BaseSpec) -> Self:
-        """Give ``spec``, whose ``parts`` are known, in its true size on the device "meta": its cost can be counted."""
+    def skeleton(cls, spec: BaseSpec, *, roomy: bool = True) -> Self:
+        """Give ``spec``, whose ``parts`` are known, in its true size on the device "meta": its cost can be counted.
+
+        ``roomy``: as on a GPU with ``roomy_bytes``.
+        """
 
     @property
     def denoiser(self) -> nn.Module:
@@ -200,8 +206,11 @@ class Base(Protocol):
         Other nouns than "person" only where ``BaseSpec.things`` says so.
         """
 
-    def concept_tokens(self, rows: Rows) -> AbstractContextManager[dict[str, nn.Parameter]]:
-        """Teach it the two trigger words for the length of a ``with`` block; gives the parameters with ``rows``."""
+    def concept_tokens(self, rows: Rows, noun: str = PERSON_NOUN) -> AbstractContextManager[dict[str, nn.Parameter]]:
+        """Teach it the two trigger words for the length of a ``with`` block; gives the parameters with ``rows``.
+
+        ``noun``: what the first one is the name of.
+        """
 
     def condition(self, prompts: list[str]) -> Conditioning:
         """Encode ``prompts`` with the words that it knows now, differentiably. All text is encoded here."""
@@ -246,11 +255,11 @@ class Base(Protocol):
 
     @staticmethod
     def usage(
-        spec: BaseSpec, source: str, prompt: str, repo_id: str | None, latent_mean: tuple[float, ...] | None
+        spec: BaseSpec, source: str, noun: str, repo_id: str | None, latent_mean: tuple[float, ...] | None
     ) -> str:
         """Give the code with which stock diffusers draws from an adapter, in this folder or in ``repo_id``.
 
-        ``source``: where ``spec`` is for whoever reads it.
+        ``source``: where ``spec`` is for whoever reads it; ``noun``: what the adapter was trained on.
         """
 
     @property

@@ -5,7 +5,7 @@ Trained on the undistilled base; where the spec names a distilled one, that draw
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -34,7 +34,6 @@ from magicapture.bases.lora import lora_too
 from magicapture.bases.output_words import OutputWords
 from magicapture.bases.precision import fast_dtype
 from magicapture.bases.schedule import FlowSchedule
-from magicapture.bases.words import PERSON, STYLE, prompt_for
 from magicapture.messages import Message
 from magicapture.subject import PERSON_NOUN
 
@@ -50,10 +49,6 @@ TEXT_PROJECTIONS = ("context_embedder.weight", "add_k_proj.weight", "add_v_proj.
 PACKED = 2
 """Latents of 2 × 2 places are one token: 32 channels become 128."""
 
-ROOMY_BYTES = 100e9
-"""With less memory than this a GPU keeps no activations for the backward pass, 74 GB of them with six pictures, but
-computes a block's once more."""
-
 
 @dataclass(frozen=True, eq=False)
 class Flux2(Base):
@@ -65,6 +60,8 @@ class Flux2(Base):
     words: OutputWords
 
     pipeline_class: ClassVar[type[Flux2KleinPipeline]] = Flux2KleinPipeline
+    roomy_bytes = 75e9
+    """A step with six pictures takes 54 GB, as ``bench --meta`` counts; otherwise each block is computed once more."""
 
     @classmethod
     def load(cls, spec: BaseSpec) -> Self:
@@ -85,7 +82,7 @@ class Flux2(Base):
             drawing = Flux2Transformer2DModel.from_pretrained(spec.drawn_with, subfolder="transformer", dtype=dtype)
         for module in filter(None, (pipeline.transformer, drawing, pipeline.vae)):
             module.to(device)
-        if device == "cuda" and torch.cuda.get_device_properties(0).total_memory < ROOMY_BYTES:
+        if device == "cuda" and torch.cuda.get_device_properties(0).total_memory < cls.roomy_bytes:
             pipeline.transformer.enable_gradient_checkpointing()
         return cls.of(spec, pipeline, drawing)
 
@@ -96,14 +93,25 @@ class Flux2(Base):
             pipeline.scheduler, pipeline.vae, None, None, drawing or pipeline.transformer, drawing is not None
         )
         artist.set_progress_bar_config(disable=True)
-        for module in (pipeline.transformer, artist.transformer, pipeline.vae, pipeline.text_encoder):
+        modules = (pipeline.transformer, artist.transformer, pipeline.vae, pipeline.text_encoder)
+        for module in filter(None, modules):
             module.eval().requires_grad_(False)
         return cls(spec, pipeline, artist, OutputWords.of(pipeline))
 
     @classmethod
-    def skeleton(cls, spec: BaseSpec) -> Self:
-        """See ``Base.skeleton``; the parts are ``pipeline`` and ``drawing`` of ``of``."""
-        return cls.of(spec, **skeleton_parts(spec))
+    def skeleton(cls, spec: BaseSpec, *, roomy: bool = True) -> Self:
+        """See ``Base.skeleton``; in bfloat16, and as if the text encoder had read all prompts."""
+        parts = skeleton_parts(spec)
+        drawing = parts.pop("drawing")
+        base = cls.of(spec, cls.pipeline_class(**parts), drawing)
+        if not roomy:
+            base.denoiser.enable_gradient_checkpointing()
+        (width,), length = base.row_widths.values(), base.words.length
+
+        def read(prompts: list[str]) -> Tensor:
+            return torch.empty(len(prompts), length, width, dtype=base.dtype, device=base.device)
+
+        return replace(base, words=replace(base.words, encode=read))
 
     @property
     def denoiser(self) -> Flux2Transformer2DModel:
@@ -147,8 +155,7 @@ class Flux2(Base):
         """See ``Base.decode``."""
         vae, (mean, std) = self.pipeline.vae, self._statistics()
         unpacked = F.pixel_shuffle(latents * std + mean, PACKED)
-        with self._mixed():
-            return vae.decode(unpacked.to(vae.dtype)).sample.float()
+        return vae.decode(unpacked.to(vae.dtype)).sample.float()
 
     def vocabulary(self) -> Rows:
         """See ``Base.vocabulary``; rows that the encoder gives for everyday words."""
@@ -156,14 +163,12 @@ class Flux2(Base):
 
     def initial_rows(self, noise: float, generator: torch.Generator, noun: str = PERSON_NOUN) -> Rows:
         """See ``Base.initial_rows``."""
-        self.spec.require(noun)
-        prompts = {PERSON: prompt_for("source"), STYLE: prompt_for("reference")}
-        return {ROWS_KEY: self.words.initial_rows(prompts, noise, generator)}
+        return {ROWS_KEY: self.words.initial_rows(noise, generator, noun)}
 
     @contextmanager
-    def concept_tokens(self, rows: Rows) -> Iterator[dict[str, nn.Parameter]]:
+    def concept_tokens(self, rows: Rows, noun: str = PERSON_NOUN) -> Iterator[dict[str, nn.Parameter]]:
         """See ``Base.concept_tokens``."""
-        with self.words.taught(rows[ROWS_KEY].to(self.device)) as parameter:
+        with self.words.taught(rows[ROWS_KEY].to(self.device), noun) as parameter:
             yield {ROWS_KEY: parameter}
 
     def condition(self, prompts: list[str]) -> Conditioning:
@@ -176,13 +181,13 @@ class Flux2(Base):
         """See ``Base.predict``; the maps are those of the picture's tokens in joint attention."""
         side, length = noisy.shape[-1], conditioning.embeddings.shape[1]
         blocks = refocusing_blocks(self.denoiser) if with_maps else []
-        with self._mixed(), record_joint_attention(blocks) as recorder:
+        with record_joint_attention(blocks) as recorder:
             output = self.denoiser(
                 hidden_states=noisy.flatten(2).transpose(1, 2).to(self.dtype),
                 encoder_hidden_states=conditioning.embeddings,
                 timestep=self.schedule.share(timesteps),
-                img_ids=_places(1, side, side, 1).to(self.device),
-                txt_ids=_places(1, 1, 1, length).to(self.device),
+                img_ids=self.put(_places(1, side, side, 1)),
+                txt_ids=self.put(_places(1, 1, 1, length)),
             ).sample
         velocity = output.float().transpose(1, 2).unflatten(2, (side, side))
         return Prediction(velocity, recorder.word_maps(conditioning.positions, length) if with_maps else None)
@@ -242,14 +247,10 @@ class Flux2(Base):
     def _drawn(self, text: Conditioning, latents: Tensor, **settings: object) -> list[Image.Image]:
         """Draw with the pipeline that draws, and what is learned on it."""
         side = self.resolution
-        with self._mixed(), lora_too(self.artist.transformer, self.denoiser, self.spec.lora_targets):
+        with lora_too(self.artist.transformer, self.denoiser, self.spec.lora_targets):
             return self.artist(
                 prompt_embeds=text.embeddings, latents=latents, height=side, width=side, **settings
             ).images
-
-    def _mixed(self) -> torch.autocast:
-        """Multiply in the precision of the frozen weights, whatever that of the LoRA is."""
-        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
     def _statistics(self) -> tuple[Tensor, Tensor]:
         """Give mean and spread (1, 128, 1, 1) of packed latents, in float32."""

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from magicapture.bases.base import KOHYA_FILE, LORA_FILE, ROWS_FILE, BaseSpec
-from magicapture.bases.output_words import STAND_INS
+from magicapture.bases.output_words import stand_ins
+from magicapture.bases.words import prompt_for
 
 ROWS_KEY = "qwen3_4b_out"
 """Not ``qwen3_4b``: under that key ComfyUI looks for what the text encoder is to read; these rows are its output."""
@@ -47,16 +48,16 @@ pipe.load_lora_weights("{lora}", weight_name="{lora_file}")
 # The two words come after the text encoder, where no other tool has a place for them: ComfyUI loads the LoRA alone
 # ({kohya_file}). The encoder reads ordinary words, whose rows are exchanged for the learned.
 rows = load_file({rows})["{rows_key}"]
-words, prompt = {words}, "{prompt}"
+words, prompt, ends = {words}, "{prompt}", []
 for word, plain in words.items():
+    ends.append(prompt.index(word) + len(plain))
     prompt = prompt.replace(word, plain)
 embeddings, _ = pipe.encode_prompt(prompt)
 turn = [{{"role": "user", "content": prompt}}]
 text = pipe.tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True, enable_thinking=False)
-tokens, after = pipe.tokenizer(text), text.index(prompt)
-for row, plain in zip(rows.to(embeddings), words.values()):
-    after = text.index(plain, after) + 1
-    embeddings[0, tokens.char_to_token(after)] = row
+tokens = pipe.tokenizer(text)
+for row, end in zip(rows.to(embeddings), ends):
+    embeddings[0, tokens.char_to_token(text.index(prompt) + end - 1)] = row
 image = pipe(
     prompt_embeds=embeddings,
     num_inference_steps={steps},
@@ -66,7 +67,7 @@ image = pipe(
 ).images[0]"""
 
 
-def usage(spec: BaseSpec, source: str, prompt: str, repo_id: str | None, latent_mean: tuple[float, ...] | None) -> str:
+def usage(spec: BaseSpec, source: str, noun: str, repo_id: str | None, latent_mean: tuple[float, ...] | None) -> str:
     """Give the code with which stock diffusers draws from an adapter (see ``Base.usage``), from noise alone."""
     del latent_mean
     return USAGE.format(
@@ -77,8 +78,8 @@ def usage(spec: BaseSpec, source: str, prompt: str, repo_id: str | None, latent_
         kohya_file=KOHYA_FILE,
         rows=f'hf_hub_download("{repo_id}", "{ROWS_FILE}")' if repo_id else f'"{ROWS_FILE}"',
         rows_key=ROWS_KEY,
-        words=STAND_INS,
-        prompt=prompt,
+        words=stand_ins(noun),
+        prompt=prompt_for("composed", noun=noun),
         steps=spec.sampling_steps,
         guidance=spec.guidance_scale,
         side=spec.resolution,

@@ -19,8 +19,11 @@ from torch import Tensor, nn
 from magicapture.bases.base import Conditioning
 from magicapture.bases.words import MEDIA, PERSON, STYLE, TEMPLATES, TOKENS, prompt_for
 
-STAND_INS = {PERSON: "person", STYLE: "portrait"}
-"""What the encoder reads in place of the trigger words."""
+
+def stand_ins(noun: str) -> dict[str, str]:
+    """Give what the encoder reads in place of the trigger words, the first of which names a ``noun``."""
+    return {PERSON: noun, STYLE: "portrait"}
+
 
 REMEMBERED = 64
 """Prompts whose encoding is kept: about half a gigabyte."""
@@ -70,14 +73,15 @@ class OutputWords:
     """Encodes prompts, with the learned words in them while there are some.
 
     ``encode``: prompts to (B, L, D), with nothing learned; ``tokenizer``: whose chat template frames a prompt as
-    ``encode`` does; ``length``: L.
+    ``encode`` does; ``length``: L; ``noun``: what the first word names while there are ``rows``, else None.
     """
 
     encode: Callable[[list[str]], Tensor]
     tokenizer: Any
     length: int
     rows: nn.Parameter | None = None
-    _known: dict[tuple[str, bool], Encoded] = field(default_factory=dict)
+    noun: str | None = None
+    _known: dict[tuple[str, str | None], Encoded] = field(default_factory=dict)
 
     @classmethod
     def of(cls, pipeline: Flux2KleinPipeline) -> Self:
@@ -96,13 +100,13 @@ class OutputWords:
         return cls(encode, pipeline.tokenizer, pipeline.tokenizer_max_length)
 
     @contextmanager
-    def taught(self, rows: Tensor) -> Iterator[nn.Parameter]:
+    def taught(self, rows: Tensor, noun: str) -> Iterator[nn.Parameter]:
         """Teach it the two words with ``rows`` (2, D) for the length of a ``with`` block; gives their parameter."""
-        self.rows = nn.Parameter(rows.detach().float().clone())
+        self.rows, self.noun = nn.Parameter(rows.detach().float().clone()), noun
         try:
             yield self.rows
         finally:
-            self.rows = None
+            self.rows = self.noun = None
 
     def condition(self, prompts: list[str]) -> DialledConditioning:
         """Encode ``prompts`` with the rows as they are now, differentiably."""
@@ -122,35 +126,38 @@ class OutputWords:
         spans = [self._covered(prompt, 0, len(prompt)) for prompt in COMMON]
         return torch.cat([output[span] for output, span in zip(outputs, spans, strict=True)])
 
-    def initial_rows(self, prompts: dict[str, str], noise: float, generator: torch.Generator) -> Tensor:
-        """Give the rows (2, D) of the stand-ins in ``prompts``, one for each word; the second with ``noise``."""
+    def initial_rows(self, noise: float, generator: torch.Generator, noun: str) -> Tensor:
+        """Give the rows (2, D) of the stand-ins where each stands alone in a prompt; the second with ``noise``."""
         rows = []
-        for place, word in enumerate(TOKENS):
-            text, begins = spelled(prompts[word])
+        for place, task in enumerate(("source", "reference")):
+            text, ends = spelled(prompt_for(task, noun=noun), noun)
             (plain,) = self._remembered([text])
-            rows.append(plain.output.float().cpu()[self._places(text, begins)[place]][0])
+            rows.append(plain.output.float().cpu()[self._places(text, ends)[place]][0])
         person, style = rows
         return torch.stack([person, style + noise * torch.randn(style.shape, generator=generator)])
 
     def _remembered(self, prompts: list[str]) -> list[Encoded]:
         """Encode what has not been before, and with it what training will ask for: so the encoder moves once."""
-        taught = self.rows is not None
-        if not all((prompt, taught) in self._known for prompt in prompts):
-            soon = [prompt_for(task, medium) for task in TEMPLATES for medium in MEDIA] if taught else COMMON
-            missing = [p for p in dict.fromkeys([*prompts, *soon]) if (p, taught) not in self._known]
+        noun = self.noun
+        if not all((prompt, noun) in self._known for prompt in prompts):
+            soon = [prompt_for(task, medium, noun) for task in TEMPLATES for medium in MEDIA] if noun else COMMON
+            missing = [p for p in dict.fromkeys([*prompts, *soon]) if (p, noun) not in self._known]
             plain: list[list[int]] = [[], []]
-            texts = [spelled(prompt) if taught else (prompt, plain) for prompt in missing]
+            texts = [spelled(prompt, noun) if noun else (prompt, plain) for prompt in missing]
             outputs = self.encode([text for text, _ in texts])
-            for prompt, output, (text, begins) in zip(missing, outputs, texts, strict=True):
-                self._known[prompt, taught] = Encoded(output, self._places(text, begins).to(output.device))
-        found = [self._known[prompt, taught] for prompt in prompts]
+            for prompt, output, (text, ends) in zip(missing, outputs, texts, strict=True):
+                self._known[prompt, noun] = Encoded(output, self._places(text, ends).to(output.device))
+        found = [self._known[prompt, noun] for prompt in prompts]
         while len(self._known) > REMEMBERED:
             del self._known[next(iter(self._known))]  # what has been known longest
         return found
 
-    def _places(self, text: str, begins: list[list[int]]) -> Tensor:
-        """Find the tokens (2, L) of the stand-ins that begin at these characters of ``text``."""
-        found = [[self._covered(text, begin, begin + 1) for begin in of_word] for of_word in begins]
+    def _places(self, text: str, ends: list[list[int]]) -> Tensor:
+        """Find the last tokens (2, L) of the stand-ins that end before these characters of ``text``.
+
+        The encoder reads from left to right: of several tokens the last one has seen the word.
+        """
+        found = [[self._covered(text, end - 1, end) for end in of_word] for of_word in ends]
         nowhere = torch.zeros(self.length, dtype=torch.bool)
         return torch.stack([torch.stack([nowhere, *of_word]).any(dim=0) for of_word in found])
 
@@ -171,12 +178,12 @@ def framed_prompt(tokenizer: Any, text: str) -> str:
     return tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True, enable_thinking=False)
 
 
-def spelled(prompt: str) -> tuple[str, list[list[int]]]:
-    """Write the stand-ins in place of the trigger words, and tell at which characters each of the two begins."""
-    text = ""
-    begins: list[list[int]] = [[], []]
+def spelled(prompt: str, noun: str) -> tuple[str, list[list[int]]]:
+    """Write the stand-ins in place of the trigger words, and tell before which characters each of the two ends."""
+    text, words = "", stand_ins(noun)
+    ends: list[list[int]] = [[], []]
     for part in re.split(f"({'|'.join(TOKENS)})", prompt):
-        if part in STAND_INS:
-            begins[TOKENS.index(part)].append(len(text))
-        text += STAND_INS.get(part, part)
-    return text, begins
+        text += words.get(part, part)
+        if part in words:
+            ends[TOKENS.index(part)].append(len(text))
+    return text, ends

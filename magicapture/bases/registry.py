@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from magicapture.bases.architectures import sd15_parts, sdxl_parts
+from magicapture.bases.architectures import klein_parts, sd15_parts, sdxl_parts
 from magicapture.bases.base import Base, BaseError, BaseSpec, BaseUnavailableError
 from magicapture.bases.flux2 import FLUX2_TARGETS, TEXT_PROJECTIONS, Flux2
 from magicapture.bases.loading import MISSING, pipeline_kind
@@ -185,7 +185,9 @@ FLUX2 = BaseSpec(
     resolution=512,
     sampling_steps=4,
     drawn_with="black-forest-labs/FLUX.2-klein-4B",
+    things=True,
     edits=True,
+    parts=klein_parts,
 )
 
 FLUX2_ALONE = replace(
@@ -195,6 +197,7 @@ FLUX2_ALONE = replace(
     portrait_seconds=20.0,
     sampling_steps=28,
     drawn_with=None,
+    parts=None,
 )
 """A pipeline of this family of which no distilled one is known: it draws itself, with guidance."""
 

@@ -40,6 +40,7 @@ from magicapture.bases.lora import fused_lora
 from magicapture.bases.precision import fast_dtype
 from magicapture.bases.schedule import Schedule, timestep_at
 from magicapture.bases.usage import usage
+from magicapture.bases.words import prompt_for
 from magicapture.messages import Message
 from magicapture.subject import PERSON_NOUN
 
@@ -108,8 +109,9 @@ class UNetBase(Base):
         return cls(spec, pipeline, decoder)
 
     @classmethod
-    def skeleton(cls, spec: BaseSpec) -> Self:
+    def skeleton(cls, spec: BaseSpec, *, roomy: bool = True) -> Self:
         """See ``Base.skeleton``; in bfloat16, as on a GPU of today."""
+        del roomy
         parts = skeleton_parts(spec)
         decoder = parts.pop("decoder")
         pipeline = cls.pipeline_class(**parts, **cls.settings)
@@ -156,8 +158,9 @@ class UNetBase(Base):
         return {key: encoder.initial_rows(noise, generator, noun) for key, encoder in self.clip.items()}
 
     @contextmanager
-    def concept_tokens(self, rows: Rows) -> Iterator[dict[str, nn.Parameter]]:
-        """See ``Base.concept_tokens``."""
+    def concept_tokens(self, rows: Rows, noun: str = PERSON_NOUN) -> Iterator[dict[str, nn.Parameter]]:
+        """See ``Base.concept_tokens``; whatever they name."""
+        del noun
         with ExitStack() as stack:
             yield {key: stack.enter_context(encoder.concept_tokens(rows[key])) for key, encoder in self.clip.items()}
 
@@ -246,9 +249,10 @@ class UNetBase(Base):
 
     @classmethod
     def usage(
-        cls, spec: BaseSpec, source: str, prompt: str, repo_id: str | None, latent_mean: tuple[float, ...] | None
+        cls, spec: BaseSpec, source: str, noun: str, repo_id: str | None, latent_mean: tuple[float, ...] | None
     ) -> str:
         """See ``Base.usage``."""
+        prompt = prompt_for("composed", noun=noun)
         return usage(spec, cls.pipeline_class.__name__, cls.encoders, source, prompt, repo_id, latent_mean)
 
 

@@ -1,6 +1,7 @@
 """Counting what a computation would cost on a GPU: its tensors are on the device "meta", of which only shapes exist."""
 
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 from unittest import mock
@@ -9,9 +10,8 @@ import torch
 import torch.nn.functional as F
 import torch.utils._pytree as pytree
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import flop_registry
 from torch.utils.weak import WeakIdKeyDictionary
 
 META = torch.device("meta")
@@ -26,19 +26,20 @@ class Meter(TorchDispatchMode):
     ``operations``: what PyTorch dispatches, views among them; ``kernels``: those that compute or copy something;
     ``waits``: how often the host waits until the device is done: it reads a value from there, or sends one there
     without ``non_blocking``; ``live`` and ``peak``: bytes of all tensors that exist there, now and at most;
-    ``saved``: bytes that forward passes keep for backward ones. What the host reads is zeros.
+    ``saved``: bytes that forward passes keep for backward ones; ``flops``: additions and multiplications of products.
+    What the host reads is zeros. (PyTorch's own counter of FLOPs keeps what is computed once more alive.)
     """
 
     def __init__(self) -> None:
         """Start at nothing."""
         super().__init__()
-        self.operations = self.kernels = self.waits = self.live = self.peak = self.saved = 0
+        self.operations = self.kernels = self.waits = self.live = self.peak = self.saved = self.flops = 0
         self._kept = WeakIdKeyDictionary()
         self._known = WeakIdKeyDictionary()
 
     def reset(self) -> None:
         """Count anew; what exists already goes on counting as that."""
-        self.operations = self.kernels = self.waits = self.saved = 0
+        self.operations = self.kernels = self.waits = self.saved = self.flops = 0
         self.peak = self.live
         self._known = WeakIdKeyDictionary()
         self._known.update(self._kept)
@@ -61,6 +62,8 @@ class Meter(TorchDispatchMode):
             self.operations += 1
             self.kernels += not _is_view(func)
             self.waits += _blocks(func, given, kwargs, made)
+            if count := flop_registry.get(func.overloadpacket):
+                self.flops += count(*args, **kwargs, out_val=result)
         for value in made:
             self._track(value)
         return result
@@ -92,18 +95,6 @@ class _Gone:
         self._meter.live -= self._size
 
 
-class FusedAttention(TorchFunctionMode):
-    """Takes the attention kernels that a GPU would take: on "meta" PyTorch would write the whole matrix out."""
-
-    def __torch_function__(
-        self, func: Callable, types: tuple[type, ...], args: tuple = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """Put the fused kernel in the place of ``F.scaled_dot_product_attention``."""
-        if func is F.scaled_dot_product_attention:
-            return fused_attention(*args, **(kwargs or {}))
-        return func(*args, **(kwargs or {}))
-
-
 def fused_attention(
     query: Tensor,
     key: Tensor,
@@ -114,7 +105,10 @@ def fused_attention(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Tensor:
-    """Attend with FlashAttention, or with the memory-efficient kernel where there is a mask; (B, heads, L, D) each."""
+    """Attend with the kernels that a GPU would take: on "meta" PyTorch would write the whole matrix out.
+
+    FlashAttention, or the memory-efficient kernel where there is a mask; (B, heads, L, D) each.
+    """
     if enable_gqa:
         groups = query.shape[1] // key.shape[1]
         key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
@@ -130,19 +124,20 @@ def fused_attention(
 
 
 @contextmanager
-def metered() -> Iterator[tuple[Meter, FlopCounterMode]]:
-    """Count what happens on "meta" while the block runs: everything else, and the FLOPs of products."""
+def metered() -> Iterator[Meter]:
+    """Count what happens on "meta" while the block runs."""
     meter = Meter()
     devices = ["cpu", "cuda", META.type]  # clipping and AdamW take all parameters at once on a GPU: so here
     with (
+        warnings.catch_warnings(),
         mock.patch("torch.optim.optimizer._get_fused_kernels_supported_devices", return_value=devices),
         mock.patch("torch.utils._foreach_utils._get_foreach_kernels_supported_devices", return_value=devices),
-        FlopCounterMode(display=False) as flops,
         meter,
-        FusedAttention(),
+        mock.patch.object(F, "scaled_dot_product_attention", fused_attention),
         torch.autograd.graph.saved_tensors_hooks(meter.keep, lambda value: value),
     ):
-        yield meter, flops
+        warnings.filterwarnings("ignore", message=".*to a meta parameter")  # nothing is there to be copied
+        yield meter
 
 
 def _destination(func: Any, given: list[Tensor], kwargs: dict[str, Any]) -> torch.device:

@@ -83,7 +83,7 @@ class Training:
         with ExitStack() as stack:
             with GLOBAL_GENERATOR, torch.random.fork_rng(devices=[]):
                 torch.manual_seed(config.seed)  # PEFT draws the LoRA's start from the global generator
-                self.rows = stack.enter_context(base.concept_tokens(start))
+                self.rows = stack.enter_context(base.concept_tokens(start, self.subject.noun))
                 self.lora = stack.enter_context(lora_layers(base.denoiser, config.rank, base.spec.lora_targets))
             groups = [
                 {"params": list(self.rows.values()), "weight_decay": 0.0},
