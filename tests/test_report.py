@@ -130,12 +130,12 @@ def test_groups_are_compared_only_where_people_gave_one(tmp_path: Path) -> None:
 
 
 def test_groups_are_compared_by_newcombes_interval_with_the_largest(tmp_path: Path) -> None:
-    told = groups(tmp_path, north=(10, 9), south=(7, 2), east=(2, 1), west=(3, 1))
+    told = groups(tmp_path, north=(10, 9), south=(5, 2), east=(2, 1), coast=(2, 1), west=(4, 1))
     assert told["groups"]["reference"] == "north"
     assert list(told["groups"]["shown"]) == ["north", "south"]
     assert told["groups"]["shown"]["north"]["difference"] is None
     difference = told["groups"]["shown"]["south"]["difference"]
-    assert difference == [round(bound, 3) for bound in newcombe(2, 7, 9, 10)]
+    assert difference == [round(bound, 3) for bound in newcombe(2, 5, 9, 10)]
     text = as_markdown(told, "plot.svg")
     assert NO_DIFFERENCE in text
     assert "east" not in text

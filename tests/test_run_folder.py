@@ -48,6 +48,20 @@ def test_a_cell_that_was_done_twice_keeps_its_first_result(run: RunFolder) -> No
     assert [path.name for path in (run.folder / "cells").iterdir()] == ["k1"]
 
 
+def test_two_who_store_a_cell_at_a_time_do_not_mix_their_files(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    write, others = Path.write_bytes, []
+
+    def interrupted(path: Path, data: bytes) -> int:
+        if path.name == "2.png" and not others:
+            others.append(path)
+            assert run.store(RESULT, {"3.png": b"theirs"})
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", interrupted)
+    assert not run.store(RESULT, {"1.png": b"mine", "2.png": b"mine"})
+    assert sorted(path.name for path in run.cell(RESULT.key).iterdir()) == ["3.png", "result.json"]
+
+
 def test_a_full_disk_leaves_no_half_result(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(self: Path, data: bytes) -> int:
         raise OSError(28, "No space left on device")

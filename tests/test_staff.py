@@ -130,9 +130,10 @@ def test_a_plan_that_measures_takes_the_seconds_of_so_many_people(
 
 def test_two_runs_do_not_compute_in_one_folder(manifest: list[str], tmp_path: Path, capsys) -> None:
     run = tmp_path / "run"
+    options = [*manifest, "--base", "mini", "--engine", "none", "--out", str(run)]
     with RunFolder(run).computing():
         for command in (["run"], ["plan", "--measure", "1"]):
-            assert main(["staff", command[0], *manifest, *command[1:], "--base", "mini", "--out", str(run)]) == 1
+            assert main(["staff", *command, *options]) == 1
             assert "Another run computes in run: wait for its end" in told(capsys)[1]["error"]
     assert not (run / "log.jsonl").exists()
 
