@@ -96,7 +96,7 @@ def test_a_base_is_trained_and_drawn_by_stock_diffusers(
     monkeypatch.setitem(CONFIGS, "cpu", replace(TINY, unet=replace(TINY.unet, workers=0)))
     monkeypatch.setattr(sys, "argv", ["train", "--data", str(folder), "--run", str(tmp_path / "run")])
     train.main()
-    assert torch.load(tmp_path / "run" / "decoder.pt", weights_only=False)["step"] == 3
+    assert torch.load(tmp_path / "run" / "decoder.pt", weights_only=True)["step"] == 3
     pipeline = StableDiffusionPipeline.from_pretrained(tmp_path / "run" / "pipeline", torch_dtype=torch.float32)
     assert pipeline.scheduler.config.prediction_type == "v_prediction"
     assert pipeline("a photo of a woman", num_inference_steps=2).images[0].size == (128, 128)

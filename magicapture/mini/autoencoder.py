@@ -140,7 +140,7 @@ def train_decoder(
         return near.detach() + through - through.detach()
 
     minutes = config.minutes_between_checkpoints
-    run_stage(stage, settings.steps, settings.lr, lambda: stage.descend(loss_of()), run, minutes)
+    run_stage(stage, settings.steps, settings.lr, lambda: stage.optimizer_step(loss_of()), run, minutes)
     vae.save_pretrained(run / folder)
 
 

@@ -120,7 +120,7 @@ def train_unet(config: MiniConfig, portraits: Portraits, vae: AutoencoderKL, run
         with autocast():
             prediction = stage.model(schedule.add_noise(clean, noise, t), t, tokens)
         error = (prediction.float() - schedule.target(clean, noise, t)).square().mean(dim=(1, 2, 3))
-        return stage.descend((error * weights[t]).mean())
+        return stage.optimizer_step((error * weights[t]).mean())
 
     graph, minutes = Graph(learn), config.minutes_between_checkpoints
     run_stage(stage, settings.steps, settings.lr, lambda: graph(*next(batches)), run, minutes)

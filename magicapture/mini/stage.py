@@ -45,7 +45,7 @@ class Stage:
         average = EMAModel(model.parameters(), decay=ema, use_ema_warmup=True, power=0.75, foreach=True)
         return cls(name, model, optimizer, average)
 
-    def descend(self, loss: Tensor) -> Tensor:
+    def optimizer_step(self, loss: Tensor) -> Tensor:
         """Take one step down ``loss``; gives its value."""
         loss.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -72,7 +72,7 @@ class Stage:
         """Go on from the checkpoint in ``run``, when there is one."""
         if not (path := run / f"{self.name}.pt").exists():
             return
-        state = torch.load(path, map_location=DEVICE, weights_only=False)
+        state = torch.load(path, map_location=DEVICE, weights_only=True)
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.ema.load_state_dict(state["ema"])
