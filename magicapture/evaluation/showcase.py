@@ -85,7 +85,7 @@ def main() -> None:
         for person in PEOPLE:
             name = f"{person}_{look}"
             adapter = adapter_of(base, engine, args.examples / person, args.examples / look, args.work / name)
-            (best,) = generate(base, engine, adapter, GenerateConfig(count=1, best_of=CANDIDATES, upscale=4))
+            (best,) = generate(base, engine, adapter, GenerateConfig(count=1, best_of=CANDIDATES))
             scores[name] = round(best.likeness or 0.0, 2)
             save(best.image, out / f"{name}.webp")
             save(Image.open(args.examples / person / "1.jpg"), out / f"{person}.webp")
