@@ -110,6 +110,20 @@ def test_who_agrees_no_longer_neither_begins_a_training_nor_goes_on_with_one(
     assert trainer.started == [0]
 
 
+def test_taking_the_consent_back_ends_a_training_and_deletes_what_others_could_go_on_from(
+    jobs: Jobs, visitor: Workspace, trainer: Trainer
+) -> None:
+    trainer.breaks_at = 2
+    assert ended(jobs.start(visitor, PLAN)).resumable
+    trainer.breaks_at, trainer.hold = None, True
+    job = jobs.start(visitor, PLAN)
+    wait_until(lambda: job.event is not None)
+    jobs.withdraw_consent(visitor)
+    assert not job.active
+    assert not visitor.shelf.stored()
+    assert not list(visitor.folder.rglob("*.pt"))
+
+
 def test_nothing_is_begun_that_a_full_disk_could_not_hold(
     jobs: Jobs, visitor: Workspace, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

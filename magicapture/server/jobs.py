@@ -137,6 +137,14 @@ class Jobs:
             if thread := self._threads.get(job.id):
                 thread.join(PATIENCE_S)
 
+    def withdraw_consent(self, workspace: Workspace) -> None:
+        """Write down that a visitor agrees no longer, end their trainings without a result, and delete all photos."""
+        self.records.withdraw_consent(workspace.name)
+        self.abandon(workspace.name)
+        for row in self.records.jobs_of(workspace.name):
+            workspace.training(row.id).forget_work()
+        workspace.forget_photos()
+
     def _consent(self, workspace: Workspace) -> Consent:
         """Give the consent that a training of this visitor rests on. Raises ``JobError`` without one."""
         if (consent := self.records.latest_consent(workspace.name)) is None:

@@ -31,12 +31,6 @@ def give_consent(records: Records, visitor: Workspace, noun: str) -> None:
     records.log("consent_given")
 
 
-def withdraw(records: Records, visitor: Workspace) -> None:
-    """Write down that ``visitor`` agrees no longer, and delete the photos."""
-    records.withdraw_consent(visitor.name)
-    visitor.forget_photos()
-
-
 def is_given(records: Records, visitor: Workspace) -> bool:
     """Tell whether ``visitor`` agreed to the text as it stands."""
     given = records.latest_consent(visitor.name)

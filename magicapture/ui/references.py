@@ -157,10 +157,10 @@ def _looking_again(part: RolePart, session: Session, base: gr.Dropdown) -> dict:
 
 
 def agree(context: AppContext, agreed: bool, visitor: Workspace | None, base: str) -> tuple:
-    """Write the consent down; without it no photo can be added, and those that were are deleted."""
+    """Write the consent down; without it no photo can be added, those that were are deleted, and nothing is trained."""
     visitor = require_visitor(visitor)
     if not agreed:
-        consent.withdraw(context.records, visitor)
+        context.jobs.withdraw_consent(visitor)
         nothing = [gone for role in ROLES for gone in (None, note(ROLES[role][2]))]
     else:
         consent.give_consent(context.records, visitor, visitor.subject.noun)
