@@ -16,12 +16,14 @@ from magicapture.settings import settings
 
 LONG = ("test_end_to_end", "test_zero_gpu", "test_evaluation", "test_ray", "test_memory", "test_private", "test_jobs")
 """The files that take longest for how many tests they have."""
+FIRST = ("test_remote",)
+"""The file whose cluster has several nodes: a process that had one of its machine alone keeps to loopback."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes long, so that no process is left alone with it at the end; files stay together."""
-    rank = {name: place for place, name in enumerate(LONG)}
-    items.sort(key=lambda item: rank.get(item.path.stem, len(LONG)))
+    rank = {name: place for place, name in enumerate((*FIRST, *LONG))}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
 
 
 @pytest.fixture(autouse=True)
