@@ -16,10 +16,11 @@ from PIL import Image
 from magicapture.mini import train
 from magicapture.mini.autoencoder import Encoder, new_vae
 from magicapture.mini.captions import Captions
-from magicapture.mini.config import CONFIGS, GPU, MiniConfig
+from magicapture.mini.config import CONFIGS, GPU, MiniConfig, RedrawingConfig
 from magicapture.mini.data import COLOR, MOST, Portraits, load_portraits, sampling_weights, shifted, with_looks
 from magicapture.mini.klt import write_klt
 from magicapture.mini.looks import HELD_OUT, LOOKS, apply_looks
+from magicapture.mini.redrawing import Redrawing
 
 PLAIN = {"medium": COLOR, "gender": "man", "glasses": False, "facial_hair": "none", "hat": False}
 PLAIN |= {"background": "flag", "view": "frontal"}
@@ -105,6 +106,30 @@ def test_a_base_is_trained_and_drawn_by_stock_diffusers(
     train.main()  # goes on from the end: there is nothing left to do
     again = StableDiffusionPipeline.from_pretrained(tmp_path / "run" / "pipeline", torch_dtype=torch.float32)
     assert torch.equal(before, again.vae.decoder.conv_out.weight)
+
+
+def test_each_redrawing_starts_under_as_much_noise_as_its_timestep_says(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(TINY, unet=replace(TINY.unet, workers=0))
+    monkeypatch.setitem(CONFIGS, "cpu", config)
+    monkeypatch.setattr(sys, "argv", ["train", "--data", str(folder), "--run", str(tmp_path), "--stages", "unet"])
+    train.main()
+    redraw = Redrawing(tmp_path / "pipeline", load_portraits([folder], 128), RedrawingConfig())
+    draw, given = redraw.pipeline.__class__.__call__, []
+    monkeypatch.setattr(
+        redraw.pipeline.__class__,
+        "__call__",
+        lambda pipeline, *prompts, **options: given.append(options["latents"]) or draw(pipeline, *prompts, **options),
+    )
+    latents = torch.zeros(4, 4, 8, 8)
+    for first in (600, 200):
+        redraw.settings = RedrawingConfig(share=0.5, timesteps=(first, first), guidance_scales=(1.0,))
+        drawn = redraw(latents, [PLAIN | {"enlarged": False}] * 4)
+        assert torch.equal(drawn[2:], latents[2:])
+        assert not torch.equal(drawn[:2], latents[:2])
+        spread = (1 - redraw.schedule.alphas_cumprod[first]).sqrt().item()
+        assert given[-1].std().item() == pytest.approx(spread, rel=0.1), "a sampler noises by its own steps"
 
 
 def test_excluded_and_held_out_portraits_are_never_learned(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,6 +38,7 @@ from magicapture.bases.clip import ClipEncoder
 from magicapture.bases.loading import load_pipeline, load_tiny_decoder, prefer_plain_attention, skeleton_parts
 from magicapture.bases.lora import fused_lora
 from magicapture.bases.precision import fast_dtype
+from magicapture.bases.sampling import sampler_on_the_way, timesteps_from
 from magicapture.bases.schedule import Schedule, timestep_at
 from magicapture.bases.usage import usage
 from magicapture.bases.words import prompt_for
@@ -213,20 +214,14 @@ class UNetBase(Base):
 
     @contextmanager
     def _sampler(self, steps: int, strength: float) -> Iterator[dict[str, Any]]:
-        """Give the pipeline's argument for its steps.
-
-        Those that Karras spaces know no start on the way; and on the way noise is added, which lets the look in
-        (docs/findings.md).
-        """
+        """Give the pipeline's argument for its steps."""
         if strength == 1:
             yield {"num_inference_steps": steps}
             return
         usual, first = self.pipeline.scheduler, timestep_at(strength, self.schedule.steps)
-        self.pipeline.scheduler = DPMSolverMultistepScheduler.from_config(
-            usual.config, use_karras_sigmas=False, algorithm_type="sde-dpmsolver++"
-        )
+        self.pipeline.scheduler = sampler_on_the_way(usual)
         try:
-            yield {"timesteps": torch.linspace(first, 0, max(2, round(steps * strength) + 1)).long()[:-1].tolist()}
+            yield {"timesteps": timesteps_from(first, max(1, round(steps * strength)))}
         finally:
             self.pipeline.scheduler = usual
 

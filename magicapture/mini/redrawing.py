@@ -4,10 +4,12 @@ import random
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, StableDiffusionPipeline
+from diffusers import AutoencoderKL, StableDiffusionPipeline
 from torch import Tensor
 
 from magicapture.bases.loading import prefer_plain_attention
+from magicapture.bases.sampling import sampler_on_the_way, timesteps_from
+from magicapture.bases.schedule import Schedule
 from magicapture.mini.autoencoder import train_decoder
 from magicapture.mini.captions import Captions
 from magicapture.mini.config import MiniConfig, RedrawingConfig
@@ -30,23 +32,22 @@ class Redrawing:
         self.pipeline.set_progress_bar_config(disable=True)
         if DEVICE.type == "cpu":
             prefer_plain_attention(self.pipeline.unet)
-        self.pipeline.scheduler = DPMSolverMultistepScheduler.from_config(
-            self.pipeline.scheduler.config, use_karras_sigmas=False, algorithm_type="sde-dpmsolver++"
-        )
+        self.schedule = Schedule.of(self.pipeline.scheduler)
+        self.pipeline.scheduler = sampler_on_the_way(self.pipeline.scheduler)
         self.caption, self.settings = Captions(portraits, random), settings
 
     def __call__(self, latents: Tensor, attributes: list[dict]) -> Tensor:
         """Give ``latents`` (B, C, h, w), the first of them, a share, as they come back under their captions."""
         count = round(self.settings.share * len(latents))
         least, most = self.settings.timesteps
-        first, scheduler = int(torch.randint(least, most + 1, ())), self.pipeline.scheduler
-        steps = FEWEST + STEPS_PER_SCHEDULE * first // scheduler.config.num_train_timesteps
-        timesteps = torch.linspace(first, 0, steps + 1).long()[:-1]
-        clean = latents[:count]
+        first, clean = int(torch.randint(least, most + 1, ())), latents[:count]
+        noisy = self.schedule.add_noise(
+            clean, torch.randn_like(clean), torch.full((count,), first, device=clean.device)
+        )
         drawn = self.pipeline(
             [self.caption(a) for a in attributes[:count]],
-            latents=scheduler.add_noise(clean, torch.randn_like(clean), timesteps[:1].expand(count)),
-            timesteps=timesteps.tolist(),
+            latents=noisy,
+            timesteps=timesteps_from(first, FEWEST + STEPS_PER_SCHEDULE * first // self.schedule.steps),
             guidance_scale=random.choice(self.settings.guidance_scales),
             height=self.pipeline.vae.config.sample_size,
             width=self.pipeline.vae.config.sample_size,
