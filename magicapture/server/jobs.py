@@ -28,6 +28,7 @@ PATIENCE_S = 120
 TRAINING_BYTES = 2**26
 """What a training stores on its way and at its end, about."""
 
+NO_CONSENT = "Say first that you may use these photos: tick the box in the tab References."
 NOTHING_LEFT = "Nothing is left of this training to go on from: start a new one."
 
 logger = logging.getLogger(__name__)
@@ -148,7 +149,7 @@ class Jobs:
     def _consent(self, workspace: Workspace) -> Consent:
         """Give the consent that a training of this visitor rests on. Raises ``JobError`` without one."""
         if (consent := self.records.latest_consent(workspace.name)) is None:
-            raise JobError("Say first that you may use these photos: tick the box in the tab References.")
+            raise JobError(NO_CONSENT)
         return consent
 
     def _active(self, visitor: str | None = None) -> list[Job]:

@@ -156,16 +156,14 @@ class Records:
 
     def latest_consent(self, visitor: str) -> Consent | None:
         """Find the consent that ``visitor`` gave last; None where they have withdrawn it."""
-        standing = select(Consent).where(Consent.visitor == visitor, Consent.purpose.not_like(f"{WITHDRAWN}%"))
         with self._session() as session:
-            return session.scalar(standing.order_by(Consent.id.desc()))
+            return session.scalar(select(Consent).where(*_standing(visitor)).order_by(Consent.id.desc()))
 
     def withdraw_consent(self, visitor: str) -> None:
         """Write down, before their purposes, that ``visitor`` agrees to nothing any more, and since when."""
         withdrawn = f"{WITHDRAWN}{_now():%Y-%m-%d %H:%M}: "
-        standing = Consent.visitor == visitor, Consent.purpose.not_like(f"{WITHDRAWN}%")
         with self._session.begin() as session:
-            session.execute(update(Consent).where(*standing).values(purpose=withdrawn + Consent.purpose))
+            session.execute(update(Consent).where(*_standing(visitor)).values(purpose=withdrawn + Consent.purpose))
 
     def add_job(self, visitor: str, consent_id: int, *, base: str, preset: str, steps: int) -> JobRow:
         """Write down a new job that waits; its id cannot be guessed."""
@@ -238,6 +236,11 @@ class Records:
         if self._engine.name == "sqlite":
             with self._engine.connect() as connection:  # the journal still holds what the tables have lost
                 connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _standing(visitor: str) -> tuple[ColumnElement[bool], ...]:
+    """Select the consents of ``visitor`` that they have not taken back."""
+    return Consent.visitor == visitor, Consent.purpose.not_like(f"{WITHDRAWN}%")
 
 
 def _set_up_sqlite(connection: Connection, _record: object) -> None:

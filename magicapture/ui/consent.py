@@ -14,8 +14,6 @@ VERSION = "2026-11-27"
 PURPOSE = "train an adapter on photos of a person and draw portraits with it"
 PURPOSE_OF_THINGS = "train an adapter on photos of a thing and draw pictures of it"
 
-MISSING = "Say first that you may use these photos: tick the box in the tab References."
-
 QUESTION = "I may use these photos: everyone in them has agreed to it, or it is me."
 QUESTION_OF_THINGS = "I may use these photos: what they show is mine or may be shown, and everyone in them has agreed."
 

@@ -11,6 +11,7 @@ from gradio.components import Component
 
 from magicapture.photos.references import CheckedSet, Role
 from magicapture.server.gate.queue import BOUNDED
+from magicapture.server.jobs import NO_CONSENT
 from magicapture.server.workspace import Workspace, WorkspaceError
 from magicapture.ui import consent
 from magicapture.ui.events import user_errors
@@ -193,7 +194,7 @@ def take_examples(here: tuple[AppContext, Offer], visitor: Workspace | None, eve
     """
     (context, offer), visitor = here, require_visitor(visitor)
     if not consent.is_given(context.records, visitor):
-        raise user_error(consent.MISSING, "Not yet")
+        raise user_error(NO_CONSENT, "Not yet")
     pictures = offer.chosen(event)
     if not pictures:
         raise user_error(GONE, "Not there")
@@ -220,7 +221,7 @@ def add(
     if not new:
         return ([] if uploads else gr.skip()), gr.skip(), gr.skip(), gr.skip()
     if not consent.is_given(context.records, visitor):
-        return [], None, note(consent.MISSING, "bad"), taken
+        return [], None, note(NO_CONSENT, "bad"), taken
     try:
         visitor.ingest([*visitor.photos(role), *map(Path, new)], role)
     except WorkspaceError as error:
