@@ -13,6 +13,7 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 from PIL import Image
 
+from magicapture.bases.linear import LinearDecoder
 from magicapture.mini import train
 from magicapture.mini.autoencoder import Encoder, new_vae
 from magicapture.mini.captions import Captions
@@ -80,6 +81,16 @@ def test_the_computed_encoder_says_the_most_that_a_linear_one_can() -> None:
         flat = as_one.permute(0, 2, 3, 1).reshape(-1, len(spread))
         kept = blocks - flat @ torch.linalg.lstsq(flat, blocks).solution
         assert 1 - kept.square().sum() / blocks.square().sum() > 0.9 * best / blocks.square().sum()
+
+
+def test_a_linear_encoder_is_undone_by_its_inverse() -> None:
+    images, vae = pictures(4, 64), new_vae(GPU.vae).eval()
+    write_klt(vae, images)
+    latents = Encoder(vae)(images)
+    decoder = LinearDecoder(vae)
+    assert torch.allclose(Encoder(vae)(decoder.decode(latents).sample), latents, atol=1e-3)
+    window = decoder.decode(latents[:, :, 1:3, :2]).sample
+    assert torch.equal(window, decoder.decode(latents).sample[:, :, 16:48, :32])
 
 
 def test_an_error_of_colour_counts_more_than_one_of_lightness() -> None:

@@ -65,7 +65,8 @@ class BaseSpec:
     lora_scale: float = 1.0  # weight of the LoRA for drawing, unless it is set
     negative_prompt: str = ""  # likewise
     vae: str | None = None  # Hub id of a better autoencoder; None: its own
-    tiny_decoder: str | None = None  # Hub id of a distilled decoder for the identity loss; None: its own is small
+    tiny_decoder: str | None = None  # Hub id of a distilled decoder for the identity loss; None: its own serves
+    linear: bool = False  # whether its encoder is linear: the identity loss then decodes by the inverse
     drawn_with: str | None = None  # Hub id of what is distilled from it and draws in its place; None: itself
     things: bool = False  # whether it knows more than people, and can be trained on a thing
     edits: bool = False  # whether it can draw from pictures without training, see ``Base.edit``

@@ -13,6 +13,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from torch import nn
 
 from magicapture.bases.base import BaseSpec
+from magicapture.bases.linear import LinearDecoder
 
 MISSING = (OSError, ValueError, HfHubHTTPError, LocalEntryNotFoundError)
 """What diffusers raises when weights are neither here nor to be downloaded."""
@@ -55,7 +56,14 @@ def load_pipeline(
     return pipeline
 
 
-def load_tiny_decoder(spec: BaseSpec, dtype: torch.dtype, channels: int) -> AutoencoderTiny | None:
+def identity_decoder(spec: BaseSpec, vae: AutoencoderKL) -> nn.Module:
+    """Give what decodes faces for the identity loss: the cheapest that there is."""
+    if spec.linear:
+        return LinearDecoder(vae)
+    return _tiny_decoder(spec, vae.dtype, vae.config.latent_channels) or vae
+
+
+def _tiny_decoder(spec: BaseSpec, dtype: torch.dtype, channels: int) -> AutoencoderTiny | None:
     """Load the distilled decoder of latents with so many ``channels``.
 
     None where there is none, which costs time in the identity loss and nothing else.

@@ -35,7 +35,8 @@ from magicapture.bases.base import (
     Rows,
 )
 from magicapture.bases.clip import ClipEncoder
-from magicapture.bases.loading import load_pipeline, load_tiny_decoder, prefer_plain_attention, skeleton_parts
+from magicapture.bases.linear import LinearDecoder
+from magicapture.bases.loading import identity_decoder, load_pipeline, prefer_plain_attention, skeleton_parts
 from magicapture.bases.lora import fused_lora
 from magicapture.bases.precision import fast_dtype
 from magicapture.bases.sampling import sampler_on_the_way, timesteps_from
@@ -97,7 +98,7 @@ class UNetBase(Base):
                 "(v_prediction). Choose another one."
             )
             raise BaseError(Message(unknown, source=spec.source)) from error
-        decoder = load_tiny_decoder(spec, dtype, pipeline.vae.config.latent_channels) or pipeline.vae
+        decoder = identity_decoder(spec, pipeline.vae)
         pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config, use_karras_sigmas=True)
         pipeline.set_progress_bar_config(disable=True)
         pipeline.to(device)
@@ -251,8 +252,8 @@ class UNetBase(Base):
         return usage(spec, cls.pipeline_class.__name__, cls.encoders, source, prompt, repo_id, latent_mean)
 
 
-def _decoded(decoder: AutoencoderKL | AutoencoderTiny, latents: Tensor) -> Tensor:
+def _decoded(decoder: AutoencoderKL | AutoencoderTiny | LinearDecoder, latents: Tensor) -> Tensor:
     """Decode in the decoder's own precision, which may be another one than the denoiser's."""
-    if not isinstance(decoder, AutoencoderTiny):
+    if isinstance(decoder, AutoencoderKL):
         latents = latents / decoder.config.scaling_factor
     return decoder.decode(latents.to(decoder.dtype)).sample.float()

@@ -8,13 +8,14 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
+from magicapture.bases.linear import as_convolution
 from magicapture.faces.builtin import RECOGNISER
 from magicapture.faces.recogniser import align
 from magicapture.features import image_features, perceptual_distance
 from magicapture.mini.config import MiniConfig, VaeConfig
 from magicapture.mini.data import LANDMARKS, Portraits
 from magicapture.mini.discriminator import Discriminator
-from magicapture.mini.klt import as_convolution, write_klt
+from magicapture.mini.klt import write_klt
 from magicapture.mini.stage import DEVICE, Stage, autocast, run_stage
 
 Redraw = Callable[[Tensor, list[dict]], Tensor]
