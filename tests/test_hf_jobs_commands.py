@@ -10,6 +10,7 @@ from job_container import nothing_is_left
 from PIL import Image
 
 from magicapture.__main__ import main
+from magicapture.bases import MINI
 from magicapture.settings import settings
 from magicapture.staff.jobs.parcel import _zip_code as zip_code
 
@@ -62,7 +63,7 @@ def test_a_jobs_own_command_draws_for_those_who_allow_a_cloud(
     assert '1 people are left out: "cloud" is no item of their consent_scope' in said
     assert server.started[0].log[-2:] == ["person 1: unusable", "person 3: done"]
     (drawn,) = (tmp_path / "run/cells").glob("*/portrait-1.png")
-    assert Image.open(drawn).size == (128, 128)
+    assert Image.open(drawn).size == (MINI.resolution, MINI.resolution)
     assert (drawn.parent / "adapter").is_dir()
     assert nothing_is_left(server)
 

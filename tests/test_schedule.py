@@ -74,7 +74,7 @@ class Oracle:
 
 
 def test_a_perfect_denoiser_of_velocities_has_no_loss(velocities: Base, monkeypatch: pytest.MonkeyPatch) -> None:
-    clean = torch.randn(1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
+    clean = torch.randn(1, 24, 16, 16, generator=torch.Generator().manual_seed(0))
     monkeypatch.setattr(velocities.pipeline.unet, "forward", Oracle(velocities, clean))
     text = velocities.condition(["a portrait"]).expand(2)
     plain = plain_loss(velocities, clean.expand(2, -1, -1, -1), text, torch.Generator().manual_seed(1))
@@ -95,17 +95,17 @@ def test_a_base_of_velocities_with_other_latents_is_trained_and_draws(velocities
         adapter = run.adapter()
     assert set(events[-1].losses) == {"reconstruction", "attention", "identity"}
     assert all(np.isfinite(list(event.losses.values())).all() for event in events)
-    assert adapter.latent_mean.shape == (16,)
+    assert adapter.latent_mean.shape == (24,)
     (portrait,) = generate(velocities, stand_in.StandInEngine(), adapter, GenerateConfig(count=1, steps=2))
     assert portrait.image.size == (256, 256)
     assert tiny.fingerprint(velocities) == before
 
 
 def test_drawing_starts_from_what_training_leaves_of_the_look(velocities: Base) -> None:
-    mean = torch.linspace(-5, 5, 16)
+    mean = torch.linspace(-5, 5, 24)
     start = first_latents(velocities, generators([0, 1]), mean)
     left = velocities.pipeline.scheduler.alphas_cumprod[-1]
-    assert start.shape == (2, 16, 16, 16)
+    assert start.shape == (2, 24, 16, 16)
     assert torch.allclose(
         start,
         left.sqrt() * mean[:, None, None] + (1 - left).sqrt() * first_latents(velocities, generators([0, 1]), None),
@@ -115,7 +115,7 @@ def test_drawing_starts_from_what_training_leaves_of_the_look(velocities: Base) 
 def test_the_stock_pipeline_draws_what_a_perfect_denoiser_of_velocities_knows(
     velocities: Base, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clean = 0.5 * torch.randn(1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
+    clean = 0.5 * torch.randn(1, 24, 16, 16, generator=torch.Generator().manual_seed(0))
     (known,) = velocities.pipeline.image_processor.postprocess(velocities.decode(clean))
 
     def forward(noisy: torch.Tensor, timestep: torch.Tensor, *_: object, **__: object) -> tuple[torch.Tensor]:

@@ -67,7 +67,7 @@ def test_the_embedded_base_can_be_chosen_and_what_workers_need_is_made_before_th
     chosen, unknown = found["embedded"]["said"]
     assert chosen == ""
     assert unknown.startswith("This Space has other base models: ")
-    assert unknown.endswith("the embedded demo model, 128 px. Choose one of them.")
+    assert unknown.endswith("the embedded demo model, 256 px. Choose one of them.")
     assert found["embedded"]["done"] == ["mini", 2]
     assert found["embedded"]["converted by"] == [True]
 

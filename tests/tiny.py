@@ -75,12 +75,12 @@ def upscaler(folder: Path) -> Path:
 
 
 def embedded() -> Base:
-    """Give a base of the shape of the embedded one: 256 px, 16 latents a side of 16 channels each, v-prediction."""
+    """Give a base of the shape of the embedded one: 256 px, 16 latents a side of 24 channels each, v-prediction."""
     torch.manual_seed(0)
     denoiser = UNet2DConditionModel(
         sample_size=16,
-        in_channels=16,
-        out_channels=16,
+        in_channels=24,
+        out_channels=24,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
         block_out_channels=(8, 16, 32),
@@ -89,7 +89,7 @@ def embedded() -> Base:
         cross_attention_dim=TEXT_WIDTH,
         norm_num_groups=4,
     ).eval()
-    return assembled(MINI, denoiser, vae((4, 4, 4, 8, 8), 16, 16), prediction_type="v_prediction")
+    return assembled(MINI, denoiser, vae((4, 4, 4, 8, 8), 24, 16), prediction_type="v_prediction")
 
 
 def xl(resolution: int = 128) -> Base:

@@ -72,7 +72,7 @@ class BaseSpec:
     edits: bool = False  # whether it can draw from pictures without training, see ``Base.edit``
     gated: bool = False  # whether the Hub asks for consent to its licence before it gives the weights
     parts: Callable[[], dict[str, Any]] | None = None  # gives its parts without weights: see ``architectures``
-    embedded: bool = False  # its weights are part of this app: adapters name it, not the folder they lie in
+    embedded: str | None = None  # if its weights are part of this app: what adapters call them, not the folder
 
     @property
     def choice(self) -> Message:
@@ -97,7 +97,7 @@ class BaseSpec:
     @property
     def public_source(self) -> str:
         """How an adapter says what it was trained on: without any path of the embedded weights."""
-        return self.name if self.embedded else self.source
+        return self.embedded or self.source
 
 
 @dataclass(frozen=True, eq=False)

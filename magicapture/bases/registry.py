@@ -54,7 +54,7 @@ MINI = BaseSpec(
     name="mini",
     family=StableDiffusion,
     source=str(MINI_WEIGHTS),
-    title="the embedded demo model, 128 px",
+    title="the embedded demo model, 256 px",
     licence="apache-2.0",
     download_gb=0.0,
     presets={config.preset: config for config in (QUICK, BALANCED, PAPER)},
@@ -64,7 +64,10 @@ MINI = BaseSpec(
     step_seconds=0.3,  # as ``bench`` measures it on two cores
     portrait_seconds=0.5,
     seconds_on_gpu=(0.06, 0.15),  # launching its small operations takes longest there; an estimate
-    embedded=True,
+    resolution=256,
+    sampling_steps=25,
+    linear=True,
+    embedded="mini-256",
 )
 
 ZERO_GPU_TFLOPS = 50

@@ -19,7 +19,7 @@ from magicapture.faces import load_engine
 from magicapture.photos.reading import photos_in
 from magicapture.photos.references import check_photos
 
-SIDE, MARGIN, CAPTION = 128, 6, 20
+SIDE, MARGIN, CAPTION = 192, 6, 20
 COLUMNS = 5
 
 

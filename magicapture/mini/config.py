@@ -40,15 +40,15 @@ class RedrawingConfig:
 class UnetConfig:
     """The denoiser and its text encoder, trained together on v-prediction with min-SNR weights."""
 
-    channels: tuple[int, ...] = (96, 192, 352)  # one per resolution, finest first
+    channels: tuple[int, ...] = (256, 256, 256)  # one per resolution, finest first
     attention: tuple[bool, ...] = (False, True, True)  # which resolutions attend (to themselves and to the text)
     layers: int = 1
     head_dim: int = 32
     text_width: int = 192
     text_layers: int = 3
     steps: int = 7000
-    batch: int = 512
-    lr: float = 8e-4  # the same schedule
+    batch: int = 256
+    lr: float = 6e-4  # the same schedule
     shift: int = 6  # pictures are moved by up to so many pixels each way
     workers: int = 10  # processes that write captions
     dropout: float = 0.1  # of activations, in training alone: a few thousand portraits are soon known by heart

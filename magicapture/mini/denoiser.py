@@ -150,12 +150,13 @@ def export(config: MiniConfig, portraits: Portraits, run: Path) -> None:
 
 
 def new_scheduler() -> DPMSolverMultistepScheduler:
-    """Give Stable Diffusion's noise schedule with a sampler that is good at 20 steps."""
+    """Give Stable Diffusion's noise schedule with a sampler that is good at 25 steps."""
     return DPMSolverMultistepScheduler(
         beta_start=0.00085,
         beta_end=0.012,
         beta_schedule="scaled_linear",
         prediction_type="v_prediction",
         steps_offset=1,
+        algorithm_type="sde-dpmsolver++",
         use_karras_sigmas=True,
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 import gradio as gr
 
 from magicapture.adapters.adapter import Adapter, AdapterError
+from magicapture.bases import MINI
 from magicapture.messages import Html, Message
 from magicapture.server.gate.queue import BOUNDED
 from magicapture.server.workspace import Workspace
@@ -21,9 +22,10 @@ from magicapture.ui.session import AppContext, Session, require_visitor
 SCRIPT = (Path(__file__).parent / "welcome.js").read_text()
 PICTURES, SCORES, FINISHED = "welcome", "scores.json", "adapter"
 """Below the folder of examples: the pictures, among them the likeness of each portrait; and the finished adapter."""
-CAPTION = (
-    "Nobody here exists: the embedded demo model, 128 px, drew these people. Their portraits, each the best of eight, "
-    "are by adapters that learned for minutes on two CPU cores. The pictures of the looks show other drawn people."
+CAPTION = Message(
+    "Nobody here exists: the embedded demo model, {n} px, drew these people. Their portraits, each the best of eight, "
+    "are by adapters that learned for minutes on two CPU cores. The pictures of the looks show other drawn people.",
+    n=MINI.resolution,
 )
 OFFER = "No photo needed: draw four portraits with an adapter that is already trained."
 TITLE = "A finished example"
