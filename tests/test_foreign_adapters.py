@@ -76,6 +76,11 @@ def test_only_an_adapters_own_files_are_unpacked(tmp_path: Path, sound: Files, n
     assert "anna.zip holds" in refused(tmp_path, packed(sound | {name: b"x"}))
 
 
+def test_one_of_an_earlier_embedded_base_is_refused(tmp_path: Path, sound: Files) -> None:
+    earlier = with_info(sound, base="mini", base_source="mini")
+    assert "anna was trained on an earlier embedded demo model" in refused(tmp_path, packed(earlier))
+
+
 def test_a_pickle_is_never_run(tmp_path: Path, sound: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     disguised = sound | {"pytorch_lora_weights.safetensors": pickle.dumps(Evil())}

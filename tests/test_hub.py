@@ -17,6 +17,7 @@ from peft.utils import get_peft_model_state_dict
 from PIL import Image
 
 from magicapture.adapters.adapter import Adapter
+from magicapture.bases import MINI
 from magicapture.bases.base import FOR_OTHER_TOOLS
 from magicapture.bases.words import PERSON, STYLE, prompt_for
 from magicapture.server.hub import Account, HubError, account, pull, push
@@ -74,7 +75,7 @@ def test_the_card_tells_people_and_other_tools_what_it_is(server: Hub, folder: P
 
 
 def test_a_card_without_pictures_or_with_the_demo_base_promises_neither(folder: Path, server: Hub) -> None:
-    info = json.loads((folder / "magicapture.json").read_text()) | {"base": "mini", "base_source": "mini"}
+    info = json.loads((folder / "magicapture.json").read_text()) | {"base": "mini", "base_source": MINI.public_source}
     (folder / "magicapture.json").write_text(json.dumps(info))
     push(folder, "mine", [], WRITER)
     card = ModelCard(server.repositories["mona/mine"].files["README.md"].decode())

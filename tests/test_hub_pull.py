@@ -77,7 +77,8 @@ def test_an_oversized_repository_is_refused_before_it_is_fetched(server: Hub, fo
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"base": "mini"}, "not known here: mini"),
+        ({"base": "mini", "base_source": "mini"}, "mine was trained on an earlier embedded demo model"),
+        ({"base": "sdxl"}, "not known here: sdxl"),
         ({"base": "evil/pipeline"}, "evil/pipeline"),
         ({"base_source": "evil/pipeline"}, "evil/pipeline"),
         ({"rank": 10**9}, "damaged"),

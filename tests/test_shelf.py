@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from visitor import files, make_old, portrait, small_adapter, uploaded
+from visitor import earlier_adapter, files, make_old, portrait, small_adapter, uploaded
 
 from magicapture.adapters.adapter import Adapter, AdapterError
 from magicapture.drawing.portrait import Portrait
@@ -62,6 +62,18 @@ def test_a_deleted_adapter_leaves_nothing(root: Path, mine: Workspace, adapter: 
     assert files(root) == []
     with pytest.raises(AdapterError, match="not there any more"):
         mine.shelf.load(deleted)
+
+
+def test_one_of_an_earlier_embedded_base_is_listed_and_leaves_but_is_not_used(mine: Workspace) -> None:
+    kept = mine.shelf.add(earlier_adapter(), "Anna")
+    (stored,) = mine.shelf.stored()
+    assert (stored.title, stored.info.base_source) == ("Anna", "mini")
+    with pytest.raises(AdapterError, match=r"trained on an earlier embedded demo model .* train it again"):
+        mine.shelf.load(kept)
+    mine.shelf.rename(kept, "Berta")
+    assert mine.shelf.zip(kept).name == "Berta.zip"
+    mine.shelf.delete(kept)
+    assert mine.shelf.stored() == []
 
 
 def test_no_id_leads_out_of_the_folder(root: Path, mine: Workspace, other: Workspace, adapter: Adapter) -> None:

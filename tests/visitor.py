@@ -2,6 +2,7 @@
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -9,7 +10,7 @@ from PIL import Image
 
 from magicapture.adapters.adapter import Adapter
 from magicapture.adapters.info import AdapterInfo
-from magicapture.bases import SD15
+from magicapture.bases import MINI, SD15
 from magicapture.drawing.portrait import Portrait
 from magicapture.scoring import STYLE_FEATURES, Targets
 from magicapture.subject import DIMENSIONS
@@ -34,6 +35,12 @@ def small_adapter() -> Adapter:
     lora = {f"{layer}.lora_A.weight": torch.rand(2, 8), f"{layer}.lora_B.weight": torch.rand(8, 2)}
     info = AdapterInfo.of(SD15, preset="quick", rank=2, steps=3, best_step=3, engine="stand-in")
     return Adapter(lora, {"clip_l": torch.rand(2, 32)}, info, some_targets())
+
+
+def earlier_adapter() -> Adapter:
+    """Give one as it was when the embedded base drew 128 px, and adapters called it by no more than its name."""
+    adapter = small_adapter()
+    return replace(adapter, info=replace(adapter.info, base=MINI.name, base_source=MINI.name))
 
 
 def some_targets() -> Targets:

@@ -23,6 +23,10 @@ TARGETS_FILE = "magicapture_targets.safetensors"
 """What describes a person beyond the weights: it stays where the adapter was trained."""
 PHOTOS = "photos"
 MAX_PHOTOS = 64
+EARLIER = (
+    "The adapter in {name} was trained on an earlier embedded demo model and cannot be used with today's: train it "
+    "again, with the same photos."
+)
 ANOTHER_BASE = "The adapter's layers do not fit this base model: it was trained on another one."
 
 
@@ -62,14 +66,21 @@ class Adapter:
 
     @classmethod
     def load(cls, folder: Path) -> "Adapter":
-        """Read an adapter. Raises ``AdapterError`` when a file is missing, damaged or does not belong to the others."""
+        """Read an adapter.
+
+        Raises ``AdapterError`` when a file is missing, damaged or does not belong to the others, and when it was
+        trained on an earlier one of the embedded bases.
+        """
         missing = [name for name in (INFO_FILE, LORA_FILE, ROWS_FILE) if not (folder / name).is_file()]
         if missing:
             lacks = "{name} is not a complete adapter: it lacks {files}."
             raise AdapterError(Message(lacks, name=folder.name, files=", ".join(missing)))
         info = AdapterInfo.read(folder)
+        spec = resolve_base(info.base)
+        if spec.embedded not in (None, info.base_source):
+            raise AdapterError(Message(EARLIER, name=folder.name))
         try:
-            lora, rows = resolve_base(info.base).family.read_weights(folder)
+            lora, rows = spec.family.read_weights(folder)
             comparable = info.comparable and (folder / TARGETS_FILE).is_file()
             personal = load_file(folder / TARGETS_FILE) if comparable else {}
             photos = personal.pop(PHOTOS, None)

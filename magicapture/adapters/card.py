@@ -28,7 +28,7 @@ def model_card(info: AdapterInfo, repo_id: str | None = None, gallery: Sequence[
         widget=[{"text": text, "output": {"url": path}} for path, text in gallery] or None,
     )
     place = Path(spec.source).relative_to(REPOSITORY).as_posix() if spec.embedded else source
-    beside = f"`{source}` is a folder of the MagiCapture app: run this beside it.\n\n" if spec.embedded else ""
+    beside = f"`{place}` is a folder of the MagiCapture app: run this beside it.\n\n" if spec.embedded else ""
     return (
         (Path(__file__).parent / "card.md")
         .read_text()
