@@ -1,7 +1,7 @@
 """Measure the embedded base and write its model card with a sample grid beside its weights.
 
 ``python -m magicapture.mini.card --data FOLDER …`` prints the figures as JSON and writes ``README.md`` and
-``samples.png`` into the pipeline's folder.
+``samples.webp`` into the pipeline's folder.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from magicapture.bases import Base, load_base
+from magicapture.bases import MINI, Base, load_base
 from magicapture.bases.registry import MINI_WEIGHTS
 from magicapture.drawing.generation import draw_untouched
 from magicapture.faces import FaceEngine, load_engine
@@ -48,6 +48,7 @@ def measure(base: Base, engine: FaceEngine, data: list[Path]) -> tuple[dict, Ima
     total = SAMPLES_PER_MEDIUM * len(STYLES)
     figures = {
         "vae_psnr_held_out_db": reconstruction_psnr(base, held_out),
+        "portraits": len(known),
         "held_out_portraits": len(held_out),
         "samples": total,
         "face_found": found / total,
@@ -119,10 +120,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders of captioned portraits")
     args = parser.parse_args()
-    figures, grid = measure(load_base("mini"), load_engine("builtin"), args.data)
-    grid.save(MINI_WEIGHTS / "samples.png")
+    figures, grid = measure(load_base(MINI.name), load_engine("builtin"), args.data)
+    grid.save(MINI_WEIGHTS / "samples.webp", quality=90, method=6)
     template = (Path(__file__).parent / "card.md").read_text()
-    (MINI_WEIGHTS / "README.md").write_text(template.format(**figures))
+    spec = MINI  # what stands in the app beside the weights
+    facts = {"px": spec.resolution, "steps": spec.sampling_steps, "guidance": spec.guidance_scale}
+    (MINI_WEIGHTS / "README.md").write_text(template.format(**figures, **facts))
     print(json.dumps(figures))
 
 
