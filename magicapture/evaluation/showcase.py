@@ -33,8 +33,8 @@ RANK = 4
 """Of the finished adapter, which is trained with more."""
 STEPS, CANDIDATES = 160, 8
 """Of each training, half of the preset's; and portraits of which the best is shown."""
-SIDE, QUALITY = 320, 82
-"""Of the pictures, in pixels, and as WebP."""
+QUALITY = 82
+"""Of the pictures, as WebP; they are as large as what the base draws."""
 
 
 def adapter_of(base: Base, engine: FaceEngine, person: Path, look: Path, work: Path) -> Adapter:
@@ -68,7 +68,8 @@ def reduced(adapter: Adapter, rank: int) -> Adapter:
 
 def save(picture: Image.Image, path: Path) -> None:
     """Write a picture as the page shows it."""
-    picture.convert("RGB").resize((SIDE, SIDE), Image.Resampling.LANCZOS).save(path, quality=QUALITY, method=6)
+    size = (MINI.resolution, MINI.resolution)
+    picture.convert("RGB").resize(size, Image.Resampling.LANCZOS).save(path, quality=QUALITY, method=6)
 
 
 def main() -> None:
