@@ -93,7 +93,8 @@ def test_portraits_are_in_the_look(portraits: list[Path]) -> None:
 
 def test_the_dial_trades_likeness_for_style(adapter: Path, tmp_path: Path) -> None:
     def means(dial: float) -> np.ndarray:
-        rows = run("generate", adapter, "--out", tmp_path / str(dial), "--count", 8, "--dial", dial)["portraits"]
+        asked = ("--out", tmp_path / str(dial), "--count", 8, "--dial", dial, "--steps", 12)
+        rows = run("generate", adapter, *asked)["portraits"]
         return np.array([[row["likeness"], row["style"]] for row in rows]).mean(axis=0)
 
     style_end, person_end = means(0.0), means(1.0)
@@ -124,7 +125,7 @@ def test_unusable_photos_end_in_status_one_and_a_sentence(tmp_path: Path) -> Non
 
 
 def test_bench_reports_both_loops(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name, number in {"ROUNDS": 1, "WARMUP_STEPS": 0, "TIMED_STEPS": 1}.items():
+    for name, number in {"ROUNDS": 1, "WARMUP_STEPS": 0, "TIMED_STEPS": 1, "FEW_STEPS": 2}.items():
         monkeypatch.setattr(bench, name, number)
     monkeypatch.setenv("MAGICAPTURE_UPSCALER", str(tiny.upscaler(tmp_path)))
     result = run("bench")
