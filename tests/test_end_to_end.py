@@ -42,7 +42,8 @@ def run_apart(*arguments: object, status: int = 0) -> dict:
 def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Train ``quick`` at half its length."""
     folder = tmp_path_factory.mktemp("adapter")
-    run_apart("train", "--person", PERSON, "--style", STYLE, "--out", folder, "--base", "mini", "--steps", 160)
+    steps = MINI.presets["quick"].steps // 2
+    run_apart("train", "--person", PERSON, "--style", STYLE, "--out", folder, "--base", "mini", "--steps", steps)
     return folder
 
 
