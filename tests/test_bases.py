@@ -106,6 +106,17 @@ def test_the_embedded_base_is_an_ordinary_diffusers_folder() -> None:
     assert weights <= 95e6
 
 
+def test_what_the_embedded_base_shows_is_drawn_by_its_decoder_and_judged_by_its_encoders_inverse() -> None:
+    base = load_base("mini")
+    images = torch.nn.functional.interpolate(torch.rand(1, 3, 16, 16) * 2 - 1, size=base.resolution, mode="bicubic")
+    with torch.no_grad():
+        latents, _ = base.encode(images)
+        again, _ = base.encode(base.decode(latents))
+        drawn = base.pipeline.vae.decode(latents.to(base.pipeline.vae.dtype)).sample
+    assert torch.allclose(again, latents, atol=0.05 * float(latents.std()))
+    assert base.pictures(latents) == base.pipeline.image_processor.postprocess(drawn)
+
+
 def test_the_table_of_bases_says_what_is_known_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
     readme = (Path(__file__).parents[1] / "README.md").read_text()
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in readme.splitlines() if line.startswith("| `")]

@@ -198,6 +198,11 @@ class Base(Protocol):
         A window of latents gives the window of the picture.
         """
 
+    @torch.no_grad()
+    def pictures(self, latents: Tensor) -> list[Image.Image]:
+        """Turn ``latents`` (B, C, h, w) into pictures as drawing does, where ``decode`` may be a cheaper one's."""
+        return self.pipeline.image_processor.postprocess(self.decode(latents))
+
     def vocabulary(self) -> Rows:
         """Give the embeddings (V, D) of the words that it knows, by text encoder, in float32 on the CPU."""
 

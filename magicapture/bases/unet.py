@@ -176,6 +176,11 @@ class UNetBase(Base):
         """See ``Base.decode``."""
         return _decoded(self.decoder, latents)
 
+    @torch.no_grad()
+    def pictures(self, latents: Tensor) -> list[Image.Image]:
+        """See ``Base.pictures``."""
+        return self.pipeline.image_processor.postprocess(_decoded(self.pipeline.vae, latents))
+
     def predict(
         self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning, *, with_maps: bool = False
     ) -> Prediction:
@@ -211,7 +216,7 @@ class UNetBase(Base):
                 width=self.resolution,
                 output_type="latent",
             ).images
-        return self.pipeline.image_processor.postprocess(_decoded(self.pipeline.vae, latents), output_type="pil")
+        return self.pictures(latents)
 
     @contextmanager
     def _sampler(self, steps: int, strength: float) -> Iterator[dict[str, Any]]:

@@ -90,8 +90,7 @@ def _copy(task: Task) -> Iterator[Draw]:
 @contextmanager
 def _redrawn(task: Task) -> Iterator[Draw]:
     role = prepare(task.base, task.person)
-    pictures = task.base.decode(role.mean[:, 0]).detach()
-    images = task.base.pipeline.image_processor.postprocess(pictures)
+    images = task.base.pictures(role.mean[:, 0])
     yield lambda seeds: [images[seed % len(images)] for seed in seeds]
 
 
