@@ -73,7 +73,7 @@ def test_portraits_are_of_that_person_and_of_nobody_else(portraits: list[Path]) 
         untouched = base.pipeline(
             ["an engraving of a person"] * len(drawn),
             generator=generators,
-            guidance_scale=2.5,
+            guidance_scale=MINI.guidance_scale,
             num_inference_steps=MINI.sampling_steps,
         )
     ours = likeness(drawn, photos[PERSON])
