@@ -16,7 +16,7 @@ from running import PATIENCE, ROOT, running_app
 from visiting import consent, open_tab
 
 from magicapture.adapters.adapter import Adapter
-from magicapture.bases import load_base
+from magicapture.bases import MINI, load_base
 from magicapture.config import TrainConfig
 from magicapture.faces import load_engine
 from magicapture.method.training import Training
@@ -55,6 +55,12 @@ def furnish(folder: Path, examples: Path) -> None:
     pictures.mkdir()
     for name in (*PEOPLE, *LOOKS, *(f"{person}_{look}" for person in PEOPLE for look in LOOKS)):
         Image.new("RGB", (32, 32), "teal").save(pictures / f"{name}.webp")
+
+
+def test_the_finished_example_that_ships_is_for_todays_embedded_base() -> None:
+    adapter = finished_example(SimpleNamespace(base=SimpleNamespace(spec=MINI)))
+    assert adapter is not None
+    assert adapter.info.base_source == MINI.public_source
 
 
 def opened(browser: Browser, address: str, **options: object) -> Page:
