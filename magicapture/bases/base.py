@@ -164,6 +164,14 @@ class Base(Protocol):
         ``roomy``: as on a GPU with ``roomy_bytes``.
         """
 
+    @classmethod
+    def random(cls, spec: BaseSpec) -> Self:
+        """Give ``spec``, whose ``parts`` are known, in its true size with random weights, where ``load`` would put it.
+
+        It takes as long as the true one. Raises ``BaseError`` where that is not possible.
+        """
+        raise BaseError(f"What {spec.name} takes cannot be timed without its weights: bench it as it is.")
+
     @property
     def denoiser(self) -> nn.Module:
         """What carries the LoRA."""
