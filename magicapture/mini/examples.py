@@ -26,7 +26,7 @@ from magicapture.mini.looks import LOOKS
 
 PHOTOS = 5
 GUIDANCE = 2.5
-STRENGTH = 0.34
+STRENGTH = 0.42
 """Share of the noise schedule that every variation goes back: enough to heal what was laid over, too little for another
 face."""
 TRIES = 4
@@ -63,7 +63,7 @@ class Scene:
 
 PEOPLE = {
     "person-1": Sitter("a woman, light background", 18),
-    "person-2": Sitter("a man, light background", 20),
+    "person-2": Sitter("a man, light background", 17),
     "person-3": Sitter("a woman, light background", 15),
     "person-4": Sitter("a man, light background", 18),
 }
@@ -86,12 +86,12 @@ SITTERS = (
 
 MEDIA = {
     "style-engraving": "an engraving",
-    "style-oil-painting": "an oil painting",
     "style-sepia": "a sepia photograph",
 }
 """How the prompt of each set begins that is drawn by prompt alone."""
 
 FILTERS = {
+    "style-oil-painting": ("oil painting", 3),
     "style-pencil": ("drawing", 4),
     "style-poster": ("duotone", 3),
     "style-watercolour": ("watercolor", 2),
