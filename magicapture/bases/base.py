@@ -228,6 +228,10 @@ class Base(Protocol):
     ) -> Prediction:
         """Denoise ``noisy`` (B, C, h, w) at ``timesteps`` (B,) in one pass, differentiably."""
 
+    def replayed(self) -> Self:
+        """Give it for a training whose steps have few shapes: a GPU may then record what ``predict`` does."""
+        return self
+
     def draw(
         self,
         positive: Conditioning,

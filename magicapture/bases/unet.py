@@ -3,7 +3,8 @@
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -38,6 +39,7 @@ from magicapture.bases.clip import ClipEncoder
 from magicapture.bases.loading import load_pipeline, load_tiny_decoder, parts_of, prefer_plain_attention
 from magicapture.bases.lora import fused_lora
 from magicapture.bases.precision import fast_dtype
+from magicapture.bases.replay import Replay
 from magicapture.bases.sampling import sampler_on_the_way, timesteps_from
 from magicapture.bases.schedule import Schedule, timestep_at
 from magicapture.bases.usage import usage
@@ -60,6 +62,7 @@ class UNetBase(Base):
     spec: BaseSpec
     pipeline: DiffusionPipeline
     decoder: nn.Module
+    replay: Replay | None = None
 
     starts_from_photos = True
     pipeline_class: ClassVar[type[DiffusionPipeline]]
@@ -192,12 +195,24 @@ class UNetBase(Base):
         self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning, *, with_maps: bool = False
     ) -> Prediction:
         """See ``Base.predict``; the maps are those of cross-attention."""
-        layers, added = self.refocusing_layers() if with_maps else [], self.added_conditions(conditioning)
-        with record_attention(self.denoiser, layers) as recorder:
-            output = self.denoiser(
-                noisy.to(self.dtype), timesteps, conditioning.embeddings, added_cond_kwargs=added
-            ).sample
-        return Prediction(output.float(), pick_words(recorder.take(), conditioning.positions) if with_maps else None)
+        added = self.added_conditions(conditioning) or {}
+        denoise = partial(self._denoised, with_maps, tuple(added))
+        inputs = noisy.to(self.dtype), timesteps, conditioning.embeddings, *added.values()
+        output, *maps = self.replay(denoise, self.denoiser, with_maps, *inputs) if self.replay else denoise(*inputs)
+        return Prediction(output.float(), pick_words(maps, conditioning.positions) if with_maps else None)
+
+    def replayed(self) -> Self:
+        """See ``Base.replayed``."""
+        return replace(self, replay=Replay()) if Replay.possible(self.device) else self
+
+    def _denoised(
+        self, with_maps: bool, names: tuple[str, ...], noisy: Tensor, timesteps: Tensor, text: Tensor, *added: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Give the denoiser's output and the attention maps that refocusing looks at; ``added`` goes by ``names``."""
+        with record_attention(self.denoiser, self.refocusing_layers() if with_maps else []) as recorder:
+            conditions = dict(zip(names, added, strict=True)) or None
+            output = self.denoiser(noisy, timesteps, text, added_cond_kwargs=conditions).sample
+        return output, *recorder.take()
 
     def draw(
         self,

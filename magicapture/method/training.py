@@ -69,7 +69,9 @@ class Training:
         # A copy: there is one critic's network per process, but perhaps a base on each of several GPUs.
         critic = copy.deepcopy(subject.critic()).to(base.device) if config.uses("identity") else None
         identity = base.put(torch.from_numpy(mean_embedding(person)).float())
-        self.objective = Objective(base, config, Material.of(base, person, style), identity, critic, subject.noun)
+        self.objective = Objective(
+            base.replayed(), config, Material.of(base, person, style), identity, critic, subject.noun
+        )
         self.generator = torch.Generator().manual_seed(config.seed)
         self.progress = Progress()
 
