@@ -36,9 +36,10 @@ class TimedStep:
 
 def random_base(spec: BaseSpec) -> Base:
     """Give ``spec`` with random weights, see ``Base.random``. Raises ``BaseError`` when its size is not known here."""
-    if spec.parts is None:
+    base = spec.family.random(spec) if spec.parts else None
+    if base is None:
         raise BaseError(f"What {spec.name} looks like inside is not known without its weights: bench it as it is.")
-    return spec.family.random(spec)
+    return base
 
 
 def schedule_seconds(base: Base, engine: FaceEngine, preset: str) -> dict[str, float]:
