@@ -1,5 +1,6 @@
 """A denoiser that a GPU replays: the thousands of small kernels of its two passes are launched as two graphs."""
 
+import logging
 from collections.abc import Callable
 
 import torch
@@ -7,16 +8,7 @@ from torch import Tensor, nn
 
 Denoise = Callable[..., tuple[Tensor, ...]]
 
-
-class _Denoiser(nn.Module):
-    """A function of tensors that some parameters take part in, as ``make_graphed_callables`` wants it."""
-
-    def __init__(self, denoise: Denoise, learned: list[nn.Parameter]) -> None:
-        super().__init__()
-        self.denoise, self.learned = denoise, nn.ParameterList(learned)
-
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        return self.denoise(*inputs)
+logger = logging.getLogger(__name__)
 
 
 class Replay:
@@ -46,7 +38,20 @@ class Replay:
         learned = [parameter for parameter in self._parameters if parameter.requires_grad]
         found = (kind, len(learned), *((value.shape, value.dtype, value.requires_grad) for value in inputs))
         if self._graph is None or found != self._kind:
-            self._graph, self._kind = None, found
-            samples = tuple(value.detach().clone().requires_grad_(value.requires_grad) for value in inputs)
-            self._graph = torch.cuda.make_graphed_callables(_Denoiser(denoise, learned), samples)
-        return self._graph(*inputs)
+            self._graph, self._kind = None, found  # the memory of the last one is free for the next
+            self._graph = captured(denoise, inputs, learned)
+        return self._graph(*inputs, *learned)
+
+
+def captured(denoise: Denoise, inputs: tuple[Tensor, ...], learned: list[nn.Parameter]) -> Denoise:
+    """Give ``denoise`` as a function of ``inputs`` and of what is ``learned``, replayed where it could be captured."""
+
+    def of_all(*values: Tensor) -> tuple[Tensor, ...]:
+        return denoise(*values[: len(inputs)])
+
+    samples = [value.detach().clone().requires_grad_(value.requires_grad) for value in inputs]
+    try:
+        return torch.cuda.make_graphed_callables(of_all, (*samples, *learned))
+    except RuntimeError as error:  # such as memory that does not suffice for what a graph keeps
+        logger.warning("Training is slower than it could be: the denoiser could not be captured (%s).", error)
+        return of_all
