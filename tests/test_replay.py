@@ -1,6 +1,8 @@
 """What training would lose if a GPU replayed other steps than those that are taken."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
 
 import pytest
 import tiny
@@ -9,7 +11,8 @@ from stand_in import training
 from torch import Tensor
 
 from magicapture.bases import Base
-from magicapture.bases.replay import Replay
+from magicapture.bases.lora import lora_layers
+from magicapture.bases.replay import Replay, captured
 from magicapture.config import TrainConfig
 
 SHORT = TrainConfig(token_steps=3, lora_steps=3, previews=1, preview_images=1, preview_steps=1, rank=2)
@@ -61,6 +64,41 @@ def test_each_phase_is_captured_once_and_learns_the_same(
     assert losses == plain_losses
     assert all(torch.equal(weights[key], plain_weights[key]) for key in plain_weights)
     assert len(captures) == 2
+
+
+class InPlace:
+    """A graph that need not be replayed, for its inputs are what they were when it was captured."""
+
+    def replay(self) -> None:
+        """Leave everything as it is."""
+
+
+def test_gradients_go_through_what_was_captured_to_words_and_lora(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, fake in {
+        "CUDAGraph": InPlace,
+        "graph": lambda *_, **__: nullcontext(),
+        "stream": lambda _: nullcontext(),
+        "Stream": lambda: None,
+        "synchronize": lambda: None,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, fake)
+    monkeypatch.setattr(torch.cuda.graphs, "graph_pool_handle", lambda: None)
+    monkeypatch.setattr(torch, "empty_like", torch.ones_like)  # the gradient of a sum
+
+    base, generator = tiny.base(16), torch.Generator().manual_seed(0)
+    inputs = torch.randn(2, 4, 16, 16, generator=generator), torch.tensor([10, 500])
+    denoise = partial(base._denoised, True, ())
+    with lora_layers(base.denoiser, 2, base.spec.lora_targets) as lora:
+        text = base.condition(["a photo", "a portrait"]).embeddings.requires_grad_()
+        replayed = captured(denoise, (*inputs, text), lora)
+        gradients, outputs = [], []
+        for outcome in (denoise(*inputs, text), replayed(*inputs, text, *lora)):
+            outputs.append(outcome)
+            gradients.append(torch.autograd.grad(sum(part.sum() for part in outcome), [text, *lora]))
+    assert all(torch.equal(*pair) for pair in zip(*outputs, strict=True))
+    assert all(torch.allclose(*pair, rtol=1e-4, atol=1e-6) for pair in zip(*gradients, strict=True))
+    assert gradients[1][0].abs().mean() > 1e-3
+    assert len(gradients[1]) > 100
 
 
 def test_copies_in_half_precision_stay_where_a_graph_reads_them(captures: list[tuple[Tensor, ...]]) -> None:

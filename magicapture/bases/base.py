@@ -1,7 +1,7 @@
 """What the method asks of a base model, whatever its family."""
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
@@ -229,9 +229,9 @@ class Base(Protocol):
     ) -> Prediction:
         """Denoise ``noisy`` (B, C, h, w) at ``timesteps`` (B,) in one pass, differentiably."""
 
-    def replayed(self) -> Self:
-        """Give it for a training whose steps have few shapes: a GPU may then record what ``predict`` does."""
-        return self
+    def replayed(self) -> AbstractContextManager[Self]:
+        """Give it for steps of few shapes, for the length of a ``with`` block: a GPU may replay ``predict``."""
+        return nullcontext(self)
 
     def draw(
         self,

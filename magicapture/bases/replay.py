@@ -1,5 +1,6 @@
 """A denoiser that a GPU replays: the thousands of small kernels of its two passes are launched as two graphs."""
 
+import gc
 import logging
 from collections.abc import Callable
 
@@ -38,9 +39,14 @@ class Replay:
         learned = [parameter for parameter in self._parameters if parameter.requires_grad]
         found = (kind, len(learned), *((value.shape, value.dtype, value.requires_grad) for value in inputs))
         if self._graph is None or found != self._kind:
-            self._graph, self._kind = None, found  # the memory of the last one is free for the next
-            self._graph = captured(denoise, inputs, learned)
+            self.forget()
+            self._graph, self._kind = captured(denoise, inputs, learned), found
         return self._graph(*inputs, *learned)
+
+    def forget(self) -> None:
+        """Free the memory in which a graph computes: all that a forward pass keeps."""
+        self._graph = None
+        gc.collect()  # PyTorch keeps a graph in a class of its own, and a class refers to itself
 
 
 def captured(denoise: Denoise, inputs: tuple[Tensor, ...], learned: list[nn.Parameter]) -> Denoise:

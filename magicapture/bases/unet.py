@@ -201,9 +201,17 @@ class UNetBase(Base):
         output, *maps = self.replay(denoise, self.denoiser, with_maps, *inputs) if self.replay else denoise(*inputs)
         return Prediction(output.float(), pick_words(maps, conditioning.positions) if with_maps else None)
 
-    def replayed(self) -> Self:
+    @contextmanager
+    def replayed(self) -> Iterator[Self]:
         """See ``Base.replayed``."""
-        return replace(self, replay=Replay()) if Replay.possible(self.device) else self
+        if not Replay.possible(self.device):
+            yield self
+            return
+        replay = Replay()
+        try:
+            yield replace(self, replay=replay)
+        finally:
+            replay.forget()
 
     def _denoised(
         self, with_maps: bool, names: tuple[str, ...], noisy: Tensor, timesteps: Tensor, text: Tensor, *added: Tensor

@@ -4,7 +4,7 @@ import copy
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Self
 
@@ -69,9 +69,7 @@ class Training:
         # A copy: there is one critic's network per process, but perhaps a base on each of several GPUs.
         critic = copy.deepcopy(subject.critic()).to(base.device) if config.uses("identity") else None
         identity = base.put(torch.from_numpy(mean_embedding(person)).float())
-        self.objective = Objective(
-            base.replayed(), config, Material.of(base, person, style), identity, critic, subject.noun
-        )
+        self.objective = Objective(base, config, Material.of(base, person, style), identity, critic, subject.noun)
         self.generator = torch.Generator().manual_seed(config.seed)
         self.progress = Progress()
 
@@ -87,6 +85,7 @@ class Training:
                 torch.manual_seed(config.seed)  # PEFT draws the LoRA's start from the global generator
                 self.rows = stack.enter_context(base.concept_tokens(start, self.subject.noun))
                 self.lora = stack.enter_context(lora_layers(base.denoiser, config.rank, base.spec.lora_targets))
+            self.objective = replace(self.objective, base=stack.enter_context(base.replayed()))
             groups = [
                 {"params": list(self.rows.values()), "weight_decay": 0.0},
                 {"params": self.lora, "weight_decay": config.weight_decay},
