@@ -8,13 +8,16 @@ from typing import Any
 
 import pytest
 import tiny
+import torch
 from diffusers import AutoencoderTiny
+from transformers import CLIPTextConfig, CLIPTextModel
 
 from magicapture.__main__ import main
 from magicapture.bases import FLUX2, MINI, SD15, SPECS, BaseError, BaseSpec
 from magicapture.evaluation import bench, timing
 from magicapture.evaluation.timing import TimedStep, kinds_of_steps, random_base, schedule_seconds
 from magicapture.faces import load_engine
+from magicapture.method.training import Training
 
 
 def small_parts() -> dict[str, Any]:
@@ -22,7 +25,10 @@ def small_parts() -> dict[str, Any]:
     components = tiny.base(16).pipeline.components
     components.pop("safety_checker"), components.pop("image_encoder")
     decoder = AutoencoderTiny(encoder_block_out_channels=(4,) * 4, decoder_block_out_channels=(4,) * 4)
-    return {**components, "decoder": decoder}
+    text = CLIPTextConfig(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2)
+    with torch.device("meta"):
+        tokenizer = SD15.parts()["tokenizer"]
+    return {**components, "decoder": decoder, "text_encoder": CLIPTextModel(text), "tokenizer": tokenizer}
 
 
 SMALL = replace(SD15, parts=small_parts)
@@ -61,6 +67,13 @@ def test_a_base_with_random_weights_is_finite_frozen_and_trains() -> None:
     assert all(value.isfinite().all() for value in base.denoiser.state_dict().values())
     assert not any(parameter.requires_grad for parameter in base.denoiser.parameters())
     assert base.decoder is not base.pipeline.vae
+    quick = replace(SMALL.presets["quick"], token_steps=1, lora_steps=1, previews=0)
+    references = [bench.noise_reference(base.resolution, seed) for seed in range(2)]
+    with Training(base, load_engine(), references, references, quick) as training:
+        (start,) = (rows.detach().clone() for rows in training.rows.values())
+        list(training.unscored())
+        (end,) = training.rows.values()
+        assert ((end - start).abs().amax(dim=1) > 1e-4).all(), "both words are learned"
 
 
 def test_the_whole_is_what_its_steps_add_up_to(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +81,7 @@ def test_the_whole_is_what_its_steps_add_up_to(monkeypatch: pytest.MonkeyPatch) 
         def timed(events: object) -> list[TimedStep]:
             del events
             kinds = [("tokens", False, False)] * 5 + [("lora", i % 2 == 0, False) for i in range(5)]
-            return [TimedStep(*kind, seconds(*kind)) for kind in [*kinds, ("lora", True, True)]]
+            return [TimedStep(*kind, seconds(*kind)) for kind in [*kinds, *[("lora", True, True)] * 2]]
 
         monkeypatch.setattr(timing, "timed_steps", timed)
         found = schedule_seconds(random_base(SMALL), load_engine(), "quick")

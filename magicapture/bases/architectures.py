@@ -3,6 +3,7 @@
 Each function is called where "meta" is the default device, so that its parts have shapes and nothing else.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def sd15_parts() -> dict[str, Any]:
             sample_size=512,
         ),
         "text_encoder": CLIPTextModel(text),
-        "tokenizer": CLIPTokenizer.from_pretrained(WORDS, model_max_length=77),
+        "tokenizer": _words(text.vocab_size),
         "scheduler": _scheduler(),
         "feature_extractor": None,
         "decoder": AutoencoderTiny(),
@@ -105,6 +106,17 @@ def klein_parts() -> dict[str, Any]:
         "scheduler": scheduler,
         "drawing": drawing,
     }
+
+
+def _words(count: int) -> CLIPTokenizer:
+    """Give the tokenizer that is here, filled up with words that never occur to ``count``, those of a text encoder.
+
+    Whatever is added is then new to that one.
+    """
+    model = json.loads(CLIPTokenizer.from_pretrained(WORDS).backend_tokenizer.to_str())["model"]
+    fillers = {f"<{place}>": place for place in range(len(model["vocab"]), count)}
+    merges = [tuple(pair) for pair in model["merges"]]
+    return CLIPTokenizer(vocab=model["vocab"] | fillers, merges=merges, model_max_length=77)
 
 
 def _letters() -> Qwen2Tokenizer:

@@ -1,7 +1,7 @@
 """What the method asks of a base model, whatever its family."""
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
@@ -234,6 +234,10 @@ class Base(Protocol):
         self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning, *, with_maps: bool = False
     ) -> Prediction:
         """Denoise ``noisy`` (B, C, h, w) at ``timesteps`` (B,) in one pass, differentiably."""
+
+    def replayed(self) -> AbstractContextManager[Self]:
+        """Give it for steps of few shapes, for the length of a ``with`` block: a GPU may replay ``predict``."""
+        return nullcontext(self)
 
     def draw(
         self,

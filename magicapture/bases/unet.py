@@ -3,7 +3,8 @@
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -39,6 +40,7 @@ from magicapture.bases.linear import LinearDecoder
 from magicapture.bases.loading import identity_decoder, load_pipeline, parts_of, prefer_plain_attention
 from magicapture.bases.lora import fused_lora
 from magicapture.bases.precision import fast_dtype
+from magicapture.bases.replay import Replay
 from magicapture.bases.sampling import sampler_on_the_way, timesteps_from
 from magicapture.bases.schedule import Schedule, timestep_at
 from magicapture.bases.usage import usage
@@ -61,6 +63,7 @@ class UNetBase(Base):
     spec: BaseSpec
     pipeline: DiffusionPipeline
     decoder: nn.Module
+    replay: Replay | None = None
 
     starts_from_photos = True
     pipeline_class: ClassVar[type[DiffusionPipeline]]
@@ -198,12 +201,32 @@ class UNetBase(Base):
         self, noisy: Tensor, timesteps: Tensor, conditioning: Conditioning, *, with_maps: bool = False
     ) -> Prediction:
         """See ``Base.predict``; the maps are those of cross-attention."""
-        layers, added = self.refocusing_layers() if with_maps else [], self.added_conditions(conditioning)
-        with record_attention(self.denoiser, layers) as recorder:
-            output = self.denoiser(
-                noisy.to(self.dtype), timesteps, conditioning.embeddings, added_cond_kwargs=added
-            ).sample
-        return Prediction(output.float(), pick_words(recorder.take(), conditioning.positions) if with_maps else None)
+        added = self.added_conditions(conditioning) or {}
+        denoise = partial(self._denoised, with_maps, tuple(added))
+        inputs = noisy.to(self.dtype), timesteps, conditioning.embeddings, *added.values()
+        output, *maps = self.replay(denoise, self.denoiser, with_maps, *inputs) if self.replay else denoise(*inputs)
+        return Prediction(output.float(), pick_words(maps, conditioning.positions) if with_maps else None)
+
+    @contextmanager
+    def replayed(self) -> Iterator[Self]:
+        """See ``Base.replayed``."""
+        if not Replay.possible(self.device):
+            yield self
+            return
+        replay = Replay()
+        try:
+            yield replace(self, replay=replay)
+        finally:
+            replay.forget()
+
+    def _denoised(
+        self, with_maps: bool, names: tuple[str, ...], noisy: Tensor, timesteps: Tensor, text: Tensor, *added: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Give the denoiser's output and the attention maps that refocusing looks at; ``added`` goes by ``names``."""
+        with record_attention(self.denoiser, self.refocusing_layers() if with_maps else []) as recorder:
+            conditions = dict(zip(names, added, strict=True)) or None
+            output = self.denoiser(noisy, timesteps, text, added_cond_kwargs=conditions).sample
+        return output, *recorder.take()
 
     def draw(
         self,

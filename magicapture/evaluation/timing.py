@@ -49,17 +49,17 @@ def schedule_seconds(base: Base, engine: FaceEngine, preset: str) -> dict[str, f
     """
     config = base.spec.presets[preset]
     steps = FIRST_STEPS + TIMED_STEPS
-    short = replace(config, token_steps=steps, lora_steps=steps + 1, previews=1)
+    short = replace(config, token_steps=steps, lora_steps=steps, previews=2)
     references = [noise_reference(base.resolution, seed) for seed in range(4)]
     _forget_peak()
     started = time.monotonic()
     with Training(base, engine, references, references, short) as training:
         prepared = time.monotonic() - started
         taken = list(timed_steps(training.unscored()))
-    preview = next(step.seconds for step in taken if step.preview)
+    first_preview, preview = (step.seconds for step in taken if step.preview)
     phases = {phase: [s.seconds for s in taken if s.phase == phase and not s.preview] for phase in ("tokens", "lora")}
     mean = {phase: statistics.mean(seconds[FIRST_STEPS:]) for phase, seconds in phases.items()}
-    whole = prepared + config.previews * (preview - mean["lora"])
+    whole = prepared + first_preview + (config.previews - 1) * preview - config.previews * mean["lora"]
     for phase, count in (("tokens", config.token_steps), ("lora", config.lora_steps)):
         whole += sum(phases[phase][:FIRST_STEPS]) + mean[phase] * (count - FIRST_STEPS)
     return {

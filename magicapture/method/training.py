@@ -4,7 +4,7 @@ import copy
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Self
 
@@ -85,6 +85,7 @@ class Training:
                 torch.manual_seed(config.seed)  # PEFT draws the LoRA's start from the global generator
                 self.rows = stack.enter_context(base.concept_tokens(start, self.subject.noun))
                 self.lora = stack.enter_context(lora_layers(base.denoiser, config.rank, base.spec.lora_targets))
+            self.objective = replace(self.objective, base=stack.enter_context(base.replayed()))
             groups = [
                 {"params": list(self.rows.values()), "weight_decay": 0.0},
                 {"params": self.lora, "weight_decay": config.weight_decay},
