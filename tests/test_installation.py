@@ -65,7 +65,7 @@ def test_a_gpu_that_torch_cannot_use_is_not_said_to_be_missing(
     monkeypatch.setattr(torch.version, "cuda", None)
     said += line(spec, token="hf_me", driver=(tmp_path,))
     assert "Install one that is built for CUDA." in said
-    assert "small and soft" not in said
+    assert "Portraits are small" not in said
     assert "not used" not in line(spec, "cuda", token="hf_me", driver=(tmp_path,))
 
 

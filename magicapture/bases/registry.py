@@ -22,11 +22,13 @@ from magicapture.settings import settings
 MINI_WEIGHTS = Path(__file__).parents[1] / "mini" / "weights"
 """The embedded base: an ordinary diffusers pipeline folder."""
 
-QUICK = TrainConfig()
-"""A short LoRA: under three minutes on two CPU cores with the embedded base."""
+QUICK = TrainConfig(token_steps=30, lora_steps=190, images_per_task=1, identity_weight=0.2, previews=3)
+"""A short LoRA: a few minutes on two CPU cores with the embedded base."""
 
-BALANCED = replace(QUICK, preset="balanced", token_steps=120, lora_steps=680, lora_lr=1e-3, previews=6)
-"""About three times the work of ``quick``: steadier likeness."""
+BALANCED = replace(
+    QUICK, preset="balanced", token_steps=80, lora_steps=320, images_per_task=2, lora_lr=1e-3, previews=6
+)
+"""Between three and four times the work of ``quick``: steadier likeness."""
 
 PAPER = TrainConfig(
     preset="paper",

@@ -27,12 +27,12 @@ from magicapture.photos.reading import photos_in
 from magicapture.photos.references import Reference, Role, check_photos
 
 PEOPLE = ("person-1", "person-2", "person-3")
-LOOKS = ("style-engraving", "style-oil-painting", "style-sepia")
+LOOKS = ("style-engraving", "style-oil-painting", "style-watercolour")
 FINISHED = ("person-3", "style-oil-painting")
 RANK = 4
 """Of the finished adapter, which is trained with more."""
-STEPS, CANDIDATES = 160, 8
-"""Of each training, half of the preset's; and portraits of which the best is shown."""
+CANDIDATES = 8
+"""Portraits of which the best is shown."""
 QUALITY = 82
 """Of the pictures, as WebP; they are as large as what the base draws."""
 
@@ -41,8 +41,7 @@ def adapter_of(base: Base, engine: FaceEngine, person: Path, look: Path, work: P
     """Train on photos of a person and pictures in a look, unless that has been done in ``work``."""
     if not (work / INFO_FILE).is_file():
         photos, pictures = _references(base, engine, person, "person"), _references(base, engine, look, "style")
-        config = base.spec.presets["quick"].with_steps(STEPS)
-        with Training(base, engine, photos, pictures, config) as training:
+        with Training(base, engine, photos, pictures, base.spec.presets["quick"]) as training:
             for _ in tqdm(training, desc=work.name, total=training.config.steps):
                 pass
             training.adapter().save(work)

@@ -37,11 +37,11 @@ def _lacks(base: Base, settings: Settings) -> list[str]:
     elif base.spec is not MINI and not _has_gpu(base, settings):
         lacks.append(Message("There is no GPU here: with {base}, training takes hours.", base=Message(base.spec.title)))
     elif base.spec is MINI and not _has_gpu(base, settings):
-        small = "Portraits are small and soft here: without a GPU the embedded demo model draws, {n} px."
+        small = "Portraits are small here: without a GPU the embedded demo model draws, {n} px."
         lacks.append(Message(small, n=MINI.resolution))
     elif base.spec is MINI and resolve_base() is not MINI:
         missing = (
-            "Portraits are small and soft here: {base} could not be loaded, so the embedded demo model draws, {n} px."
+            "Portraits are small here: {base} could not be loaded, so the embedded demo model draws, {n} px."
         )
         lacks.append(Message(missing, base=Message(resolve_base().title), n=MINI.resolution))
     if not settings.private and not (settings.sign_in or (settings.lends_host_token and get_token())):

@@ -34,7 +34,7 @@ DIAL_OF_THINGS = "More like the style ↔ more like the thing", "0 follows the s
 """Label of the dial, and what its ends mean."""
 MAX_COUNT, MAX_BEST_OF, MAX_SEED, MAX_WORDS = 12, 8, 2**31, 200
 MAX_SAMPLING = 50
-LARGE = 512
+LARGE = 256
 """Pixels a side to which portraits are enlarged unless the visitor chooses otherwise."""
 ASK_SECONDS, ASKS = 1.0, 10
 """How often a waiting visitor is told where they stand, and how often it is looked in between whether it has ended."""
