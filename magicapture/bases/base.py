@@ -164,6 +164,15 @@ class Base(Protocol):
         ``roomy``: as on a GPU with ``roomy_bytes``.
         """
 
+    @classmethod
+    def random(cls, spec: BaseSpec) -> Self | None:
+        """Give ``spec``, whose ``parts`` are known, in its true size with random weights, where ``load`` would put it.
+
+        What it computes takes as long as with the true ones. None where some part is not known without its weights.
+        """
+        del spec
+        return None
+
     @property
     def denoiser(self) -> nn.Module:
         """What carries the LoRA."""

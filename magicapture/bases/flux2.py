@@ -29,7 +29,7 @@ from magicapture.bases.base import (
 )
 from magicapture.bases.flux2_files import ROWS_KEY, kohya_layers, usage
 from magicapture.bases.joint_attention import record_joint_attention, refocusing_blocks
-from magicapture.bases.loading import skeleton_parts
+from magicapture.bases.loading import parts_of
 from magicapture.bases.lora import lora_too
 from magicapture.bases.output_words import OutputWords
 from magicapture.bases.precision import fast_dtype
@@ -101,7 +101,7 @@ class Flux2(Base):
     @classmethod
     def skeleton(cls, spec: BaseSpec, *, roomy: bool = True) -> Self:
         """See ``Base.skeleton``; in bfloat16, and as if the text encoder had read all prompts."""
-        parts = skeleton_parts(spec)
+        parts = parts_of(spec, "meta", torch.bfloat16)
         drawing = parts.pop("drawing")
         base = cls.of(spec, cls.pipeline_class(**parts), drawing)
         if not roomy:

@@ -78,11 +78,14 @@ def prefer_plain_attention(unet: UNet2DConditionModel) -> None:
         unet.set_attn_processor(AttnProcessor())
 
 
-def skeleton_parts(spec: BaseSpec) -> dict[str, Any]:
-    """Give the parts of ``spec``, whose ``parts`` are known, by name: its models frozen in bfloat16 on "meta"."""
-    with torch.device("meta"):
+def parts_of(spec: BaseSpec, device: str, dtype: torch.dtype) -> dict[str, Any]:
+    """Give the parts of ``spec``, whose ``parts`` are known, by name: its models frozen, in ``dtype``.
+
+    On "meta" they have shapes alone, elsewhere random weights.
+    """
+    with torch.device(device):
         parts = spec.parts() if spec.parts else {}
     for part in parts.values():
         if isinstance(part, nn.Module):
-            part.to(torch.bfloat16).eval().requires_grad_(False)
+            part.to(dtype).eval().requires_grad_(False)
     return parts

@@ -35,7 +35,7 @@ from magicapture.bases.base import (
     Rows,
 )
 from magicapture.bases.clip import ClipEncoder
-from magicapture.bases.loading import load_pipeline, load_tiny_decoder, prefer_plain_attention, skeleton_parts
+from magicapture.bases.loading import load_pipeline, load_tiny_decoder, parts_of, prefer_plain_attention
 from magicapture.bases.lora import fused_lora
 from magicapture.bases.precision import fast_dtype
 from magicapture.bases.sampling import sampler_on_the_way, timesteps_from
@@ -87,7 +87,7 @@ class UNetBase(Base):
     @classmethod
     def load(cls, spec: BaseSpec) -> Self:
         """See ``Base.load``."""
-        device, dtype = "cuda" if torch.cuda.is_available() else "cpu", fast_dtype()
+        dtype = fast_dtype()
         pipeline = load_pipeline(cls.pipeline_class, spec, dtype, **cls.settings)
         try:
             Schedule.of(pipeline.scheduler)
@@ -99,25 +99,38 @@ class UNetBase(Base):
             raise BaseError(Message(unknown, source=spec.source)) from error
         decoder = load_tiny_decoder(spec, dtype, pipeline.vae.config.latent_channels) or pipeline.vae
         pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config, use_karras_sigmas=True)
-        pipeline.set_progress_bar_config(disable=True)
-        pipeline.to(device)
-        for module in (*(m for m in pipeline.components.values() if isinstance(m, nn.Module)), decoder):
-            module.to(device).eval().requires_grad_(False)
-        if device == "cuda":
-            pipeline.unet.to(memory_format=torch.channels_last)  # on a CPU group normalisation would be much slower
-        else:
-            prefer_plain_attention(pipeline.unet)
-        return cls(spec, pipeline, decoder)
+        return cls(spec, pipeline, decoder).placed()
 
     @classmethod
     def skeleton(cls, spec: BaseSpec, *, roomy: bool = True) -> Self:
         """See ``Base.skeleton``; in bfloat16, as on a GPU of today."""
         del roomy
-        parts = skeleton_parts(spec)
+        return cls._of_parts(spec, "meta", torch.bfloat16)
+
+    @classmethod
+    def random(cls, spec: BaseSpec) -> Self:
+        """See ``Base.random``."""
+        return cls._of_parts(spec, "cpu", fast_dtype()).placed()
+
+    @classmethod
+    def _of_parts(cls, spec: BaseSpec, device: str, dtype: torch.dtype) -> Self:
+        parts = parts_of(spec, device, dtype)
         decoder = parts.pop("decoder")
         pipeline = cls.pipeline_class(**parts, **cls.settings)
         pipeline.set_progress_bar_config(disable=True)
         return cls(spec, pipeline, decoder)
+
+    def placed(self) -> Self:
+        """Freeze it, on the GPU if there is one; gives itself."""
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.pipeline.set_progress_bar_config(disable=True)
+        for module in (*(m for m in self.pipeline.components.values() if isinstance(m, nn.Module)), self.decoder):
+            module.to(device).eval().requires_grad_(False)
+        if device == "cuda":
+            self.denoiser.to(memory_format=torch.channels_last)  # on a CPU group normalisation would be much slower
+        else:
+            prefer_plain_attention(self.denoiser)
+        return self
 
     @property
     def denoiser(self) -> UNet2DConditionModel:

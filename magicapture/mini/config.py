@@ -38,7 +38,7 @@ class RedrawingConfig:
 
 @dataclass(frozen=True)
 class UnetConfig:
-    """The denoiser and its text encoder, trained together on v-prediction with min-SNR weights."""
+    """The denoiser and its text encoder, trained together on v-prediction."""
 
     channels: tuple[int, ...] = (96, 192, 352)  # one per resolution, finest first
     attention: tuple[bool, ...] = (False, True, True)  # which resolutions attend (to themselves and to the text)
@@ -53,7 +53,8 @@ class UnetConfig:
     workers: int = 10  # processes that write captions
     dropout: float = 0.1  # of activations, in training alone: a few thousand portraits are soon known by heart
     caption_dropout: float = 0.1  # share of empty prompts, for classifier-free guidance
-    min_snr: float = 5.0  # Hang et al., 2023
+    noise_mean: float = 0.0  # of the logarithm of noise by picture, over what a batch sees
+    noise_spread: float = 1.2  # its standard deviation
     ema: float = 0.999
 
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, StableDiffusionPipeline, UNet2DConditionModel
-from diffusers.training_utils import compute_snr
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
@@ -107,23 +107,30 @@ def train_unet(config: MiniConfig, portraits: Portraits, vae: AutoencoderKL, run
     encoder = Encoder(vae).to(DEVICE)
     if DEVICE.type == "cpu":
         prefer_plain_attention(stage.model.unet)
-    scheduler = new_scheduler()
-    schedule = Schedule.of(scheduler)
+    schedule = Schedule.of(new_scheduler())
     schedule = replace(schedule, alphas_cumprod=schedule.alphas_cumprod.to(DEVICE))
-    snr = compute_snr(scheduler, torch.arange(schedule.steps))
-    weights = (snr.clamp(max=settings.min_snr) / (snr + 1)).to(DEVICE)
+    levels = (1 / schedule.alphas_cumprod - 1).sqrt().log()
     batches = iter(DataLoader(Batches(portraits, tokenizer, settings), batch_size=None, num_workers=settings.workers))
 
     def learn(index: Tensor, tokens: Tensor) -> Tensor:
         clean = encoder(shifted(flipped(portraits.images(index)), settings.shift))
-        noise, t = torch.randn_like(clean), torch.randint(len(snr), (settings.batch,), device=DEVICE)
+        noise, t = torch.randn_like(clean), draw_timesteps(levels, settings)
         with autocast():
             prediction = stage.model(schedule.add_noise(clean, noise, t), t, tokens)
-        error = (prediction.float() - schedule.target(clean, noise, t)).square().mean(dim=(1, 2, 3))
-        return stage.optimizer_step((error * weights[t]).mean())
+        return stage.optimizer_step(F.mse_loss(prediction.float(), schedule.target(clean, noise, t)))
 
     graph, minutes = Graph(learn), config.minutes_between_checkpoints
     run_stage(stage, settings.steps, settings.lr, lambda: graph(*next(batches)), run, minutes)
+
+
+def draw_timesteps(levels: Tensor, settings: UnetConfig) -> Tensor:
+    """Draw the timesteps of a batch (B,) so that the noise beside the picture is spread lognormally.
+
+    ``levels``: log of the noise's share by the picture's at each timestep, rising. Faces get their layout where both
+    are about alike, and most is drawn from there (Karras et al., 2022, arXiv 2206.00364, table 1, P_mean and P_std).
+    """
+    wanted = settings.noise_mean + settings.noise_spread * torch.randn(settings.batch, device=levels.device)
+    return torch.bucketize(wanted, levels).clamp(max=len(levels) - 1)
 
 
 def export(config: MiniConfig, portraits: Portraits, run: Path) -> None:
