@@ -207,8 +207,8 @@ def _misspelt_consent(values: dict[str, str]) -> str | None:
     """Find what was perhaps to be ``consent_at`` in a row that has none, which counts as not asked."""
     if "consent_at" in values:
         return None
-    unknown = [name for name in values if name not in REQUIRED + OPTIONAL]
-    return next((name for name in unknown if get_close_matches(name, CONSENT, n=1) == ["consent_at"]), None)
+    alike = [name for name in values if name not in CONSENT and get_close_matches(name[:7], ["consent"], cutoff=0.7)]
+    return next((name for name in alike if get_close_matches(name[:40], CONSENT, n=1) == ["consent_at"]), None)
 
 
 def _row(line: int, values: dict[str, str], photos: Path) -> Row:
