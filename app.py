@@ -34,6 +34,7 @@ from magicapture.server.metrics import serve_metrics
 from magicapture.server.queue import Limits
 from magicapture.server.records import Records
 from magicapture.server.workspace import keep_sweeping
+from magicapture.things.networks import ThingNetworkError
 from magicapture.ui.examples import EXAMPLES
 from magicapture.ui.language import hand_to_browser, translate
 from magicapture.ui.page import build_page
@@ -53,7 +54,7 @@ def main() -> None:
     keep_sweeping(settings(), records)
     try:
         prepare()
-    except ClusterError as error:
+    except (ClusterError, ThingNetworkError) as error:
         sys.exit(str(error))
     context = AppContext(load_base(), load_engine(), settings(), records, jobs, drawings)
     jobs.recover()

@@ -12,6 +12,8 @@ NETWORK = "efficientnet-lite0"
 """What its features are called where they are kept."""
 STAGES = (0, 2, 4, 10)
 """Blocks whose outputs are given: sides of a half, a quarter, an eighth and a sixteenth of the picture."""
+CHANNELS = 192
+"""Of the four together."""
 
 
 class ImageFeatures(nn.Module):
@@ -45,7 +47,7 @@ def image_features() -> ImageFeatures:
 def pooled_features(network: ImageFeatures, images: Tensor, weights: Tensor) -> Tensor:
     """Average the maps of all stages where ``weights`` (B, 1, H, W) say so, each stage of length 1.
 
-    ``images``: (B, 3, H, W) in [-1, 1]. Returns (B, 192) vectors of length 1.
+    ``images``: (B, 3, H, W) in [-1, 1]. Returns (B, CHANNELS) vectors of length 1.
     """
     means = []
     for features in network(images):

@@ -9,16 +9,14 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from magicapture.features import image_features, pooled_features
-from magicapture.subject import DIMENSIONS, Reference, Subject
+from magicapture.features import CHANNELS, image_features, pooled_features
+from magicapture.subject import Reference, Subject
 
 STYLE_SIDE = 128
 """Pictures are compared at this side in pixels, so that a style score does not depend on the base."""
 STYLE_WEIGHT = 0.1
 """Of style beside likeness where the dial is in the middle: portraits of one adapter differ two to ten times as much in
 style, so that at 1 the most stylish would be chosen, and at 0 the least (docs/findings.md)."""
-STYLE_FEATURES = 192
-"""Numbers in a style's features: channels of the four stages of ``image_features``."""
 TOLD_APART = 0.1
 """By how much the style's pictures must be nearer to each other than the person's photos are to them: where they are
 not, nothing says whether a portrait has the style."""
@@ -32,7 +30,7 @@ reaches 0.5 once in a thousand times, the person's own have 0.88 on average (doc
 class Targets:
     """What portraits of one training are compared with.
 
-    ``person``: (192,) mean ``Subject.embed`` of the person's photos; ``style``: (F,) mean features of the style's
+    ``person``: (D,) mean ``Subject.embed`` of the person's photos; ``style``: (F,) mean features of the style's
     pictures; both of length 1. ``style_range``: (2,) the cosine to ``style`` that the person's photos have on average,
     and that of the style's own pictures, each to the mean of the others. Other shapes raise ``ValueError``.
     """
@@ -43,7 +41,7 @@ class Targets:
 
     def __post_init__(self) -> None:
         shapes = [tuple(tensor.shape) for tensor in (self.person, self.style, self.style_range)]
-        if shapes != [(DIMENSIONS,), (STYLE_FEATURES,), (2,)]:
+        if self.person.ndim != 1 or shapes[1:] != [(CHANNELS,), (2,)]:
             raise ValueError(f"What its portraits are scored against has the wrong shapes: {shapes}.")
 
     @classmethod

@@ -30,6 +30,7 @@ class Settings:
     face_pack: str  # MAGICAPTURE_FACE_PACK: insightface's pack, or a folder with one
     examples: str  # MAGICAPTURE_EXAMPLES: the folder of example photos; empty: those of the repository
     upscaler: str  # MAGICAPTURE_UPSCALER: a file with its weights; empty: those of the package
+    thing_network: str  # MAGICAPTURE_THING_NETWORK: a DINOv2 model that compares things, "auto" or "imagenet"
     segmenter: str  # MAGICAPTURE_SEGMENTER: a CLIPSeg model that finds things in photos; none if empty
     space: str  # SPACE_ID: the Space that this is; empty elsewhere
     space_host: str  # SPACE_HOST: the name that it is served under
@@ -81,6 +82,7 @@ class Settings:
             face_pack=_text("FACE_PACK", "buffalo_l"),
             examples=_text("EXAMPLES", ""),
             upscaler=_text("UPSCALER", ""),
+            thing_network=_text("THING_NETWORK", "auto"),
             segmenter=_text("SEGMENTER", ""),
             space=space,
             space_host=os.environ.get("SPACE_HOST") or "",

@@ -30,8 +30,10 @@ BLOCKED = frozenset(
     {"nude", "nudes", "naked", "porn", "porno", "sex", "sexy", "sexual", "nsfw", "erotic", "fetish", "genitals"}
 )
 """Words that no noun may hold."""
-DIMENSIONS = 192
-"""Length of what ``Subject.embed`` gives, whatever the subject."""
+COMPARED_BY_ANOTHER = (
+    "The photos were compared by {other}, and here {name} would compare what is drawn: add them anew, or ask whoever "
+    "runs this to set the same everywhere."
+)
 
 
 def noun_of(text: str) -> str:
@@ -70,7 +72,7 @@ class Reference:
     ``image``: RGB, size × size, the subject in the middle, a face upright. ``mask``: (size, size) float32, 1 on the
     subject. ``landmarks``: (K, 2) float32 in pixels of ``image``: of a face the viewer's left eye, right eye, nose,
     left and right corner of the mouth; of a thing the corners of its box. ``embedding``: (D,) float32 of length 1, by
-    what is in the identity term.
+    what is in the identity term, the ``Subject.name`` ``embedded_by``; empty in what older versions stored.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Reference:
     mask: np.ndarray
     landmarks: np.ndarray
     embedding: np.ndarray
+    embedded_by: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,13 +134,20 @@ class Subject(Protocol):
         """
 
     def embed(self, image: Image, mask: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-        """Embed the subject in a crop, (192,) float32 of length 1: what portraits are scored by."""
+        """Embed the subject in a crop, (D,) float32 of length 1: what portraits are scored by."""
 
     def find(self, image: Image, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-        """Look for the subject that ``wanted`` (192,) is the embedding of in a picture.
+        """Look for the subject that ``wanted`` (D,) is the embedding of in a picture.
 
         Gives its mask, (H, W) float32, and its embedding, as ``embed`` does; None where there is none.
         """
 
     def critic(self) -> Critic:
         """Give the network behind ``Reference.embedding``, on the CPU."""
+
+
+def require_embedded_by(name: str, references: list[Reference]) -> None:
+    """Raise ``ValueError`` if ``references`` were embedded by another network than that of the subject ``name``."""
+    others = {reference.embedded_by for reference in references} - {name, ""}
+    if others:
+        raise ValueError(Message(COMPARED_BY_ANOTHER, other=min(others), name=name))

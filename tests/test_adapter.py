@@ -179,7 +179,7 @@ def test_an_adapter_scored_by_another_recogniser_is_not_compared_but_still_draws
 def test_targets_that_fit_no_score_are_refused_before_anything_is_drawn(adapter: Adapter, tmp_path: Path) -> None:
     folder = adapter.save(tmp_path / "a")
     save_file(vars(adapter.targets) | {"person": torch.rand(512)}, folder / "magicapture_targets.safetensors")
-    with pytest.raises(AdapterError, match="wrong shapes"):
+    with pytest.raises(AdapterError, match="wrong shape"):
         Adapter.load(folder)
 
 

@@ -10,6 +10,7 @@ from diffusers import StableDiffusionPipeline
 
 from magicapture.bases import MINI, SD15, SPECS, BaseSpec, BaseUnavailableError, load_base, registry, resolve_base
 from magicapture.server.gpu import training_seconds
+from magicapture.things.networks import DINOV2
 
 
 def test_without_a_gpu_the_embedded_base_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,7 +78,8 @@ def test_half_precision_is_loaded_where_it_is_published_and_whole_where_it_is_no
 def test_a_space_fetches_beforehand_what_the_base_is_loaded_from_and_no_second_precision(tmp_path: Path) -> None:
     front = yaml.safe_load((Path(__file__).parents[1] / "README.md").read_text().split("---")[1])
     fetched = {source: set(files.split(",")) for source, files in map(str.split, front["preload_from_hub"])}
-    assert fetched.keys() == {SD15.source, SD15.vae, SD15.tiny_decoder} <= set(front["models"])
+    assert fetched.keys() == {SD15.source, SD15.vae, SD15.tiny_decoder, DINOV2} <= set(front["models"])
+    assert fetched[DINOV2] == {"config.json", "model.safetensors"}
     tiny.base(sample_size=16).pipeline.save_pretrained(tmp_path, variant="fp16")
     saved = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     tokenizer = {name for name in saved if name.startswith("tokenizer/")}  # saved in another way than the Hub has it

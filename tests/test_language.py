@@ -42,7 +42,7 @@ PACKAGE = Path(__file__).parents[1] / "magicapture"
 SPEAKING = (
     *("adapters.adapter", "adapters.info", "bases.base", "bases.flux2", "bases.registry", "bases.unet"),
     *("drawing.credentials", "faces.quality", "faces.look", "photos.reading", "photos.references", "subject"),
-    *("things.thing", "things.painting", "things.segmenter"),
+    *("things.thing", "things.networks", "things.painting", "things.segmenter"),
     *(f"server.{name}" for name in ("drawings", "engine", "gpu", "hub", "jobs", "queue")),
     *(f"server.workspace.{name}" for name in ("folder", "invitation", "portraits", "shelf", "subject")),
     *(f"server.workspace.{name}" for name in ("uploads", "visitor")),

@@ -11,8 +11,7 @@ from running import ROOT
 
 from magicapture.faces import FaceEngine
 from magicapture.faces.blazeface import WEIGHTS, load_session
-from magicapture.faces.likeness import NETWORK, likeness_embedding
-from magicapture.subject import DIMENSIONS
+from magicapture.faces.likeness import DIMENSIONS, NETWORK, likeness_embedding
 
 RECORDED = np.load(Path(__file__).with_name("mobilefacenet_tflite.npy"))
 """What the TensorFlow Lite file gives for ``inputs()``, recorded with ai-edge-litert 2.3.0."""

@@ -34,6 +34,25 @@ def test_json_lines_say_the_same_and_absolute_folders_stay(tmp_path: Path) -> No
     assert (row.person_id, row.photos, row.count) == ("17", Path("/data/anna"), 4)
 
 
+@pytest.mark.parametrize("written", ["consent", "consentAt", "Consent at", "concent_at", "consent_date"])
+def test_a_misspelt_consent_is_named_and_not_taken_for_nobody_asked(tmp_path: Path, written: str) -> None:
+    values = {"photos": "anna", "style": "oil", "consent_version": "v2", "consent_scope": "intranet"}
+    rows = [
+        {"person_id": "E1", **values, "consent_at": "2026-11-03"},
+        {"person_id": "E2", **values, written: "2026-11-03"},
+    ]
+    rows += [
+        {"person_id": "E3"},
+        {"person_id": "E4", "consent_at": None, "consent_note": "on leave", "department": "IT"},
+    ]
+    with pytest.raises(ManifestError) as refused:
+        read(tmp_path, "\n".join(map(json.dumps, rows)), "people.jsonl")
+    (_, said) = str(refused.value).splitlines()
+    assert said.startswith(f"line 2, column {written.lower()}: if this says when they agreed, call it consent_at;")
+    rows[1] = {"person_id": "E2", **values, "contact": "e2@example.org"}
+    assert len(read(tmp_path, "\n".join(map(json.dumps, rows)), "people.jsonl")) == 4
+
+
 def test_who_has_not_agreed_is_left_out_and_needs_no_photos(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text(HEAD + ANNA + "E2,,,,Declined,,,\nE3\n")
     manifest = read_manifest(tmp_path / "p.csv", tmp_path)

@@ -128,6 +128,24 @@ def test_a_plan_that_measures_takes_the_seconds_of_so_many_people(
     assert any("| measured on 3 cells;" in line for line in lines)
 
 
+def test_a_plan_with_other_settings_leaves_a_run_as_it_was(
+    manifest: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    run, others = RunFolder(tmp_path / "run"), tmp_path / "others.csv"
+    asked = ["--base", "mini", "--out", str(run.folder)]
+    assert main(["staff", "plan", *manifest, *asked]) == 0
+    before = run.entries()
+    assert [bool(entry.key) for entry in before] == [True, True, False]
+    others.write_text(f"{HEAD}\nE9,none,style-grey,1,{AGREED}")
+    for told_now in ([*manifest, "--steps", "7"], [str(others), *manifest[1:]]):
+        assert main(["staff", "plan", *told_now, *asked]) == 0
+        assert run.entries() == before
+    with run.keeping_entries(), run.changing():
+        run.forget_number(before[0].person)
+    assert run.entries() == before[1:]
+    capsys.readouterr()
+
+
 def test_two_runs_do_not_compute_in_one_folder(manifest: list[str], tmp_path: Path, capsys) -> None:
     run = tmp_path / "run"
     options = [*manifest, "--base", "mini", "--engine", "none", "--out", str(run)]

@@ -72,6 +72,10 @@ def test_the_embedded_base_can_be_chosen_and_what_workers_need_is_made_before_th
     assert found["embedded"]["converted by"] == [True]
 
 
+def test_a_thing_is_trained_on_in_a_worker_with_the_dinov2_that_was_loaded_before_it(found: dict) -> None:
+    assert found["thing"] == {"by": "dino", "scored": True, "loaded by": [True]}
+
+
 def test_portraits_are_enlarged_after_they_were_chosen(found: dict) -> None:
     assert found["enlarged"] == [2, 2]
 

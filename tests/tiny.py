@@ -14,7 +14,16 @@ from diffusers import (
 )
 from spandrel.architectures.Compact import Compact
 from torch import nn
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    Dinov2Config,
+    Dinov2Model,
+    Dinov2WithRegistersConfig,
+    Dinov2WithRegistersModel,
+)
 from transformers.models.clip.modeling_clip import CLIPPreTrainedModel
 
 from magicapture.bases import MINI, SD15, SDXL, Base, BaseSpec
@@ -72,6 +81,18 @@ def upscaler(folder: Path) -> Path:
     path = folder / "tiny-x4.pth"
     torch.save({"params": Compact(num_feat=4, num_conv=2, upscale=4).state_dict()}, path)
     return path
+
+
+def dino(folder: Path, *, registers: int = 0, seed: int = 0) -> Path:
+    """Write a DINOv2 with random weights, with ``registers`` or without; gives its folder."""
+    torch.manual_seed(seed)
+    shape = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "patch_size": 2, "image_size": 8}
+    if registers:
+        model = Dinov2WithRegistersModel(Dinov2WithRegistersConfig(**shape, num_register_tokens=registers))
+    else:
+        model = Dinov2Model(Dinov2Config(**shape))
+    model.save_pretrained(folder)
+    return folder
 
 
 def embedded() -> Base:

@@ -12,8 +12,9 @@ from magicapture.adapters.adapter import Adapter
 from magicapture.adapters.info import AdapterInfo
 from magicapture.bases import MINI, SD15
 from magicapture.drawing.portrait import Portrait
-from magicapture.scoring import STYLE_FEATURES, Targets
-from magicapture.subject import DIMENSIONS
+from magicapture.faces.likeness import DIMENSIONS
+from magicapture.features import CHANNELS
+from magicapture.scoring import Targets
 
 HOUR = 3600
 
@@ -44,7 +45,7 @@ def earlier_adapter() -> Adapter:
 
 
 def some_targets() -> Targets:
-    return Targets(torch.rand(DIMENSIONS), torch.rand(STYLE_FEATURES), torch.tensor([0.2, 0.7]))
+    return Targets(torch.rand(DIMENSIONS), torch.rand(CHANNELS), torch.tensor([0.2, 0.7]))
 
 
 def files(folder: Path) -> list[Path]:

@@ -65,6 +65,7 @@ os.environ |= {
     "MAGICAPTURE_BASE": str(FOLDER / "base"),
     "MAGICAPTURE_FACE_ENGINE": "builtin",
     "MAGICAPTURE_ROOT": str(FOLDER),
+    "MAGICAPTURE_THING_NETWORK": str(FOLDER / "dino"),
     "MAGICAPTURE_UPSCALER": str(FOLDER / "tiny-x4.pth"),
     "SPACES_ZERO_GPU": "true",
     "SPACES_ZERO_DEVICE_API_URL": f"http://127.0.0.1:{server.server_port}",
@@ -82,6 +83,7 @@ import stand_in  # noqa: E402
 import tiny  # noqa: E402
 import torch  # noqa: E402
 from PIL import Image  # noqa: E402
+from things import teapots  # noqa: E402
 
 from magicapture.adapters.adapter import Adapter  # noqa: E402
 from magicapture.bases import BaseError, registry  # noqa: E402
@@ -91,12 +93,14 @@ from magicapture.evaluation.bench import noise_reference  # noqa: E402
 from magicapture.faces import load_engine, recogniser  # noqa: E402
 from magicapture.method.progress import TrainEvent  # noqa: E402
 from magicapture.method.training import Checkpoint  # noqa: E402
+from magicapture.photos.references import check_photos  # noqa: E402
 from magicapture.server import engine, gpu  # noqa: E402
 from magicapture.server.jobs import Jobs  # noqa: E402
 from magicapture.server.plans import TrainingPlan  # noqa: E402
 from magicapture.server.records import Records  # noqa: E402
 from magicapture.server.wire import pack  # noqa: E402
 from magicapture.server.workspace import Workspace, new_key  # noqa: E402
+from magicapture.things import networks  # noqa: E402
 
 NAME = os.environ["MAGICAPTURE_BASE"]
 SHORT = TrainConfig(token_steps=2, lora_steps=3, previews=1, preview_images=1, preview_steps=2, rank=2)
@@ -196,6 +200,17 @@ def trains_on_the_embedded_base() -> dict[str, object]:
     return {"said": said, "done": done, "converted by": [int(pid) == os.getpid() for pid in notes("converted by")]}
 
 
+def trains_on_a_thing() -> dict[str, object]:
+    """Train in a worker on what DINOv2 compares; it was loaded here, before there were any."""
+    thing = gpu.load_subject("teapot")
+    photos = teapots(Path(tempfile.mkdtemp(dir=FOLDER)))
+    found = check_photos(sorted(photos.iterdir()), "person", thing, 128).references
+    every = replace(SHORT, identity_limit=1.0, identity_tasks=("composed",))
+    adapter, *_ = train(TrainingPlan(NAME, found, found, every, subject="teapot"))
+    loaded = [int(pid) == os.getpid() for pid in notes("loaded by")]
+    return {"by": adapter.info.engine.split()[0], "scored": adapter.targets is not None, "loaded by": loaded}
+
+
 def trainings_side_by_side() -> list[str]:
     """Let two visitors train; neither begins before the other is there, too."""
 
@@ -224,9 +239,12 @@ def main() -> None:
     found: dict[str, object] = {}
     convert = recogniser.convert
     recogniser.convert = lambda *arguments: (note("converted by"), convert(*arguments))[1]
+    load = networks.Dino.load
+    networks.Dino.load = lambda *arguments, **named: (note("loaded by"), load(*arguments, **named))[1]
     gpu.prepare()
     found["offered"] = [name == NAME or name for name in gpu.offered()]
     found["embedded"] = trains_on_the_embedded_base()
+    found["thing"] = trains_on_a_thing()
     gpu.load_subject = engine.load_subject = lambda _noun: Engine()
     Device.workers.clear()
 
@@ -280,6 +298,7 @@ def main() -> None:
 if __name__ == "__main__":
     tiny.base(sample_size=16).pipeline.save_pretrained(FOLDER / "base")
     tiny.upscaler(FOLDER)
+    tiny.dino(FOLDER / "dino")
     REFERENCES = stand_in.references(128)
     main()
     sys.stdout.flush()

@@ -17,6 +17,7 @@ from magicapture.bases.base import LORA_FILE, ROWS_FILE
 from magicapture.bases.lora import load_lora, lora_layers
 from magicapture.bases.words import TOKENS
 from magicapture.messages import Message
+from magicapture.photos.subjects import scorer_of
 from magicapture.scoring import Targets
 
 TARGETS_FILE = "magicapture_targets.safetensors"
@@ -79,17 +80,26 @@ class Adapter:
         spec = resolve_base(info.base)
         if spec.embedded not in (None, info.base_source):
             raise AdapterError(Message(EARLIER, name=folder.name))
+        scorer, width = scorer_of(info.subject)
         try:
             lora, rows = spec.family.read_weights(folder)
-            comparable = info.comparable and (folder / TARGETS_FILE).is_file()
+            comparable = info.scored_by == scorer and (folder / TARGETS_FILE).is_file()
             personal = load_file(folder / TARGETS_FILE) if comparable else {}
             photos = personal.pop(PHOTOS, None)
-            targets = Targets(**personal) if personal else None
+            targets = _targets(personal, width) if personal else None
             _check_shapes(info, lora, rows)
             _check_photos(photos)
         except (ValueError, SafetensorError, TypeError) as error:
             raise AdapterError(Message(DAMAGED, name=folder.name, reason=error)) from error
         return cls(lora, rows, info, targets, photos)
+
+
+def _targets(personal: dict[str, Tensor], width: int) -> Targets:
+    """Raise ``ValueError`` unless these are targets for embeddings of ``width`` numbers."""
+    targets = Targets(**personal)
+    if len(targets.person) != width:
+        raise ValueError(f"What its portraits are scored against has the wrong shape: not {width} numbers.")
+    return targets
 
 
 def _check_photos(photos: Tensor | None) -> None:

@@ -11,7 +11,6 @@ from typing import Any, NotRequired, Self, TypedDict
 from magicapture.bases import BaseSpec
 from magicapture.bases.words import TOKENS, prompt_for
 from magicapture.faces.likeness import RECOGNISER
-from magicapture.features import NETWORK
 from magicapture.messages import Message
 from magicapture.subject import NOUN, PERSON_NOUN
 
@@ -103,11 +102,6 @@ class AdapterInfo:
             return cls.parse(json.loads((folder / INFO_FILE).read_text()))
         except (ValueError, RecursionError) as error:
             raise AdapterError(Message(DAMAGED, name=folder.name, reason=error)) from error
-
-    @property
-    def comparable(self) -> bool:
-        """Whether what scores its subject today made its targets."""
-        return self.scored_by == (RECOGNISER if self.subject == PERSON_NOUN else NETWORK)
 
     def as_json(self) -> str:
         """Give the text of ``magicapture.json``."""

@@ -15,13 +15,15 @@ from magicapture.square import Square
 
 RECOGNISER = "mobilefacenet"
 """What embeddings made here are called where they are kept: those of other recognisers cannot be compared with them."""
+DIMENSIONS = 192
+"""Numbers in such an embedding."""
 NETWORK: Path = WEIGHTS / "mobilefacenet.onnx"
 MEAN, STD = 127.5, 128.0
 """8-bit RGB values reach the network as ``(x − MEAN) / STD``, as its package does it."""
 
 
 def likeness_embedding(image: Image.Image, landmarks: np.ndarray) -> np.ndarray:
-    """Embed one face of an RGB picture as (192,) float32 of length 1; the cosine of two says how alike they are.
+    """Embed one face of an RGB picture as (DIMENSIONS,) float32 of length 1; the cosine of two says how alike they are.
 
     ``landmarks``: (5, 2) in pixels: eyes, nose, corners of the mouth. The face is aligned on the ArcFace template: of
     the crops tried (docs/findings.md) it tells people apart best.

@@ -91,4 +91,4 @@ def _reference(name: str, photo: Image.Image, face: Face, engine: "FaceEngine", 
     large = Image.fromarray(engine.face_mask(square.cut(photo, side), in_crop))
     mask = np.asarray(large.resize((size, size), Image.Resampling.BOX))
     landmarks = square.to_square(face.landmarks, size)
-    return Reference(name, square.cut(photo, size), mask, landmarks, face.embedding)
+    return Reference(name, square.cut(photo, size), mask, landmarks, face.embedding, engine.name)

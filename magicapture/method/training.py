@@ -24,7 +24,7 @@ from magicapture.method.optimizer import optimizer_step
 from magicapture.method.progress import Preview, Progress, TrainEvent, Weights
 from magicapture.photos.references import mean_embedding
 from magicapture.scoring import Targets
-from magicapture.subject import Reference, Subject
+from magicapture.subject import Reference, Subject, require_embedded_by
 
 GLOBAL_GENERATOR = threading.Lock()
 """Torch's own generator is shared by all threads; each GPU of a machine may have one that trains."""
@@ -64,6 +64,7 @@ class Training:
         base.spec.require(subject.noun)
         if not person or not style:
             raise ValueError("Training needs at least one usable photo of the person and one of the style.")
+        require_embedded_by(subject.name, person)
         self.base, self.subject, self.config = base, subject, config
         self.person, self.style = person, style
         # A copy: there is one critic's network per process, but perhaps a base on each of several GPUs.

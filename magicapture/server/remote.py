@@ -22,6 +22,7 @@ from magicapture.server.engine import NOTHING_CAME, Failure
 from magicapture.server.queue import Queue
 from magicapture.server.wire import pack
 from magicapture.settings import settings
+from magicapture.things.networks import load_network
 
 CPUS = 2
 """Of a task, where the cluster has no GPU."""
@@ -33,8 +34,12 @@ LOOK_S = 5
 
 def join(queue: Queue) -> None:
     """Join or start the cluster that is set, and let as many come at a time as it has GPUs. Raises ``ClusterError``."""
-    faces = {"MAGICAPTURE_FACE_ENGINE": load_engine().name, "MAGICAPTURE_FACE_PACK": settings().face_pack}
-    connect(settings().engine.partition(":")[2], private=settings().private, runtime_env={"env_vars": faces})
+    networks = {
+        "MAGICAPTURE_FACE_ENGINE": load_engine().name,
+        "MAGICAPTURE_FACE_PACK": settings().face_pack,
+        "MAGICAPTURE_THING_NETWORK": load_network().source,
+    }
+    connect(settings().engine.partition(":")[2], private=settings().private, runtime_env={"env_vars": networks})
     queue.resize(places(CPUS))
     threading.Thread(target=_keep_counting, args=(queue,), name="cluster", daemon=True).start()
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
+from difflib import get_close_matches
 from io import StringIO
 from pathlib import Path
 
@@ -19,6 +20,7 @@ DAY = re.compile(r"(\d{4})[-/](\d{1,2})[-/](\d{1,2})(.*)")
 USUAL_COUNT, MAX_COUNT = 4, 16
 REQUIRED = ("person_id", "photos", "style", "consent_at", "consent_version", "consent_scope")
 OPTIONAL = ("count", "group")
+CONSENT = ("consent_at", "consent_version", "consent_scope")
 
 
 class ManifestError(ValueError):
@@ -167,6 +169,11 @@ def _faults(values: dict[str, str]) -> Iterator[tuple[str, str]]:
     """Give the column and the reason of everything that is wrong with one row."""
     if not PERSON_ID.fullmatch(values.get("person_id", "")):
         yield "person_id", "an id of letters, digits and . _ - @ + is needed, at most 64 of them."
+    if (misspelt := _misspelt_consent(values)) is not None:
+        yield (
+            misspelt,
+            "if this says when they agreed, call it consent_at; where nobody asked, add an empty consent_at.",
+        )
     consent = values.get("consent_at", "")
     if consent.lower() in ("", DECLINED):
         return
@@ -194,6 +201,14 @@ def _moment(text: str) -> datetime | None:
     except ValueError:
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _misspelt_consent(values: dict[str, str]) -> str | None:
+    """Find what was perhaps to be ``consent_at`` in a row that has none, which counts as not asked."""
+    if "consent_at" in values:
+        return None
+    alike = [name for name in values if name not in CONSENT and get_close_matches(name[:7], ["consent"], cutoff=0.7)]
+    return next((name for name in alike if get_close_matches(name[:40], CONSENT, n=1) == ["consent_at"]), None)
 
 
 def _row(line: int, values: dict[str, str], photos: Path) -> Row:

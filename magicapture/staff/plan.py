@@ -47,7 +47,7 @@ def run_plan(args: argparse.Namespace) -> tuple[dict, int]:
     prices.of(hardware)
     with TemporaryDirectory(prefix="magicapture-plan-") as temporary:
         folder = RunFolder(args.out or Path(temporary) / "run")
-        with folder.computing():
+        with folder.computing(), folder.keeping_entries():
             cells = cells_of(manifest, folder, recipe)
             longest = max((forecast_seconds(spec, recipe, cell.count) for cell in cells), default=0.0)
             if jobs:

@@ -112,6 +112,18 @@ class RunFolder:
         lines = [json.dumps({"person": e.person, "key": e.key, **e.row.as_dict()}) for e in entries]
         self._replace(MANIFEST, "\n".join(lines) + "\n")
 
+    @contextmanager
+    def keeping_entries(self) -> Iterator[None]:
+        """Put back afterwards what the last run was to compute, if any, but for who is forgotten meanwhile."""
+        before = self.entries() if (self.folder / MANIFEST).is_file() else None
+        try:
+            yield
+        finally:
+            if before is not None:
+                with self.changing():
+                    known = self.numbers()
+                    self.write_entries(entry for entry in before if entry.row.person_id in known)
+
     def entries(self) -> list[Entry]:
         """List the rows of the last run, in their order."""
         found = [json.loads(line) for line in (self.folder / MANIFEST).read_text().splitlines() if line]

@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from magicapture.features import NETWORK
 from magicapture.messages import Message
 from magicapture.settings import settings
 from magicapture.square import Square
 from magicapture.subject import NOT_A_NOUN, NOUN, Problem, Reference, Severity, Sighting, Subject
-from magicapture.things.critic import SIDE, FeatureCritic
+from magicapture.things.critic import ThingCritic
+from magicapture.things.networks import ThingNetwork, load_network
 from magicapture.things.segmenter import SegmenterUnavailableError, find_thing
 
 WIDER = 1.25
@@ -44,14 +44,13 @@ NOTHING_LEFT = Problem(
 class Thing(Subject):
     """Something that is named by a noun, such as “teapot”."""
 
-    name = scored_by = NETWORK
-    licence = "The network that compares things is under Apache-2.0: commercial use is allowed."
-
     def __init__(self, noun: str) -> None:
-        """Name the thing. Raises ``ValueError`` for what is no short English noun."""
+        """Name the thing. Raises ``ValueError`` for what is no short English noun, or if what compares is set wrong."""
         if not NOUN.fullmatch(noun):
             raise ValueError(Message(NOT_A_NOUN, name=noun[:40]))
-        self.noun = noun
+        self.noun, self._network = noun, load_network()
+        self.name = self.scored_by = self._network.name
+        self.licence = self._network.licence
 
     def look(self, name: str, photo: Image.Image, cutout: Image.Image | None, size: int, *, own: bool) -> Sighting:
         """See ``Subject.look``: the thing's own photos have to say where it is, the look's pictures may."""
@@ -85,22 +84,23 @@ class Thing(Subject):
     def embed(self, image: Image.Image, mask: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
         """See ``Subject.embed``: the critic's own embedding, since there is no second network for things."""
         corners, masks = torch.from_numpy(landmarks)[None], torch.from_numpy(np.ascontiguousarray(mask))[None, None]
-        return _critic()(_tensor([image]), corners, masks)[0].numpy()
+        return self.critic()(_tensor([image]), corners, masks)[0].numpy()
 
     @torch.no_grad()
     def find(self, image: Image.Image, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
         """See ``Subject.find``: of windows all over the picture, the one whose features are most like the thing's."""
         boxes = [box for share in SHARES for box in _windows(*image.size, share)]
-        cuts = [image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.LANCZOS, box) for box in boxes]
-        whole = torch.from_numpy(_corners(np.array([0.0, 0.0, SIDE - 1, SIDE - 1])))
-        middle = torch.from_numpy(_ellipse((SIDE, SIDE), (0, 0, SIDE, SIDE)))
-        found = _critic()(_tensor(cuts), whole.expand(len(cuts), 4, 2), middle.expand(len(cuts), 1, SIDE, SIDE)).numpy()
+        side, count = self._network.side, len(boxes)
+        cuts = [image.convert("RGB").resize((side, side), Image.Resampling.LANCZOS, box) for box in boxes]
+        whole = torch.from_numpy(_corners(np.array([0.0, 0.0, side - 1, side - 1])))
+        middle = torch.from_numpy(_ellipse((side, side), (0, 0, side, side)))
+        found = self.critic()(_tensor(cuts), whole.expand(count, 4, 2), middle.expand(count, 1, side, side)).numpy()
         best = int(np.argmax(found @ wanted))
         return _ellipse(image.size, boxes[best]), found[best]
 
-    def critic(self) -> FeatureCritic:
+    def critic(self) -> ThingCritic:
         """See ``Subject.critic``."""
-        return _critic()
+        return _critic(self._network)
 
     def _search(self, photo: Image.Image) -> Image.Image | Problem:
         """Find the thing by its name where this installation has a model for that; gives its mask, or what is wrong."""
@@ -131,13 +131,13 @@ class Thing(Subject):
 
     def _reference(self, name: str, image: Image.Image, mask: np.ndarray) -> Reference:
         corners = _corners(_box(mask))
-        return Reference(name, image, mask, corners, self.embed(image, mask, corners))
+        return Reference(name, image, mask, corners, self.embed(image, mask, corners), self.name)
 
 
 @lru_cache(maxsize=1)
-def _critic() -> FeatureCritic:
+def _critic(network: ThingNetwork) -> ThingCritic:
     """Give the critic, once per process, on the CPU."""
-    return FeatureCritic().eval()
+    return ThingCritic(network).eval()
 
 
 def _size_problems(long: float) -> tuple[Problem, ...]:

@@ -40,9 +40,7 @@ def _lacks(base: Base, settings: Settings) -> list[str]:
         small = "Portraits are small here: without a GPU the embedded demo model draws, {n} px."
         lacks.append(Message(small, n=MINI.resolution))
     elif base.spec is MINI and resolve_base() is not MINI:
-        missing = (
-            "Portraits are small here: {base} could not be loaded, so the embedded demo model draws, {n} px."
-        )
+        missing = "Portraits are small here: {base} could not be loaded, so the embedded demo model draws, {n} px."
         lacks.append(Message(missing, base=Message(resolve_base().title), n=MINI.resolution))
     if not settings.private and not (settings.sign_in or (settings.lends_host_token and get_token())):
         how = "hf_oauth in the Space's settings" if settings.space else "a token (hf auth login)"

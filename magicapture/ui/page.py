@@ -4,7 +4,9 @@ from pathlib import Path
 
 import gradio as gr
 
+from magicapture.bases import BaseSpec
 from magicapture.messages import Html, Message, joined
+from magicapture.things.networks import load_network
 from magicapture.ui import adapters, api, portraits, references, review, steps, train, welcome
 from magicapture.ui.html import hours
 from magicapture.ui.installation import installation
@@ -17,6 +19,8 @@ HEAD = Html(
         "A few photos of a person, a few pictures of a look: the model learns both, and draws that person in that look."
     ),
 )
+
+UNMEASURED = "What its numbers mean is not measured: they rank portraits of one thing, and have no words."
 
 SCRIPT = (Path(__file__).parent / "page.js").read_text()
 
@@ -59,10 +63,20 @@ def foot(context: AppContext) -> str:
         "place": installation(base, settings),
         "draws": Message(draws, base=Message(base.spec.title), licence=base.spec.licence),
         "faces": joined(" ", Message("Faces: {engine}.", engine=Message(context.engine.name)), context.engine.licence),
+        "things": things(base.spec),
         "kept": Message("Photos are deleted when training ends, adapters and portraits after {time}.", time=kept),
     }
     html = (
         '<details class="magi-foot"><summary>{about}</summary>'
-        "<p>{place}</p><p>{draws}</p><p>{faces}</p><p>{kept}</p></details>"
+        "<p>{place}</p><p>{draws}</p><p>{faces}</p><p>{things}</p><p>{kept}</p></details>"
     )
     return Html(html, about=Message("About this installation"), **lines)
+
+
+def things(spec: BaseSpec) -> Message | str:
+    """Say what compares things, and how little its numbers say; nothing where people alone can be trained."""
+    if not spec.things:
+        return ""
+    network = load_network()
+    name = Message("Things: {network}.", network=network.name)
+    return joined(" ", name, network.licence, network.lacking, UNMEASURED)
