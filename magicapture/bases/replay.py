@@ -3,6 +3,7 @@
 import gc
 import logging
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -57,7 +58,7 @@ def captured(denoise: Denoise, inputs: tuple[Tensor, ...], learned: list[nn.Para
 
     samples = [value.detach().clone().requires_grad_(value.requires_grad) for value in inputs]
     try:
-        return torch.cuda.make_graphed_callables(of_all, (*samples, *learned))
+        return cast("Denoise", torch.cuda.make_graphed_callables(of_all, (*samples, *learned)))
     except RuntimeError as error:  # such as memory that does not suffice for what a graph keeps
         logger.warning("Training is slower than it could be: the denoiser could not be captured (%s).", error)
         return of_all

@@ -67,8 +67,7 @@ def reduced(adapter: Adapter, rank: int) -> Adapter:
 
 def save(picture: Image.Image, path: Path) -> None:
     """Write a picture as the page shows it."""
-    size = (MINI.resolution, MINI.resolution)
-    picture.convert("RGB").resize(size, Image.Resampling.LANCZOS).save(path, quality=QUALITY, method=6)
+    picture.convert("RGB").save(path, quality=QUALITY, method=6)
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ from magicapture.mini.looks import LOOKS
 
 PHOTOS = 5
 GUIDANCE = 2.5
-STRENGTH = 0.42
+STRENGTH = 0.34
 """Share of the noise schedule that every variation goes back: enough to heal what was laid over, too little for another
 face."""
 TRIES = 4

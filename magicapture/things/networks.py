@@ -92,6 +92,9 @@ class Dino(ThingNetwork):
     mask are left out of the attention: whatever stands around the thing, its embedding stays the same.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, model: PreTrainedModel, source: str) -> None:
         """Take ``model``, a ``Dinov2Model`` with or without registers, from ``source``."""
         super().__init__()
