@@ -46,7 +46,7 @@ class UnetConfig:
     head_dim: int = 32
     text_width: int = 192
     text_layers: int = 3
-    steps: int = 7000
+    steps: int = 14_000
     batch: int = 256
     lr: float = 6e-4  # the same schedule
     shift: int = 6  # pictures are moved by up to so many pixels each way
