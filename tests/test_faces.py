@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageOps
 
 from magicapture import faces
-from magicapture.faces import EngineUnavailableError, FaceEngine, load_engine
+from magicapture.faces import EngineUnavailableError, FaceEngine, engine_here, load_engine
 from magicapture.faces.insight import InsightFaceEngine
 from magicapture.faces.mesh import OVAL, oval_mask
 from magicapture.faces.recogniser import align
@@ -187,9 +187,10 @@ def test_a_pack_on_disk_is_used(shared: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.delenv("MAGICAPTURE_FACE_ENGINE", raising=False)
     monkeypatch.setenv("MAGICAPTURE_FACE_PACK", str(shared / "weights" / "insightface_small"))
     assert isinstance(load_engine(), InsightFaceEngine)
+    assert isinstance(load_engine(engine_here()), InsightFaceEngine)  # as another machine would
     monkeypatch.setenv("MAGICAPTURE_FACE_ENGINE", "builtin")
     settings.cache_clear()
-    assert load_engine().name == "builtin"
+    assert load_engine().name == engine_here() == "builtin"
 
 
 def test_a_misspelt_engine_is_named() -> None:

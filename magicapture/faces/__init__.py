@@ -12,7 +12,7 @@ from magicapture.faces.face import Face
 from magicapture.faces.insight import InsightFaceEngine, pack_folder, require_download
 from magicapture.settings import settings
 
-__all__ = ["ENGINES", "EngineUnavailableError", "Face", "FaceEngine", "load_engine"]
+__all__ = ["ENGINES", "EngineUnavailableError", "Face", "FaceEngine", "engine_here", "load_engine"]
 
 ENGINES = ("auto", "builtin", "insightface")
 logger = logging.getLogger(__name__)
@@ -69,3 +69,8 @@ def _insightface(pack: str) -> FaceEngine:
             f"insightface's pack “{pack}” could not be loaded ({type(error).__name__}). "
             "Check the connection or the folder, or choose the built-in engine."
         ) from error
+
+
+def engine_here() -> str:
+    """Name the engine that is loaded here as ``load_engine`` takes it: what computes elsewhere loads the same one."""
+    return load_engine().name.partition(" ")[0]  # without the pack's name

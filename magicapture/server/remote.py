@@ -15,7 +15,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 from ray.experimental import internal_kv
 
-from magicapture.faces import load_engine
+from magicapture.faces import engine_here
 from magicapture.server import engine
 from magicapture.server.cluster import connect, needs, places
 from magicapture.server.engine import NOTHING_CAME, Failure
@@ -35,7 +35,7 @@ LOOK_S = 5
 def join(queue: Queue) -> None:
     """Join or start the cluster that is set, and let as many come at a time as it has GPUs. Raises ``ClusterError``."""
     networks = {
-        "MAGICAPTURE_FACE_ENGINE": load_engine().name,
+        "MAGICAPTURE_FACE_ENGINE": engine_here(),
         "MAGICAPTURE_FACE_PACK": settings().face_pack,
         "MAGICAPTURE_THING_NETWORK": load_network().source,
     }

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from magicapture.bases import MINI, BaseSpec, resolve_base
 from magicapture.config import GenerateConfig
-from magicapture.faces import load_engine
+from magicapture.faces import engine_here
 from magicapture.staff.cell import Cell, Recipe
 from magicapture.staff.forgotten import is_forgotten
 from magicapture.staff.manifest import Manifest
@@ -44,7 +44,7 @@ def recipe_of(args: argparse.Namespace) -> tuple[Recipe, BaseSpec]:
     draw = GenerateConfig(
         seed=args.seed, best_of=args.best_of, prompt=args.prompt, dial=args.dial, upscale=args.upscale
     )
-    return Recipe(spec.name, load_engine().name, train, draw), spec
+    return Recipe(spec.name, engine_here(), train, draw), spec
 
 
 def cells_of(manifest: Manifest, folder: RunFolder, recipe: Recipe) -> list[Cell]:
