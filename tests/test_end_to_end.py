@@ -20,7 +20,7 @@ from magicapture.evaluation.judge import closeness, dlib_descriptor
 from magicapture.faces import load_engine
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-PERSON, ANOTHER, STYLE = EXAMPLES / "person-1", EXAMPLES / "person-2", EXAMPLES / "style-engraving"
+PERSON, ANOTHER, STYLE = EXAMPLES / "person-1", EXAMPLES / "person-2", EXAMPLES / "style-pencil"
 
 
 def run(*arguments: object, status: int = 0) -> dict:
@@ -40,9 +40,9 @@ def run_apart(*arguments: object, status: int = 0) -> dict:
 
 @pytest.fixture(scope="module")
 def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Train ``quick`` at half its length."""
+    """Train ``quick``."""
     folder = tmp_path_factory.mktemp("adapter")
-    steps = MINI.presets["quick"].steps // 2
+    steps = MINI.presets["quick"].steps
     run_apart("train", "--person", PERSON, "--style", STYLE, "--out", folder, "--base", "mini", "--steps", steps)
     return folder
 
@@ -82,7 +82,7 @@ def test_portraits_are_of_that_person_and_of_nobody_else(portraits: list[Path]) 
 
 
 def test_portraits_are_in_the_look(portraits: list[Path]) -> None:
-    # Engravings have no colour; the photos of the person have.
+    # Pencil drawings have no colour; the photos of the person have.
     def colourfulness(path: Path) -> float:
         pixels = np.asarray(Image.open(path).convert("RGB").resize((64, 64)), np.float32)
         return float((pixels.max(axis=2) - pixels.min(axis=2)).mean())
