@@ -71,7 +71,7 @@ def test_portraits_are_of_that_person_and_of_nobody_else(portraits: list[Path]) 
     generators = [torch.Generator().manual_seed(seed) for seed in range(len(drawn))]
     with torch.no_grad():
         untouched = base.pipeline(
-            ["an engraving of a person"] * len(drawn),
+            ["a drawing of a person"] * len(drawn),
             generator=generators,
             guidance_scale=MINI.guidance_scale,
             num_inference_steps=MINI.sampling_steps,

@@ -89,7 +89,8 @@ def test_the_dial_strengthens_one_concept_and_weakens_the_other(base: Base) -> N
         prompts = [prompt_for(task) for task in ("composed", "source", "reference")]
         composed, person, style = (base.condition([prompt]).embeddings for prompt in prompts)
         assert torch.equal(dialled(base, 0.5, "", 2.5).embeddings, composed)
-        to_person, to_style = (composed + sign * 0.4 * (person - style) for sign in (1, -1))
+        reach = base.spec.dial_reach / 2.5
+        to_person, to_style = (composed + sign * reach * (person - style) for sign in (1, -1))
         assert torch.allclose(dialled(base, 1.0, "", 2.5).embeddings, to_person, atol=1e-5)
         assert torch.allclose(dialled(base, 0.0, "", 2.5).embeddings, to_style, atol=1e-5)
         half = dialled(base, 1.0, "", 5.0).embeddings - composed

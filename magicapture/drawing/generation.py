@@ -21,10 +21,6 @@ from magicapture.subject import PERSON_NOUN, Subject
 BATCH = 4
 """Portraits drawn side by side."""
 
-DIAL_REACH = 1.0
-"""How far the dial's ends lie from the composed prompt, as a share of the difference between the two concepts, at a
-guidance of 1. Guidance multiplies that difference once more, so the share is divided by it."""
-
 
 def generate(base: Base, subject: Subject, adapter: Adapter, config: GenerateConfig) -> list[Portrait]:
     """Draw ``config.count`` portraits, best first; with ``best_of`` above 1, the best of that many times more.
@@ -151,14 +147,15 @@ def dialled(base: Base, dial: float, extras: str, guidance_scale: float, noun: s
     """Give the conditioning of a picture for a place of the dial from 0 (the style) over 0.5 (both) to 1 (the person).
 
     The prompts of the three tasks share their wording place by place, so the difference between those of one concept
-    alone is a direction that strengthens the one and weakens the other.
+    alone is a direction that strengthens the one and weakens the other. Guidance multiplies that difference once more,
+    so the base's reach is divided by it.
     """
     suffix = f", {extras}" if extras else ""
     composed = base.condition([prompt_for("composed", noun=noun) + suffix])
     if dial == 0.5:
         return composed
     person, style = (base.condition([prompt_for(task, noun=noun) + suffix]) for task in ("source", "reference"))
-    reach = DIAL_REACH / max(guidance_scale, 1.0)
+    reach = base.spec.dial_reach / max(guidance_scale, 1.0)
     return composed.towards(person, style, reach * (2 * dial - 1))
 
 
