@@ -17,6 +17,7 @@ import torch
 from diffusers import StableDiffusionImg2ImgPipeline
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional
 
 from magicapture.bases import MINI, Base, load_base
 from magicapture.faces import FaceEngine, load_engine
@@ -29,6 +30,8 @@ GUIDANCE = 2.5
 STRENGTH = 0.34
 """Share of the noise schedule that every variation goes back: enough to heal what was laid over, too little for another
 face."""
+EDGE = 9
+"""Twice the width in pixels that is cut off a sitter: light of the old background shines there."""
 TRIES = 4
 """Variations drawn of each scene; the one most like the first picture is taken."""
 ONE_IDENTITY = 0.5
@@ -63,7 +66,7 @@ class Scene:
 
 PEOPLE = {
     "person-1": Sitter("a woman, light background", 18),
-    "person-2": Sitter("a man, light background", 17),
+    "person-2": Sitter("a man, beard, light background", 37),
     "person-3": Sitter("a woman, light background", 15),
     "person-4": Sitter("a man, light background", 18),
 }
@@ -110,7 +113,7 @@ def draw_person(base: Base, engine: FaceEngine, sitter: Sitter) -> tuple[list[Im
     if identity is None:
         return None
     for number, scene in enumerate(SCENES):
-        prompt = f"a color photograph of {sitter.who.split(',')[0]}{scene.words}"
+        prompt = f"a color photograph of {sitter.who.rsplit(',', 1)[0]}{scene.words}"
         seeds = [1000 * sitter.seed + 10 * number + i for i in range(TRIES)]
         drawn = _vary(base, stage(first, scene), prompt, seeds)
         taken.append(max(drawn, key=lambda picture: closeness([identity, identities(engine, picture)])))
@@ -141,7 +144,8 @@ def stage(picture: Image.Image, scene: Scene) -> Image.Image:
     images = _pixels(picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if scene.mirrored else picture)
     if scene.ground:
         ground = f.constant(scene.ground, images.device) * (0.75 + 0.5 * f.noise(images, 90))
-        images = torch.lerp(ground, images, f.step(f.person(images), 0.5, 0.3))
+        inner = f.blur(-functional.max_pool2d(-f.person(images), EDGE, stride=1, padding=EDGE // 2), 1)
+        images = torch.lerp(ground, images, f.step(inner, 0.5, 0.3))
     x, _ = f.axes(images)
     images = images * (1 + scene.light * 0.8 * (x - 0.5))
     side = round(images.shape[-1] / scene.nearer)
