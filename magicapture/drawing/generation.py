@@ -134,11 +134,11 @@ def first_latents(
 
 
 @torch.no_grad()
-def draw_untouched(base: Base, prompt: str, count: int) -> list[Image.Image]:
-    """Draw ``count`` pictures of ``prompt``, seeds from 0, with ``base`` as it is and the usual number of steps."""
+def draw_untouched(base: Base, prompt: str, count: int, seed: int = 0) -> list[Image.Image]:
+    """Draw ``count`` pictures of ``prompt``, seeds from ``seed`` on, with ``base`` as it is in the usual steps."""
     spec = base.spec
     positive, negative = (base.condition([text]).expand(count) for text in (prompt, spec.negative_prompt))
-    noise = generators(list(range(count)))
+    noise = generators(list(range(seed, seed + count)))
     latents = first_latents(base, noise, None)
     return base.draw(positive, negative, latents, noise, steps=spec.sampling_steps, guidance_scale=spec.guidance_scale)
 

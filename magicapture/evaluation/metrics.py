@@ -128,9 +128,13 @@ def face_sharpness(image: Image.Image, face: Face) -> float:
 
 def pixel_distance(image: Image.Image, other: Image.Image) -> float:
     """Give the mean difference (0–255) of two pictures, both made small and grey, mirrored or not."""
-    side = (COPY_SIDE, COPY_SIDE)
-    first, second = (np.asarray(i.convert("L").resize(side, Image.Resampling.BOX), float) for i in (image, other))
+    first, second = small_grey(image), small_grey(other)
     return float(min(np.abs(first - second).mean(), np.abs(first - second[:, ::-1]).mean()))
+
+
+def small_grey(image: Image.Image) -> np.ndarray:
+    """Give what copies are told by: (COPY_SIDE, COPY_SIDE) of 0–255."""
+    return np.asarray(image.convert("L").resize((COPY_SIDE, COPY_SIDE), Image.Resampling.BOX), float)
 
 
 def mean_cosine(vectors: Tensor) -> float:

@@ -210,11 +210,17 @@ def lab(rgb: np.ndarray) -> np.ndarray:
 
 
 def skin_tone(row: dict, pixels: Tensor) -> str | None:
-    """Give the tone seen in a colour photograph by its ITA, atan2(L* − 50, b*) in degrees (Chardon et al., 1991)."""
-    if not in_color(row) or row["source"] in COOL_SOURCES:
-        return None
-    picture, half = pixels.permute(1, 2, 0).numpy() / 255, CHEEK * SIDE
-    parts = [[slice(round(c * SIDE - half), round(c * SIDE + half)) for c in (y, x)] for x, y in CHEEKS]
+    """Give the tone seen in a photograph whose colours can be trusted."""
+    return None if not in_color(row) or row["source"] in COOL_SOURCES else cheek_tone(pixels)
+
+
+def cheek_tone(pixels: Tensor) -> str | None:
+    """Give the tone of the cheeks of an aligned face by its ITA, atan2(L* − 50, b*) in degrees (Chardon et al., 1991).
+
+    ``pixels``: (3, S, S) uint8. None where it is too dark, or tinted.
+    """
+    picture, side = pixels.permute(1, 2, 0).numpy() / 255, pixels.shape[-1]
+    parts = [[slice(round((c - CHEEK) * side), round((c + CHEEK) * side)) for c in (y, x)] for x, y in CHEEKS]
     cheeks = np.concatenate([picture[rows, columns].reshape(-1, 3) for rows, columns in parts])
     lightness, _, yellow = np.median(lab(cheeks), axis=0)
     if lightness < DARKEST or yellow < COOLEST:
