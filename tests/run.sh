@@ -36,8 +36,7 @@ fi
 .venv-test/bin/ruff check .
 .venv-test/bin/ruff format --check .
 .venv-test/bin/mypy
-# One thread in each process, and one process more than cores: many tests wait for a page, or for an app to start.
-cores=$(nproc) # which believes OMP_NUM_THREADS
+# One process a core with one thread each: many tests wait for an app in a process of its own.
 export OMP_NUM_THREADS=1
 # Whoever is done takes the next file, as ordered in conftest.py.
-exec .venv-test/bin/python -m pytest -n "$((cores < 4 ? cores + 1 : 4))" --dist loadfile --no-loadscope-reorder "$@"
+exec .venv-test/bin/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder "$@"

@@ -52,16 +52,18 @@ def test_a_seed_gives_the_same_picture_whatever_it_is_drawn_beside(
     assert np.abs(alone - beside[0]).max() > 1
 
 
-def test_portraits_keep_to_the_colours_of_the_look(mini: Base) -> None:
+def test_portraits_keep_to_the_colours_of_the_look_the_more_the_nearer_the_dial_is_to_it(mini: Base) -> None:
     rows = mini.initial_rows(0.017, torch.Generator().manual_seed(0))
     shades = torch.stack([torch.full((3, mini.resolution, mini.resolution), shade) for shade in (-0.9, 0.9)])
     dark, bright = mini.encode(shades)[0].mean(dim=(2, 3))
     with mini.concept_tokens(rows):
         drawn = [
-            np.mean([np.asarray(image) for image in draw(mini, [0, 1, 2, 3], GenerateConfig(steps=8), mean)])
-            for mean in (dark, None, bright)
+            np.mean([np.asarray(image) for image in draw(mini, [0, 1], GenerateConfig(steps=8, dial=dial), mean)])
+            for mean, dial in ((dark, 0), (dark, 0.5), (dark, 1), (bright, 1), (bright, 0.5), (bright, 0))
         ]
     assert drawn[0] + 5 < drawn[1] < drawn[2] - 5
+    assert drawn[2] == drawn[3]
+    assert drawn[3] + 5 < drawn[4] < drawn[5] - 5
 
 
 def test_drawing_from_photos_keeps_the_more_of_them_the_less_they_are_noised(mini: Base) -> None:
@@ -89,8 +91,7 @@ def test_the_dial_strengthens_one_concept_and_weakens_the_other(base: Base) -> N
         prompts = [prompt_for(task) for task in ("composed", "source", "reference")]
         composed, person, style = (base.condition([prompt]).embeddings for prompt in prompts)
         assert torch.equal(dialled(base, 0.5, "", 2.5).embeddings, composed)
-        reach = base.spec.dial_reach / 2.5
-        to_person, to_style = (composed + sign * reach * (person - style) for sign in (1, -1))
+        to_person, to_style = (composed + sign * 0.4 * (person - style) for sign in (1, -1))
         assert torch.allclose(dialled(base, 1.0, "", 2.5).embeddings, to_person, atol=1e-5)
         assert torch.allclose(dialled(base, 0.0, "", 2.5).embeddings, to_style, atol=1e-5)
         half = dialled(base, 1.0, "", 5.0).embeddings - composed

@@ -63,7 +63,6 @@ class BaseSpec:
     resolution: int | None = None  # side of its pictures in pixels; None: as its denoiser's configuration says
     sampling_steps: int = 20  # of its sampler, unless it is set
     lora_scale: float = 1.0  # weight of the LoRA for drawing, unless it is set
-    dial_reach: float = 1.0  # of the dial's ends: the share of the two concepts' difference at a guidance of 1
     negative_prompt: str = ""  # likewise
     vae: str | None = None  # Hub id of a better autoencoder; None: its own
     tiny_decoder: str | None = None  # Hub id of a distilled decoder for the identity loss; None: its own serves

@@ -68,7 +68,6 @@ MINI = BaseSpec(
     seconds_on_gpu=(0.06, 0.15),  # launching its small operations takes longest there; an estimate
     resolution=256,
     sampling_steps=25,
-    dial_reach=2.0,  # at 1 its ends look alike, at 4.5 they leave the look
     linear=True,
     embedded="mini-256",
 )

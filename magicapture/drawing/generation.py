@@ -22,6 +22,11 @@ BATCH = 4
 """Portraits drawn side by side."""
 
 
+DIAL_REACH = 1.0
+"""How far the dial's ends lie from the composed prompt, as a share of the difference between the two concepts, at a
+guidance of 1. Guidance multiplies that difference once more, so the share is divided by it."""
+
+
 def generate(base: Base, subject: Subject, adapter: Adapter, config: GenerateConfig) -> list[Portrait]:
     """Draw ``config.count`` portraits, best first; with ``best_of`` above 1, the best of that many times more.
 
@@ -77,16 +82,18 @@ def draw(
 ) -> Iterator[Image.Image]:
     """Draw one picture per seed of what ``noun`` names, with what is on ``base`` now.
 
-    ``latent_mean`` and ``photos``: as in ``first_latents``.
+    ``latent_mean`` and ``photos``: as in ``first_latents``. The dial weighs that mean, twice at the style's end and not
+    at all at the person's: whether a picture gets the whole look is decided there.
     """
     spec = base.spec
     guidance = spec.guidance_scale if config.guidance_scale is None else config.guidance_scale
     lora_scale = spec.lora_scale if config.lora_scale is None else config.lora_scale
     positive = dialled(base, config.dial, config.prompt, guidance, noun)
     negative = base.condition([config.negative_prompt or spec.negative_prompt])
+    mean = None if latent_mean is None else 2 * (1 - config.dial) * latent_mean
     for start in range(0, len(seeds), BATCH):
         noise = generators(seeds[start : start + BATCH])
-        latents = first_latents(base, noise, latent_mean, photos, config.strength)
+        latents = first_latents(base, noise, mean, photos, config.strength)
         count = len(latents)
         yield from base.draw(
             positive.expand(count),
@@ -147,15 +154,15 @@ def dialled(base: Base, dial: float, extras: str, guidance_scale: float, noun: s
     """Give the conditioning of a picture for a place of the dial from 0 (the style) over 0.5 (both) to 1 (the person).
 
     The prompts of the three tasks share their wording place by place, so the difference between those of one concept
-    alone is a direction that strengthens the one and weakens the other. Guidance multiplies that difference once more,
-    so the base's reach is divided by it.
+    alone is a direction that strengthens the one and weakens the other. (The colours that drawing starts from go with
+    the dial, too: see ``draw``.)
     """
     suffix = f", {extras}" if extras else ""
     composed = base.condition([prompt_for("composed", noun=noun) + suffix])
     if dial == 0.5:
         return composed
     person, style = (base.condition([prompt_for(task, noun=noun) + suffix]) for task in ("source", "reference"))
-    reach = base.spec.dial_reach / max(guidance_scale, 1.0)
+    reach = DIAL_REACH / max(guidance_scale, 1.0)
     return composed.towards(person, style, reach * (2 * dial - 1))
 
 
