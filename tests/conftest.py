@@ -99,7 +99,6 @@ def address(examples: Path, app_folder: Path) -> Iterator[str]:
 @pytest.fixture
 def page(browser: Browser, address: str) -> Iterator[Page]:
     """Open the page in a fresh session; nothing may go wrong in its scripts."""
-    expect.set_options(timeout=PATIENCE * 1000)
     context = browser.new_context(viewport={"width": 1180, "height": 900})
     page = context.new_page()
     page.set_default_timeout(PATIENCE * 1000)
@@ -132,6 +131,7 @@ def other(root: Path) -> Workspace:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=PATIENCE * 1000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
         yield browser

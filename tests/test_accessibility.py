@@ -32,7 +32,6 @@ MARKED = """() => {
 
 def open_page(browser: Browser, address: str) -> Page:
     """Open the page as a new visitor, with nothing in it that fades: axe would see colours half way."""
-    expect.set_options(timeout=PATIENCE * 1000)
     page = browser.new_context(viewport={"width": 1180, "height": 900}).new_page()
     page.set_default_timeout(PATIENCE * 1000)
     page.goto(address)

@@ -240,7 +240,6 @@ def test_the_server_speaks_the_language_that_the_browser_asks_for_first(asked: s
 @pytest.fixture
 def page(browser: Browser, address: str) -> Iterator[Page]:
     """Open the page in a browser whose user reads Japanese."""
-    expect.set_options(timeout=PATIENCE * 1000)
     context = browser.new_context(locale="ja-JP", viewport={"width": 1180, "height": 900})
     page = context.new_page()
     page.set_default_timeout(PATIENCE * 1000)

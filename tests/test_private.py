@@ -53,7 +53,6 @@ def outside() -> list[str]:
 @pytest.fixture
 def page(browser: Browser, address: str, outside: list[str]) -> Iterator[Page]:
     """Open the page in a browser that reaches nothing but the app."""
-    expect.set_options(timeout=PATIENCE * 1000)
     context = browser.new_context()
     here = urlsplit(address).netloc
 

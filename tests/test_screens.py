@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import running
 from playwright.sync_api import Browser, Page, StorageState, expect
-from running import PATIENCE, ROOT, running_app
+from running import ROOT, running_app
 from screens import ELEMENTS, SCREENS, TABS, TOO_WIDE, Screen, become_visitor, open_by_id
 from test_accessibility import grave_faults
 from visiting import consent
@@ -29,7 +29,6 @@ SEEN = {
 @pytest.fixture(scope="module")
 def visitor(browser: Browser, address: str) -> StorageState:
     """Give what the browser remembers of a visitor who has photos, an adapter, and a portrait of each kind."""
-    expect.set_options(timeout=PATIENCE * 1000)
     return become_visitor(browser, address, portraits=2, quickly=True)
 
 
@@ -56,7 +55,6 @@ def test_all_of_a_tab_is_seen_in_order_within_the_window_and_can_be_read(
 @pytest.fixture(scope="module")
 def with_all_examples(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Start the app as it comes, with a finished example and every set of pictures on offer; gives its address."""
-    expect.set_options(timeout=PATIENCE * 1000)
     with running_app(tmp_path_factory.mktemp("whole"), ROOT / "examples", MAGICAPTURE_BASE="mini") as address:
         yield address
 

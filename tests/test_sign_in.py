@@ -65,7 +65,6 @@ def address(hub: Hub, provider: Provider, app_folder: Path, examples: Path) -> I
 def page(browser: Browser, address: str, hub: Hub, language: str) -> Iterator[Page]:
     """Open the page in a fresh session; the Hub has been asked nothing yet."""
     hub.requests.clear()
-    expect.set_options(timeout=PATIENCE * 1000)
     context = browser.new_context(viewport={"width": 1180, "height": 900}, locale=language)
     page = context.new_page()
     page.set_default_timeout(PATIENCE * 1000)

@@ -64,7 +64,6 @@ def test_the_finished_example_that_ships_is_for_todays_embedded_base() -> None:
 
 
 def opened(browser: Browser, address: str, **options: object) -> Page:
-    expect.set_options(timeout=PATIENCE * 1000)
     page = browser.new_context(viewport={"width": 1180, "height": 900}, **options).new_page()
     page.set_default_timeout(PATIENCE * 1000)
     page.goto(address)
