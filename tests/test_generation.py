@@ -58,7 +58,7 @@ def test_portraits_keep_to_the_colours_of_the_look_the_more_the_nearer_the_dial_
     dark, bright = mini.encode(shades)[0].mean(dim=(2, 3))
     with mini.concept_tokens(rows):
         drawn = [
-            np.mean([np.asarray(image) for image in draw(mini, [0, 1], GenerateConfig(steps=8, dial=dial), mean)])
+            np.mean([np.asarray(image) for image in draw(mini, [0, 1], GenerateConfig(steps=5, dial=dial), mean)])
             for mean, dial in ((dark, 0), (dark, 0.5), (dark, 1), (bright, 1), (bright, 0.5), (bright, 0))
         ]
     assert drawn[0] + 5 < drawn[1] < drawn[2] - 5

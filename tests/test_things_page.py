@@ -56,7 +56,7 @@ def paint(page: Page, *, around: bool = False) -> None:
     page.mouse.move(middle[0] + reach * way[0][0], middle[1] + reach * way[0][1])
     page.mouse.down()
     for x, y in way[1:]:
-        page.mouse.move(middle[0] + reach * x, middle[1] + reach * y, steps=12)
+        page.mouse.move(middle[0] + reach * x, middle[1] + reach * y, steps=3)
     page.mouse.up()
 
 
