@@ -33,6 +33,8 @@ RANK = 4
 """Of the finished adapter, which is trained with more."""
 CANDIDATES = 8
 """Portraits of which the best is shown."""
+DIAL = 0.25
+"""Nearer the look than the person: the first screen is to show looks."""
 QUALITY = 82
 """Of the pictures, as WebP; they are as large as what the base draws."""
 
@@ -84,7 +86,7 @@ def main() -> None:
         for person in PEOPLE:
             name = f"{person}_{look}"
             adapter = adapter_of(base, engine, args.examples / person, args.examples / look, args.work / name)
-            (best,) = generate(base, engine, adapter, GenerateConfig(count=1, best_of=CANDIDATES))
+            (best,) = generate(base, engine, adapter, GenerateConfig(count=1, best_of=CANDIDATES, dial=DIAL))
             scores[name] = round(best.likeness or 0.0, 2)
             save(best.image, out / f"{name}.webp")
             save(Image.open(args.examples / person / "1.jpg"), out / f"{person}.webp")
