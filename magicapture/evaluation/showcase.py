@@ -33,8 +33,8 @@ RANK = 4
 """Of the finished adapter, which is trained with more."""
 CANDIDATES = 8
 """Portraits of which the best is shown."""
-DIAL = 0.25
-"""Nearer the look than the person: the first screen is to show looks."""
+DIAL = 0.0
+"""At the look's end: the first screen is to show looks."""
 QUALITY = 82
 """Of the pictures, as WebP; they are as large as what the base draws."""
 
