@@ -20,7 +20,7 @@ from magicapture.adapters.adapter import Adapter
 from magicapture.adapters.info import INFO_FILE
 from magicapture.bases import MINI, Base, load_base
 from magicapture.config import GenerateConfig
-from magicapture.drawing.generation import generate
+from magicapture.drawing.generation import generate, rank
 from magicapture.faces import FaceEngine, load_engine
 from magicapture.method.training import Training
 from magicapture.photos.reading import photos_in
@@ -33,8 +33,8 @@ RANK = 4
 """Of the finished adapter, which is trained with more."""
 CANDIDATES = 8
 """Portraits of which the best is shown."""
-DIAL = 0.0
-"""At the look's end: the first screen is to show looks."""
+DIAL = 0.1
+"""By which the best is chosen, and not drawn: the first screen is to show looks, and on people as they are."""
 QUALITY = 82
 """Of the pictures, as WebP; they are as large as what the base draws."""
 
@@ -86,7 +86,7 @@ def main() -> None:
         for person in PEOPLE:
             name = f"{person}_{look}"
             adapter = adapter_of(base, engine, args.examples / person, args.examples / look, args.work / name)
-            (best,) = generate(base, engine, adapter, GenerateConfig(count=1, best_of=CANDIDATES, dial=DIAL))
+            best = rank(generate(base, engine, adapter, GenerateConfig(count=CANDIDATES)), DIAL)[0]
             scores[name] = round(best.likeness or 0.0, 2)
             save(best.image, out / f"{name}.webp")
             save(Image.open(args.examples / person / "1.jpg"), out / f"{person}.webp")
