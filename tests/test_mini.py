@@ -17,9 +17,11 @@ from magicapture.bases.linear import LinearDecoder
 from magicapture.mini import train
 from magicapture.mini.autoencoder import Encoder, new_vae
 from magicapture.mini.captions import Captions
+from magicapture.mini.card import Repeated, picture_of
 from magicapture.mini.config import CONFIGS, GPU, MiniConfig, RedrawingConfig
 from magicapture.mini.data import COLOR, MOST, Portraits, load_portraits, sampling_weights, shifted, with_looks
 from magicapture.mini.klt import write_klt
+from magicapture.mini.labels import cheek_tone
 from magicapture.mini.looks import HELD_OUT, LOOKS, apply_looks
 from magicapture.mini.redrawing import Redrawing
 
@@ -199,3 +201,26 @@ def test_moving_a_picture_blurs_nothing() -> None:
         places = [(y, x) for y in range(-3, 4) for x in range(-3, 4)]
         inner = after[:, 3:-3, 3:-3]
         assert any(torch.equal(inner, before[:, 3 + y : 29 + y, 3 + x : 29 + x]) for y, x in places)
+
+
+def test_what_repeats_a_training_portrait_is_known_again(portrait: Image.Image) -> None:
+    known = torch.from_numpy(np.array(portrait.crop((100, 0, 356, 256)))).permute(2, 0, 1)
+    smooth = ((pictures(1, 256)[0] + 1) * 127.5).byte()
+    photo, mirrored, stranger = (
+        picture_of(Portraits(pixels[None], [{}], torch.ones(1)), 0) for pixels in (known, known.flip(-1), smooth)
+    )
+    repeated = Repeated.of(Portraits(known[None], [{}], torch.ones(1)))
+    assert repeated.pixels(photo)
+    assert repeated.pixels(mirrored)
+    assert not repeated.pixels(stranger)
+    assert repeated.face(photo)
+    assert not repeated.face(stranger)
+
+
+@pytest.mark.parametrize(
+    ("skin", "tone"),
+    [((235, 200, 180), "light"), ((170, 120, 90), "medium"), ((110, 70, 50), "dark"), ((9, 9, 9), None)],
+)
+def test_the_tone_of_cheeks_is_told_at_every_size(skin: tuple[int, int, int], tone: str | None) -> None:
+    for side in (128, 256):
+        assert cheek_tone(torch.tensor(skin, dtype=torch.uint8)[:, None, None].expand(3, side, side)) == tone

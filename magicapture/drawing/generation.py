@@ -21,7 +21,6 @@ from magicapture.subject import PERSON_NOUN, Subject
 BATCH = 4
 """Portraits drawn side by side."""
 
-
 DIAL_REACH = 1.0
 """How far the dial's ends lie from the composed prompt, as a share of the difference between the two concepts, at a
 guidance of 1. Guidance multiplies that difference once more, so the share is divided by it."""

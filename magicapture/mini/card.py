@@ -28,12 +28,12 @@ from magicapture.mini.captions import STYLES
 from magicapture.mini.data import COLOR, LANDMARKS, Portraits, load_portraits
 from magicapture.mini.labels import cheek_tone
 from magicapture.mini.probe import Probe
-from magicapture.scoring import style_features
+from magicapture.scoring import LIKENESS_WORDS, style_features
 
 SAMPLES_PER_MEDIUM = 84
 AT_ONCE = 28
 """Samples drawn side by side."""
-SAME_FACE = 0.7
+SAME_FACE = LIKENESS_WORDS[0][0]
 """Cosine from which two faces are one person's in the app's words, "clearly you"."""
 GRID_COLUMNS = 8
 FACE_MASK = (0.19, 0.81)
