@@ -18,8 +18,8 @@ from magicapture.evaluation.judge import closeness, dlib_descriptor
 from magicapture.evaluation.looks import ClipLook, ImageNetLook
 from magicapture.evaluation.metrics import Yardstick, attention_leak, diversity, measure, pixel_distance
 from magicapture.evaluation.plan import Cell, Plan, PlanError, Table, load_plan, plan_names, split
-from magicapture.evaluation.report import group_rows
-from magicapture.evaluation.summary import Estimate, by_group, summarise
+from magicapture.evaluation.report import group_rows, person_rows
+from magicapture.evaluation.summary import Estimate, summarise
 from magicapture.faces import FaceEngine
 from magicapture.photos.references import CheckedSet, check_photos
 
@@ -63,8 +63,7 @@ def test_shares_are_of_portraits_and_a_missing_face_counts_as_no_likeness() -> N
     assert ours.person_only.mean == 0.25  # the one with style 0.1, nearer to the photos with 0.3
     assert ours.style_only.mean == 0.5  # the one without a face and the one no closer than the untouched base's mean
     assert ours.sharpness.mean == 0.5
-    assert by_group(RESULTS, TABLE, [[0]])["untouched"] == [pytest.approx((0.2, 0))]
-    assert by_group(RESULTS, TABLE, [[0]])["magicapture"] == [pytest.approx((0.35, 0.25))]
+    assert ours.style_way.mean == pytest.approx((0.5 - 0.2) / (0.8 - 0.2))
 
 
 def test_photos_that_look_like_the_style_themselves_say_nothing_of_collapse() -> None:
@@ -187,10 +186,24 @@ def test_the_tiny_plan_ends_in_a_report_and_finished_cells_are_kept(
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cells").iterdir()} == cells
 
 
-def test_groups_stand_beside_people_in_the_report() -> None:
-    rows = group_rows(RESULTS, TABLE, {"women": [1], "men": [2]})
-    assert rows[0] == ["likeness to (no face)", "person 1", "women"]  # the table holds no second person
-    assert rows[2][1:] == ["0.35 (25%)"] * 2
+def test_likeness_to_each_person_tells_of_missing_faces() -> None:
+    assert person_rows(RESULTS, TABLE) == [
+        ["likeness to (no face)", "person 1"],
+        ["The untouched base", "0.20"],
+        ["MagiCapture (ours)", "0.35 (25%)"],
+    ]
+
+
+def test_groups_are_set_beside_the_first_one_with_an_interval() -> None:
+    people = {"women": [1, 3], "men": [2]}
+    table = Table("t", ["magicapture"], people=3, styles=1, groups={"gender": people})
+    results = [
+        {**cell("magicapture", portrait(likeness, 0.5)), "person": person}
+        for person, likeness in enumerate((0.4, 0.7, 0.6))
+    ]
+    header, ours = group_rows(results, table, "gender")
+    assert header == ["likeness by gender", "women (2)", "men (1)", "men − women"]
+    assert ours == ["MagiCapture (ours)", "0.50", "0.70", "0.20 [0.10, 0.30]"]  # women of 0.4 alone, of 0.6 alone
 
 
 def test_clip_compares_looks_outside_the_face(

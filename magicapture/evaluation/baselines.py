@@ -25,13 +25,18 @@ class BaselineConfig:
 
     steps: int = 320
     seed: int = 0
-    images_per_task: int = 3  # six pictures a step, as MagiCapture's second phase shows
+    images_per_task: int = 3  # see ``images_beside``
     rank: int = 16  # of DreamBooth's LoRA
     lora_lr: float = 2e-3
     token_lr: float = 2e-2  # Textual Inversion
     token_lr_joint: float = 1e-3  # Custom Diffusion, where the layers learn too
     layer_lr: float = 1e-3
     token_noise: float = 0.017  # as in ``TrainConfig``
+
+
+def images_beside(ours: int) -> int:
+    """Give the pictures a baseline takes of each of its two tasks: a step of ours has three, with ``ours`` of each."""
+    return -(-3 * ours // 2)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from magicapture.bases import Base, BaseSpec
 from magicapture.config import GenerateConfig, Term
 from magicapture.drawing.generation import draw, draw_untouched, first_latents, generators
 from magicapture.evaluation import baselines
-from magicapture.evaluation.baselines import BaselineConfig
+from magicapture.evaluation.baselines import BaselineConfig, images_beside
 from magicapture.faces import FaceEngine
 from magicapture.method.material import Material, prepare
 from magicapture.method.training import train
@@ -70,7 +70,8 @@ def _baseline(
 ) -> Callable[[Task], AbstractContextManager[Draw]]:
     @contextmanager
     def learn(task: Task) -> Iterator[Draw]:
-        config = BaselineConfig(steps=task.steps or task.base.spec.presets[task.preset].steps, seed=task.seed)
+        ours = task.base.spec.presets[task.preset]
+        config = BaselineConfig(task.steps or ours.steps, task.seed, images_beside(ours.images_per_task))
         with learned(task.base, Material.of(task.base, task.person, task.style), config):
             yield lambda seeds: list(draw(task.base, seeds, GenerateConfig(lora_scale=1.0)))
 

@@ -30,13 +30,18 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """One table of the report: ``methods`` on the first ``people`` and ``styles``, with ``seeds`` trainings of each."""
+    """One table of the report: ``methods`` on the first ``people`` and ``styles``, with ``seeds`` trainings of each.
+
+    ``groups``: by what people are told apart, such as a gender or skin tone as the set of photos labels them; then, by
+    the name of each group, who is in it, counted from 1. The report sets every group beside the first one.
+    """
 
     title: str
     methods: list[str]
     people: int
     styles: int
     seeds: int = 1
+    groups: dict[str, dict[str, list[int]]] = field(default_factory=dict)
 
     def cells(self) -> list[Cell]:
         """List its cells, all methods of one pair before the next pair: what is there early can be compared."""
@@ -51,8 +56,7 @@ class Plan:
     ``people`` and ``styles``: patterns of folders; ``images``: portraits of each cell; ``steps``: of every training, 0
     for the number that a method has by itself; ``pictures``: whether the report shows portraits, which those of real
     people who have not agreed to it must not; ``judge``: who measures likeness, another than stands in the loss;
-    ``look``: what style is measured by, "imagenet" or "clip"; ``groups``: people, counted from 1, by the name of their
-    group, such as a gender or skin tone as the set of photos labels them.
+    ``look``: what style is measured by, "imagenet" or "clip".
     """
 
     people: str
@@ -65,7 +69,6 @@ class Plan:
     pictures: bool = True
     judge: str = "dlib"
     look: str = "imagenet"
-    groups: dict[str, list[int]] = field(default_factory=dict)
 
     def cells(self) -> list[Cell]:
         """List the cells of all tables, each once."""

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
@@ -17,12 +18,13 @@ from magicapture.evaluation.compare import Comparison
 from magicapture.evaluation.methods import METHODS
 from magicapture.evaluation.plan import Table, picture_of
 from magicapture.evaluation.study import QUESTIONS, count_answers
-from magicapture.evaluation.summary import Estimate, Summary, by_group, summarise
+from magicapture.evaluation.summary import Estimate, Summary, cells_of, faceless, likeness, summarise
 
 COLUMNS = {
     "likeness": "likeness ↑",
     "way": "of the way ↑",
     "style": "style ↑",
+    "style_way": "of the look's way ↑",
     "faceless": "no face ↓",
     "copied": "copied ↓",
     "copy_paste": "copy-paste ↓",
@@ -35,12 +37,14 @@ COLUMNS = {
     "seconds": "training (s)",
 }
 WITH_INTERVAL = ("likeness", "style")
-IN_PERCENT = ("way", "faceless", "copied", "person_only", "style_only")
+IN_PERCENT = ("way", "style_way", "faceless", "copied", "person_only", "style_only")
 LEGEND = """\
 **Likeness**: 1 − distance to photos that training did not see, by a recogniser that no loss and no choice of a state
 looks at (dlib, where nothing else is said: two photos of one person have about 0.6, strangers about 0.2); a portrait
 without a face counts 0. **Of the way**: the same, from the untouched base (0 %) to real photos of the person (100 %).
 **Style**: cosine of features to the style's pictures, faces masked out (ImageNet's, where the plan does not say CLIP).
+**Of the look's way**: the same, from the untouched base (0 %) to the style's own pictures (100 %), where these lie
+further.
 **Copied**: portraits whose pixels repeat one photo of the training. **Copy-paste**: from the person in general (0) to
 the face of one photo of the training (1). **Only the person**: no more of the style than the person's photos have by
 themselves, on the pairs where photos and style are told apart; **only the style**: no more likeness than the untouched
@@ -64,7 +68,7 @@ def write_report(comparison: Comparison, results: list[dict], command: list[str]
         summaries = summarise(results, table)
         scatter = out / f"scatter-{number}.svg"
         scatter.write_text(scatter_plot(summaries))
-        sections.append(section(table, summaries, group_rows(results, table, plan.groups), scatter.name))
+        sections.append(section(table, summaries, results, scatter.name))
     steps = f"{plan.steps} steps" if plan.steps else f"as many steps as the preset {plan.preset} has"
     head = (
         f"# Comparison\n\nBase: {plan.base}, {steps}, {plan.images} portraits of each pair.\n\n"
@@ -79,25 +83,49 @@ def write_report(comparison: Comparison, results: list[dict], command: list[str]
     return out / "report.md"
 
 
-def section(table: Table, summaries: dict[str, Summary], people: list[list[str]], scatter: str) -> str:
+def section(table: Table, summaries: dict[str, Summary], results: list[dict], scatter: str) -> str:
     """Write one table of the report, the likeness to people and groups, and its plot."""
     counts = f"People: {table.people}, styles: {table.styles}, trainings of each pair: {table.seeds}"
     known = [key for key in COLUMNS if any(getattr(summary, key).mean is not None for summary in summaries.values())]
     rows = [["method", *(COLUMNS[key] for key in known)]]
     rows += [[METHODS[name].title, *(_cell(key, summary) for key in known)] for name, summary in summaries.items()]
+    tables = [rows, person_rows(results, table), *(group_rows(results, table, kind) for kind in table.groups)]
     plot = f"![likeness against style]({scatter})"
-    return f"## {table.title}\n\n{counts}.\n\n{_markdown(rows)}\n\n{_markdown(people)}\n\n{plot}\n"
+    return "\n\n".join([f"## {table.title}", f"{counts}.", *map(_markdown, tables), f"{plot}\n"])
 
 
-def group_rows(results: list[dict], table: Table, groups: dict[str, list[int]]) -> list[list[str]]:
-    """Lay out the likeness to each person and each group, and how often no face was found where that happened."""
-    named = {f"person {i + 1}": [i] for i in range(table.people)}
-    named |= {name: here for name, people in groups.items() if (here := [i - 1 for i in people if i <= table.people])}
-    rows = [["likeness to (no face)", *named]]
-    for method, figures in by_group(results, table, list(named.values())).items():
-        cells = (f"{likeness:.2f}" + (f" ({faceless:.0%})" if faceless else "") for likeness, faceless in figures)
-        rows.append([METHODS[method].title, *cells])
+def person_rows(results: list[dict], table: Table) -> list[list[str]]:
+    """Lay out the likeness to each person, and how often no face was found where that happened."""
+    rows = [["likeness to (no face)", *(f"person {i + 1}" for i in range(table.people))]]
+    for method in table.methods:
+        rows.append([METHODS[method].title])
+        for person in range(table.people):
+            cells = cells_of(results, table, method, [person])
+            missing = np.mean([faceless(cell) for cell in cells])
+            rows[-1].append(
+                f"{np.mean([likeness(cell) for cell in cells]):.2f}" + (f" ({missing:.0%})" if missing else "")
+            )
     return rows
+
+
+def group_rows(results: list[dict], table: Table, kind: str) -> list[list[str]]:
+    """Lay out the likeness to each group of people of one kind, and how far each lies above the first one."""
+    (first, reference), *others = table.groups[kind].items()
+    gaps = [title for name, people in others for title in (_counted(name, people), f"{name} − {first}")]
+    rows = [[f"likeness by {kind}", _counted(first, reference), *gaps]]
+    for method in table.methods:
+        theirs, *found = (
+            [likeness(cell) for cell in cells_of(results, table, method, [i - 1 for i in people])]
+            for people in table.groups[kind].values()
+        )
+        rows.append([METHODS[method].title, f"{np.mean(theirs):.2f}"])
+        for values in found:
+            rows[-1] += [f"{np.mean(values):.2f}", _measured(Estimate.of_gap(values, theirs), 2)]
+    return rows
+
+
+def _counted(group: str, people: list[int]) -> str:
+    return f"{group} ({len(people)})"
 
 
 def study_section(answers: dict[str, dict[str, float]]) -> str:
@@ -117,8 +145,12 @@ def _cell(key: str, summary: Summary) -> str:
     if key in IN_PERCENT:
         return f"{round(found.mean, 2) + 0:.0%}"  # + 0: no "-0%"
     digits = 0 if key == "seconds" else 2
-    interval = f" [{found.low:.{digits}f}, {found.high:.{digits}f}]" if key in WITH_INTERVAL else ""
-    return f"{found.mean:.{digits}f}{interval}"
+    return _measured(found, digits) if key in WITH_INTERVAL else f"{found.mean:.{digits}f}"
+
+
+def _measured(found: Estimate, digits: int) -> str:
+    mean, low, high = found.measured
+    return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def _markdown(rows: list[list[str]]) -> str:

@@ -30,6 +30,14 @@ class Estimate:
         low, high = np.percentile(draws, INTERVAL)
         return cls(float(known.mean()), float(low), float(high))
 
+    @classmethod
+    def of_gap(cls, values: Sequence[float], reference: Sequence[float]) -> "Estimate":
+        """Give how far the mean of ``values`` lies above that of ``reference``, resampling both; neither is empty."""
+        generator = np.random.default_rng(0)
+        ours, theirs = (generator.choice(each, (RESAMPLES, len(each))).mean(axis=1) for each in (values, reference))
+        low, high = np.percentile(ours - theirs, INTERVAL)
+        return cls(float(np.mean(values) - np.mean(reference)), float(low), float(high))
+
     @property
     def measured(self) -> tuple[float, float, float]:
         """Mean, lower and upper end. Raises ``ValueError`` where nothing was measured."""
@@ -46,13 +54,15 @@ class Summary:
     untouched base (0) to the person's real photos (1); ``style``: cosine; ``faceless``, ``copied``: shares;
     ``copy_paste``: from the person in general (0) to the face of one seen photo (1); ``person_only``, ``style_only``:
     shares of portraits with no more of the style than the person's photos have, and with no more likeness than the
-    untouched base; ``aesthetic``: LAION's mark; ``leak``: of the person's attention outside the face; ``seconds``: of
+    untouched base; ``style_way``: the style as a share of the way from the untouched base (0) to the style's own
+    pictures (1); ``aesthetic``: LAION's mark; ``leak``: of the person's attention outside the face; ``seconds``: of
     the training.
     """
 
     likeness: Estimate
     way: Estimate
     style: Estimate
+    style_way: Estimate
     faceless: Estimate
     copied: Estimate
     copy_paste: Estimate
@@ -67,30 +77,26 @@ class Summary:
 
 def summarise(results: list[dict], table: Table) -> dict[str, Summary]:
     """Give the methods of ``table`` in its order; ``results``: the cells as ``Comparison.run`` gives them."""
-    wanted = {(cell.method, cell.person, cell.style, cell.seed) for cell in table.cells()}
-    cells = [cell for cell in results if _key(cell) in wanted]
-    untouched = {_key(cell)[1:]: likeness(cell) for cell in cells if cell["method"] == "untouched"}
+    cells = _cells(results, table)
+    untouched = {_key(cell)[1:]: cell for cell in cells if cell["method"] == "untouched"}
     return {
         method: _summary([(cell, untouched.get(_key(cell)[1:])) for cell in cells if cell["method"] == method])
         for method in table.methods
     }
 
 
-def _summary(cells: list[tuple[dict, float | None]]) -> Summary:
+def _cells(results: list[dict], table: Table) -> list[dict]:
+    wanted = {(cell.method, cell.person, cell.style, cell.seed) for cell in table.cells()}
+    return [cell for cell in results if _key(cell) in wanted]
+
+
+def _summary(cells: list[tuple[dict, dict | None]]) -> Summary:
     return Summary(**{name: Estimate.of([figure(*cell) for cell in cells]) for name, figure in FIGURES.items()})
 
 
-def by_group(results: list[dict], table: Table, groups: list[list[int]]) -> dict[str, list[tuple[float, float]]]:
-    """Give each method's mean likeness to each group of people, counted from 0, and its share without a face."""
-    rows = {}
-    for method in table.methods:
-        cells = [cell for cell in results if cell["method"] == method and cell["style"] < table.styles]
-        theirs = [[cell for cell in cells if cell["person"] in group] for group in groups]
-        rows[method] = [
-            (float(np.mean([likeness(cell) for cell in few])), float(np.mean([faceless(cell) for cell in few])))
-            for few in theirs
-        ]
-    return rows
+def cells_of(results: list[dict], table: Table, method: str, people: Sequence[int]) -> list[dict]:
+    """Give the cells of ``table`` in which ``method`` draws one of ``people``, counted from 0."""
+    return [cell for cell in _cells(results, table) if cell["method"] == method and cell["person"] in people]
 
 
 def likeness(cell: dict) -> float:
@@ -112,10 +118,21 @@ def _mean(cell: dict, value: Callable[[dict], float | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def _way(cell: dict, untouched: float | None) -> float | None:
-    if untouched is None or cell["real_likeness"] <= untouched:
-        return None
-    return (likeness(cell) - untouched) / (cell["real_likeness"] - untouched)
+def _way(cell: dict, untouched: dict | None) -> float | None:
+    return None if untouched is None else _share(likeness(cell), likeness(untouched), cell["real_likeness"])
+
+
+def _style_way(cell: dict, untouched: dict | None) -> float | None:
+    return None if untouched is None else _share(_style(cell), _style(untouched), cell["own_style"])
+
+
+def _share(here: float, start: float, end: float) -> float | None:
+    """Give where ``here`` lies between ``start`` (0) and ``end`` (1); None where the end is no further."""
+    return (here - start) / (end - start) if end > start else None
+
+
+def _style(cell: dict) -> float:
+    return float(np.mean([portrait["style"] for portrait in cell["portraits"]]))
 
 
 def _person_only(cell: dict) -> float | None:
@@ -124,14 +141,18 @@ def _person_only(cell: dict) -> float | None:
     return _mean(cell, lambda portrait: portrait["style"] <= cell["photos_style"])
 
 
-def _style_only(cell: dict, untouched: float | None) -> float | None:
-    return None if untouched is None else _mean(cell, lambda portrait: (portrait["likeness"] or 0.0) <= untouched)
+def _style_only(cell: dict, untouched: dict | None) -> float | None:
+    if untouched is None:
+        return None
+    strangers = likeness(untouched)
+    return _mean(cell, lambda portrait: (portrait["likeness"] or 0.0) <= strangers)
 
 
-FIGURES: dict[str, Callable[[dict, float | None], float | None]] = {
+FIGURES: dict[str, Callable[[dict, dict | None], float | None]] = {
     "likeness": lambda cell, _: likeness(cell),
     "way": _way,
-    "style": lambda cell, _: _mean(cell, lambda portrait: portrait["style"]),
+    "style": lambda cell, _: _style(cell),
+    "style_way": _style_way,
     "faceless": lambda cell, _: faceless(cell),
     "copied": lambda cell, _: _mean(cell, lambda portrait: portrait["copied"]),
     "copy_paste": lambda cell, _: _mean(cell, lambda portrait: portrait["copy_paste"]),
@@ -143,4 +164,4 @@ FIGURES: dict[str, Callable[[dict, float | None], float | None]] = {
     "aesthetic": lambda cell, _: _mean(cell, lambda portrait: portrait["aesthetic"]),
     "seconds": lambda cell, _: cell["training_seconds"],
 }
-"""How each figure of a cell comes about; the second argument is the untouched base's likeness to the same person."""
+"""How each figure of a cell comes about; the second argument is the untouched base's cell of the same pair."""
