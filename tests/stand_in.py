@@ -11,6 +11,7 @@ from magicapture.adapters.adapter import Adapter, applied
 from magicapture.bases import Base
 from magicapture.config import GenerateConfig, TrainConfig
 from magicapture.drawing.generation import draw, generate
+from magicapture.drawing.start import Start
 from magicapture.evaluation.bench import noise_reference
 from magicapture.faces import Face, FaceEngine
 from magicapture.method.training import Training
@@ -93,5 +94,5 @@ def assert_card_draws_our_picture(base: Base, adapter: Adapter, changes: dict[st
     names = {}
     exec(code.replace("side, side)", "side, side, generator=torch.Generator().manual_seed(7))"), names)
     with applied(base, adapter):
-        ours = next(draw(base, [7], GenerateConfig(steps=50), adapter.latent_mean))
+        ours = next(draw(base, [7], GenerateConfig(steps=50), Start(adapter.start.mean)))
     assert np.abs(np.asarray(ours).astype(int) - np.asarray(names["image"])).max() <= 1

@@ -45,8 +45,9 @@ def test_saving_and_loading_keeps_everything(base: Base, adapter: Adapter, tmp_p
     loaded = Adapter.load(adapter.save(tmp_path / "a"))
     assert loaded.info == adapter.info
     assert torch.equal(loaded.rows["clip_l"], adapter.rows["clip_l"])
-    assert loaded.latent_mean.shape == (4,)
-    assert torch.equal(loaded.latent_mean, adapter.latent_mean)
+    assert loaded.start.mean.shape == (4,)
+    assert torch.equal(loaded.start.mean, adapter.start.mean)
+    assert torch.equal(loaded.start.layouts, adapter.start.layouts)
     assert vars(loaded.targets).keys() == vars(adapter.targets).keys()
     assert all(torch.equal(value, vars(adapter.targets)[name]) for name, value in vars(loaded.targets).items())
     assert loaded.photos.shape == (2, *base.latent_shape)

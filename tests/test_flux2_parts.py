@@ -12,7 +12,7 @@ from magicapture.bases.flux2_files import ROWS_KEY
 from magicapture.bases.joint_attention import attention_to_words, record_joint_attention, refocusing_blocks
 from magicapture.bases.schedule import FlowSchedule
 from magicapture.bases.words import prompt_for
-from magicapture.drawing.generation import first_latents, generators
+from magicapture.drawing.start import NOISE, Start, generators
 
 BOTH = prompt_for("composed")
 
@@ -153,7 +153,7 @@ def test_x0_is_recovered_from_the_velocity_and_the_schedule_ends_in_noise_alone(
     noisy = schedule.add_noise(clean, noise, timesteps)
     assert torch.allclose(schedule.predict_x0(noisy, schedule.target(clean, noise, timesteps), timesteps), clean)
     assert torch.equal(noisy[2], noise[2])
-    with_mean, without = (first_latents(base, generators([3]), mean) for mean in (torch.ones(128), None))
+    (with_mean, _), (without, _) = (start.latents(base, generators([3])) for start in (Start(torch.ones(128)), NOISE))
     assert torch.equal(with_mean, without)
 
 

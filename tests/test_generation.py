@@ -16,6 +16,7 @@ from magicapture.bases.words import prompt_for
 from magicapture.config import GenerateConfig
 from magicapture.drawing.generation import dialled, draw, rank
 from magicapture.drawing.portrait import Portrait
+from magicapture.drawing.start import Start
 from magicapture.faces import FaceEngine
 from magicapture.faces.recogniser import ARCFACE_TEMPLATE
 from magicapture.photos.references import Reference
@@ -58,7 +59,9 @@ def test_portraits_keep_to_the_colours_of_the_look_the_more_the_nearer_the_dial_
     dark, bright = mini.encode(shades)[0].mean(dim=(2, 3))
     with mini.concept_tokens(rows):
         drawn = [
-            np.mean([np.asarray(image) for image in draw(mini, [0, 1], GenerateConfig(steps=5, dial=dial), mean)])
+            np.mean(
+                [np.asarray(image) for image in draw(mini, [0, 1], GenerateConfig(steps=5, dial=dial), Start(mean))]
+            )
             for mean, dial in ((dark, 0), (dark, 0.5), (dark, 1), (bright, 1), (bright, 0.5), (bright, 0))
         ]
     assert drawn[0] + 5 < drawn[1] < drawn[2] - 5
@@ -75,7 +78,7 @@ def test_drawing_from_photos_keeps_the_more_of_them_the_less_they_are_noised(min
     def distances(strength: float) -> list[float]:
         settings = GenerateConfig(steps=10, strength=strength)
         with mini.concept_tokens(rows):
-            drawn = list(draw(mini, [0, 1], settings, photos=latents))
+            drawn = list(draw(mini, [0, 1], settings, Start(photos=latents)))
         shown = [np.asarray(image).astype(float) / 127.5 - 1 for image in drawn]
         return [float(np.abs(a - p.permute(1, 2, 0).numpy()).mean()) for a, p in zip(shown, photos, strict=True)]
 

@@ -13,7 +13,8 @@ from diffusers import DDIMScheduler
 from magicapture.bases import Base, BaseError, load_base
 from magicapture.bases.schedule import PREDICTION_TYPES, Schedule
 from magicapture.config import GenerateConfig, TrainConfig
-from magicapture.drawing.generation import draw_untouched, first_latents, generate, generators
+from magicapture.drawing.generation import draw_untouched, generate
+from magicapture.drawing.start import NOISE, Start, generators
 from magicapture.evaluation.baselines import plain_loss
 from magicapture.method.material import Material
 
@@ -95,7 +96,7 @@ def test_a_base_of_velocities_with_other_latents_is_trained_and_draws(velocities
         adapter = run.adapter()
     assert set(events[-1].losses) == {"reconstruction", "attention", "identity"}
     assert all(np.isfinite(list(event.losses.values())).all() for event in events)
-    assert adapter.latent_mean.shape == (24,)
+    assert adapter.start.mean.shape == (24,)
     (portrait,) = generate(velocities, stand_in.StandInEngine(), adapter, GenerateConfig(count=1, steps=2))
     assert portrait.image.size == (256, 256)
     assert tiny.fingerprint(velocities) == before
@@ -103,12 +104,14 @@ def test_a_base_of_velocities_with_other_latents_is_trained_and_draws(velocities
 
 def test_drawing_starts_from_what_training_leaves_of_the_look(velocities: Base) -> None:
     mean = torch.linspace(-5, 5, 24)
-    start = first_latents(velocities, generators([0, 1]), mean)
+    start, share = Start(mean).latents(velocities, generators([0, 1]))
+    noise, _ = NOISE.latents(velocities, generators([0, 1]))
     left = velocities.pipeline.scheduler.alphas_cumprod[-1]
+    assert share == 1
     assert start.shape == (2, 24, 16, 16)
     assert torch.allclose(
         start,
-        left.sqrt() * mean[:, None, None] + (1 - left).sqrt() * first_latents(velocities, generators([0, 1]), None),
+        left.sqrt() * mean[:, None, None] + (1 - left).sqrt() * noise,
     )
 
 

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -16,6 +15,7 @@ from magicapture.bases import Base, Rows, resolve_base
 from magicapture.bases.base import LORA_FILE, ROWS_FILE
 from magicapture.bases.lora import load_lora, lora_layers
 from magicapture.bases.words import TOKENS
+from magicapture.drawing.start import Start
 from magicapture.messages import Message
 from magicapture.photos.subjects import scorer_of
 from magicapture.scoring import Targets
@@ -48,10 +48,9 @@ class Adapter:
     photos: Tensor | None = None
 
     @property
-    def latent_mean(self) -> Tensor | None:
-        """Where its drawing starts from (see ``first_latents``); None in adapters that do not say it."""
-        mean = self.info.latent_mean
-        return None if mean is None else torch.tensor(mean, dtype=torch.float32)
+    def start(self) -> Start:
+        """What its drawing starts from."""
+        return Start.of(self.info.latent_mean, self.info.layouts, self.photos)
 
     def save(self, folder: Path) -> Path:
         """Write the files that ``load`` reads and stock diffusers understands; gives ``folder``."""
@@ -145,7 +144,7 @@ def applied(base: Base, adapter: Adapter) -> Iterator[None]:
 
 def _has_same_widths(base: Base, adapter: Adapter) -> bool:
     """Compare the tokens with the text encoders, and what drawing starts from with the latents."""
-    mean, photos = adapter.latent_mean, adapter.photos
+    mean, photos = adapter.start.mean, adapter.photos
     widths = {encoder: (len(TOKENS), width) for encoder, width in base.row_widths.items()}
     return widths == {encoder: tuple(rows.shape) for encoder, rows in adapter.rows.items()} and (
         (mean is None or mean.shape == base.latent_shape[:1])

@@ -12,6 +12,7 @@ from magicapture.bases import BaseSpec
 from magicapture.bases.words import TOKENS, prompt_for
 from magicapture.faces.likeness import RECOGNISER
 from magicapture.messages import Message
+from magicapture.photos.layouts import LAYOUT
 from magicapture.subject import NOUN, PERSON_NOUN
 
 INFO_FILE = "magicapture.json"
@@ -20,7 +21,7 @@ MAX_LINE = 200
 """Characters of a single line of text."""
 MAX_RANK = 128
 """Putting an adapter on a base takes memory in proportion to the rank that its file claims."""
-MAX_STEPS, MAX_SEED, MAX_CHANNELS, MAX_ROWS = 10**6, 2**63, 1024, 1000
+MAX_STEPS, MAX_SEED, MAX_CHANNELS, MAX_ROWS, MAX_PHOTOS = 10**6, 2**63, 1024, 1000, 64
 
 
 class AdapterError(Exception):
@@ -57,7 +58,8 @@ class AdapterInfo:
     scored_by: str | None = None  # the network whose embedding its targets hold
     seed: int = 0
     off: tuple[str, ...] = ()  # terms of the method that were switched off
-    latent_mean: tuple[float, ...] | None = None  # (C,), where drawing starts from, see ``first_latents``
+    latent_mean: tuple[float, ...] | None = None  # (C,), of the look; drawing starts from it and from
+    layouts: tuple[str, ...] | None = None  # the person's photos, 8 × 8 pixels each in the look's colours
     scores: tuple[PreviewScore, ...] = ()
     title: str | None = None  # the visitor's own note
     tokens: tuple[str, ...] = TOKENS
@@ -128,6 +130,10 @@ def _list_of(sound: Callable[[object], bool], most: int) -> Callable[[object], b
     return lambda value: isinstance(value, list) and len(value) <= most and all(map(sound, value))
 
 
+def _is_layout(value: object) -> bool:
+    return isinstance(value, str) and LAYOUT.fullmatch(value) is not None
+
+
 def _is_table(value: object) -> bool:
     return isinstance(value, dict) and len(value) <= MAX_ROWS and all(map(_is_line, [*value, *value.values()]))
 
@@ -153,6 +159,7 @@ SOUND: dict[str, Callable[[object], bool]] = {
     "off": _list_of(_is_line, MAX_ROWS),
     "tokens": _list_of(_is_line, MAX_ROWS),
     "latent_mean": _list_of(_is_number, MAX_CHANNELS),
+    "layouts": _list_of(_is_layout, MAX_PHOTOS),
     "scores": _list_of(_is_score, MAX_ROWS),
     "prompts": _is_table,
     "versions": _is_table,

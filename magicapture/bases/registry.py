@@ -68,6 +68,7 @@ MINI = BaseSpec(
     seconds_on_gpu=(0.06, 0.15),  # launching its small operations takes longest there; an estimate
     resolution=256,
     sampling_steps=25,
+    layout_share=0.8,
     linear=True,
     embedded="mini-256",
 )

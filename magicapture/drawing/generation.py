@@ -5,15 +5,14 @@ from dataclasses import asdict, replace
 
 import torch
 from PIL import Image
-from torch import Tensor
 
 from magicapture.adapters.adapter import Adapter, AdapterError, applied
 from magicapture.bases import Base, Conditioning
-from magicapture.bases.schedule import timestep_at
 from magicapture.bases.words import prompt_for
 from magicapture.config import GenerateConfig
 from magicapture.drawing.enhance import upscale
 from magicapture.drawing.portrait import Portrait
+from magicapture.drawing.start import NOISE, Start, generators
 from magicapture.messages import Message
 from magicapture.scoring import Targets, score, worth
 from magicapture.subject import PERSON_NOUN, Subject
@@ -45,7 +44,7 @@ def draw_candidates(base: Base, adapter: Adapter, config: GenerateConfig) -> lis
         lacks = "This adapter keeps no photos to start from: draw new pictures with it, at strength 1."
         raise AdapterError(Message(lacks))
     with applied(base, adapter):
-        return list(draw(base, config.seeds, config, adapter.latent_mean, adapter.info.subject, adapter.photos))
+        return list(draw(base, config.seeds, config, adapter.start, adapter.info.subject))
 
 
 def chosen(
@@ -72,27 +71,17 @@ def scored(
 
 @torch.no_grad()
 def draw(
-    base: Base,
-    seeds: list[int],
-    config: GenerateConfig,
-    latent_mean: Tensor | None = None,
-    noun: str = PERSON_NOUN,
-    photos: Tensor | None = None,
+    base: Base, seeds: list[int], config: GenerateConfig, start: Start = NOISE, noun: str = PERSON_NOUN
 ) -> Iterator[Image.Image]:
-    """Draw one picture per seed of what ``noun`` names, with what is on ``base`` now.
-
-    ``latent_mean`` and ``photos``: as in ``first_latents``. The dial weighs that mean, twice at the style's end and not
-    at all at the person's: whether a picture gets the whole look is decided there.
-    """
+    """Draw one picture per seed of what ``noun`` names from ``start``, with what is on ``base`` now."""
     spec = base.spec
     guidance = spec.guidance_scale if config.guidance_scale is None else config.guidance_scale
     lora_scale = spec.lora_scale if config.lora_scale is None else config.lora_scale
     positive = dialled(base, config.dial, config.prompt, guidance, noun)
     negative = base.condition([config.negative_prompt or spec.negative_prompt])
-    mean = None if latent_mean is None else 2 * (1 - config.dial) * latent_mean
-    for start in range(0, len(seeds), BATCH):
-        noise = generators(seeds[start : start + BATCH])
-        latents = first_latents(base, noise, mean, photos, config.strength)
+    for first in range(0, len(seeds), BATCH):
+        noise = generators(seeds[first : first + BATCH])
+        latents, share = start.latents(base, noise, config.dial, config.strength)
         count = len(latents)
         yield from base.draw(
             positive.expand(count),
@@ -102,41 +91,8 @@ def draw(
             steps=config.steps or spec.sampling_steps,
             guidance_scale=guidance,
             lora_scale=lora_scale,
-            strength=config.strength,
+            strength=share,
         )
-
-
-def generators(seeds: list[int]) -> list[torch.Generator]:
-    """Give a picture's source of noise for each of ``seeds``."""
-    return [torch.Generator().manual_seed(seed) for seed in seeds]
-
-
-def first_latents(
-    base: Base,
-    noise: list[torch.Generator],
-    latent_mean: Tensor | None,
-    photos: Tensor | None = None,
-    strength: float = 1.0,
-) -> Tensor:
-    """Give what drawing starts from, (N, C, h, w): the ``noise`` of each, and what training leaves of a picture in it.
-
-    Stable Diffusion's schedule does not end in noise alone: of the picture √ᾱ = 0.07 is left, as much as the mean of
-    the noise varies, so the denoiser has learned to read the colours of the whole from that mean ("Common Diffusion
-    Noise Schedules and Sample Steps are Flawed", arXiv 2305.08891). Noise alone means a middle grey, which draws away
-    from the look. ``latent_mean``: (C,), mean of the style's latents; None starts from noise alone.
-
-    ``strength`` below 1 starts from ``photos`` (P, C, h, w) instead, each seed from the next one, noised to that share
-    of the schedule: pose, hair and glasses are left of it, the more the less (SDEdit, arXiv 2108.01073).
-    """
-    latents = torch.stack([torch.randn(base.latent_shape, generator=generator) for generator in noise])
-    if strength < 1 and photos is not None:
-        pictures = photos.float()[[generator.initial_seed() % len(photos) for generator in noise]]
-    elif latent_mean is not None:
-        pictures = latent_mean[:, None, None].expand_as(latents)
-    else:
-        return latents
-    first = torch.full((len(latents),), timestep_at(strength, base.schedule.steps))
-    return base.schedule.add_noise(pictures, latents, first)
 
 
 @torch.no_grad()
@@ -145,7 +101,7 @@ def draw_untouched(base: Base, prompt: str, count: int, seed: int = 0) -> list[I
     spec = base.spec
     positive, negative = (base.condition([text]).expand(count) for text in (prompt, spec.negative_prompt))
     noise = generators(list(range(seed, seed + count)))
-    latents = first_latents(base, noise, None)
+    latents, _ = NOISE.latents(base, noise)
     return base.draw(positive, negative, latents, noise, steps=spec.sampling_steps, guidance_scale=spec.guidance_scale)
 
 
@@ -154,7 +110,7 @@ def dialled(base: Base, dial: float, extras: str, guidance_scale: float, noun: s
 
     The prompts of the three tasks share their wording place by place, so the difference between those of one concept
     alone is a direction that strengthens the one and weakens the other. (The colours that drawing starts from go with
-    the dial, too: see ``draw``.)
+    the dial, too: see ``Start.latents``.)
     """
     suffix = f", {extras}" if extras else ""
     composed = base.condition([prompt_for("composed", noun=noun) + suffix])

@@ -9,7 +9,8 @@ from PIL import Image
 from magicapture.adapters.adapter import applied
 from magicapture.bases import Base, BaseSpec
 from magicapture.config import GenerateConfig, Term
-from magicapture.drawing.generation import draw, draw_untouched, first_latents, generators
+from magicapture.drawing.generation import draw, draw_untouched
+from magicapture.drawing.start import NOISE, generators
 from magicapture.evaluation import baselines
 from magicapture.evaluation.baselines import BaselineConfig, images_beside
 from magicapture.faces import FaceEngine
@@ -58,9 +59,9 @@ def _magicapture(
         config = replace(task.base.spec.presets[preset or task.preset], seed=task.seed, off=frozenset(off))
         config = config.with_steps(task.steps) if task.steps else config
         adapter = train(task.base, task.engine, task.person, task.style, config)
-        mean = None if from_noise else adapter.latent_mean
+        start = NOISE if from_noise else adapter.start
         with applied(task.base, adapter):
-            yield lambda seeds: list(draw(task.base, seeds, GenerateConfig(), mean))
+            yield lambda seeds: list(draw(task.base, seeds, GenerateConfig(), start))
 
     return learn
 
@@ -101,7 +102,8 @@ def _edited(task: Task) -> Iterator[Draw]:
 
     def draw_one(seed: int) -> Image.Image:
         shown = [references[seed % len(references)].image for references in (task.person, task.style)]
-        (picture,) = task.base.edit(shown, EDIT_PROMPT, first_latents(task.base, generators([seed]), None))
+        noise, _ = NOISE.latents(task.base, generators([seed]))
+        (picture,) = task.base.edit(shown, EDIT_PROMPT, noise)
         return picture
 
     yield lambda seeds: [draw_one(seed) for seed in seeds]

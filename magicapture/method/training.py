@@ -17,11 +17,13 @@ from magicapture.bases import Base
 from magicapture.bases.lora import enable_lora, load_lora, lora_layers, lora_ratio, lora_state
 from magicapture.config import GenerateConfig, TrainConfig
 from magicapture.drawing.generation import draw
+from magicapture.drawing.start import Start
 from magicapture.method.losses import pull_norms
 from magicapture.method.material import Material
 from magicapture.method.objective import Objective, Phase
 from magicapture.method.optimizer import optimizer_step
 from magicapture.method.progress import Preview, Progress, TrainEvent, Weights
+from magicapture.photos.layouts import layouts_of
 from magicapture.photos.references import mean_embedding
 from magicapture.scoring import Targets
 from magicapture.subject import Reference, Subject, require_embedded_by
@@ -67,6 +69,7 @@ class Training:
         require_embedded_by(subject.name, person)
         self.base, self.subject, self.config = base, subject, config
         self.person, self.style = person, style
+        self.layouts = layouts_of(person, style)
         # A copy: there is one critic's network per process, but perhaps a base on each of several GPUs.
         critic = copy.deepcopy(subject.critic()).to(base.device) if config.uses("identity") else None
         identity = base.put(torch.from_numpy(mean_embedding(person)).float())
@@ -154,6 +157,7 @@ class Training:
             engine=self.subject.name,
             scored_by=self.subject.scored_by,
             latent_mean=tuple(self.objective.material.style.latent_mean.tolist()),
+            layouts=self.layouts,
         )
         photos = self.objective.material.person.mean[:, 0].cpu() if self.config.keep_photos else None
         return Adapter(weights.lora, weights.rows, info, photos=photos)
@@ -209,9 +213,8 @@ class Training:
     def _preview(self) -> Preview:
         """Draw a few quick portraits and keep the state that drew them."""
         config = GenerateConfig(count=self.config.preview_images, steps=self.config.preview_steps)
-        images = list(
-            draw(self.base, config.seeds, config, self.objective.material.style.latent_mean, self.subject.noun)
-        )
+        start = Start.of(self.objective.material.style.latent_mean.tolist(), self.layouts)
+        images = list(draw(self.base, config.seeds, config, start, self.subject.noun))
         norm = float(torch.cat([rows.detach().norm(dim=1) for rows in self.rows.values()]).max())
         return Preview(images, config, self._weights(), lora_ratio(self.base.denoiser), norm)
 

@@ -1,6 +1,7 @@
 """Draw examples that ship with the app: people who do not exist, and looks, by the embedded base itself.
 
-``python -m magicapture.mini.examples`` writes them to ``examples/``, or those alone that ``--only`` names. Every
+``python -m magicapture.mini.examples`` writes them to ``examples/``, or those alone that ``--only`` names, the looks
+among them that the base has never seen (see ``evaluate --plan held_out``). Every
 "photo" of a person is the same drawn face before another background, in other light or from the other side, taken part
 of the way back to noise and finished there; a set is kept only when both recognisers take all of it for one person. Of
 the looks, some are drawn by prompt alone, some are procedural ones that the base learns from, laid over portraits.
@@ -23,7 +24,7 @@ from magicapture.bases import MINI, Base, load_base
 from magicapture.faces import FaceEngine, load_engine
 from magicapture.faces.likeness import likeness_embedding
 from magicapture.mini import filters as f
-from magicapture.mini.looks import LOOKS
+from magicapture.mini.looks import HELD_OUT, LOOKS
 
 PHOTOS = 5
 GUIDANCE = 2.5
@@ -100,6 +101,9 @@ FILTERS = {
     "style-watercolour": ("watercolor", 2),
 }
 """The procedural look of each set, and the seed of what varies within that look: a set has one paper and one ink."""
+
+UNSEEN = {f"unseen-{look.name.replace(' ', '-')}": (look.name, 1) for look in HELD_OUT}
+"""The looks that the base was not trained on, likewise; they do not ship with the app."""
 
 
 @torch.no_grad()
@@ -225,7 +229,8 @@ def main() -> None:
     """Draw the sets and print how close the photos of each person are."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("examples"))
-    parser.add_argument("--only", nargs="+", choices=(names := (*PEOPLE, *MEDIA, *FILTERS)), default=names)
+    shipped = (*PEOPLE, *MEDIA, *FILTERS)
+    parser.add_argument("--only", nargs="+", choices=(*shipped, *UNSEEN), default=shipped)
     args = parser.parse_args()
     base, engine = load_base(MINI.name), load_engine("builtin")
     for name in args.only:
@@ -234,7 +239,7 @@ def main() -> None:
         elif name in MEDIA:
             pictures = sitters(base, engine, MEDIA[name])
         else:
-            pictures = draw_look(sitters(base, engine, "a color photograph"), *FILTERS[name])
+            pictures = draw_look(sitters(base, engine, "a color photograph"), *(FILTERS | UNSEEN)[name])
         save(pictures, args.out / name)
 
 
