@@ -47,13 +47,23 @@ def test_saving_and_loading_keeps_everything(base: Base, adapter: Adapter, tmp_p
     assert torch.equal(loaded.rows["clip_l"], adapter.rows["clip_l"])
     assert loaded.start.mean.shape == (4,)
     assert torch.equal(loaded.start.mean, adapter.start.mean)
-    assert torch.equal(loaded.start.layouts, adapter.start.layouts)
     assert vars(loaded.targets).keys() == vars(adapter.targets).keys()
     assert all(torch.equal(value, vars(adapter.targets)[name]) for name, value in vars(loaded.targets).items())
     assert loaded.photos.shape == (2, *base.latent_shape)
     assert torch.equal(loaded.photos, adapter.photos.half())
     assert loaded.lora.keys() == adapter.lora.keys()
     assert all(torch.equal(loaded.lora[key], adapter.lora[key]) for key in adapter.lora)
+
+
+def test_layouts_are_kept_only_for_a_base_that_draws_from_them(base: Base, adapter: Adapter, tmp_path: Path) -> None:
+    assert adapter.start.layouts is None
+    laying_out = replace(base, spec=replace(base.spec, layout_share=0.8))
+    with stand_in.training(laying_out, TrainConfig(token_steps=1, lora_steps=1, previews=1, rank=2)) as training:
+        (*_, last) = training
+        laid_out = training.adapter()
+    assert last.previews
+    assert laid_out.start.layouts.shape == (2, 3, 8, 8)
+    assert torch.equal(Adapter.load(laid_out.save(tmp_path / "a")).start.layouts, laid_out.start.layouts)
 
 
 @pytest.mark.parametrize(

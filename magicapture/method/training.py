@@ -69,7 +69,7 @@ class Training:
         require_embedded_by(subject.name, person)
         self.base, self.subject, self.config = base, subject, config
         self.person, self.style = person, style
-        self.layouts = layouts_of(person, style)
+        self.layouts = layouts_of(person, style) if base.spec.layout_share < 1 else None
         # A copy: there is one critic's network per process, but perhaps a base on each of several GPUs.
         critic = copy.deepcopy(subject.critic()).to(base.device) if config.uses("identity") else None
         identity = base.put(torch.from_numpy(mean_embedding(person)).float())

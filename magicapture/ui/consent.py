@@ -8,7 +8,7 @@ from magicapture.subject import PERSON_NOUN
 from magicapture.ui.html import hours
 from magicapture.ui.language import say
 
-VERSION = "2026-11-27"
+VERSION = "2026-11-28"
 """Of the text below: change it whenever the meaning changes, and everyone is asked again."""
 
 PURPOSE = "train an adapter on photos of a person and draw portraits with it"
@@ -47,7 +47,7 @@ def terms(settings: Settings) -> Message:
         " ",
         "Your photos are used for one thing: to train your own adapter and to score its portraits.",
         Message(kept, time=hours(settings.photo_hours), longer=hours(settings.result_hours)),
-        "Only if you ask for it, small copies of the photos stay with the adapter.",
+        "Of each photo 8 × 8 dots of colour stay with the adapter, small copies of the photos only if you ask for it.",
         "Nobody else sees them, nothing else is trained with them, and you can delete everything at any time.",
         "Do not make pictures that deceive or harm anyone.",
     )
