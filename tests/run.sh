@@ -15,23 +15,29 @@ python_of_3_11_to_3_13() {
   return 1
 }
 
+# Beside Python's packages, which take longer to fetch.
+install_from_debian() {
+  local missing=()
+  command -v chromium >/dev/null || missing+=(chromium)
+  /sbin/ldconfig -p | grep -q 'libGL\.so\.1' || missing+=(libgl1) # opencv, which insightface imports
+  fc-list :lang=ja 2>/dev/null | grep -q . || missing+=(fontconfig fonts-ipafont-gothic) # for the page in Japanese
+  [ ${#missing[@]} -eq 0 ] && return
+  as_root apt-get update -qq
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+}
+install_from_debian &
+debian=$!
+
 # The stamp names the requirements that are installed: a change installs again.
 wanted=$(cat requirements.txt requirements-ray.txt tests/requirements.txt | sha256sum | cut -d' ' -f1)
 if [ "$(cat .venv-test/installed 2>/dev/null)" != "$wanted" ]; then
   python=$(python_of_3_11_to_3_13)
   [ -x .venv-test/bin/python ] || "$python" -m venv .venv-test
-  .venv-test/bin/python -m pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt
+  # Of its thousands of files few are imported: those are compiled then.
+  .venv-test/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --requirement tests/requirements.txt
   echo "$wanted" >.venv-test/installed
 fi
-
-missing=()
-command -v chromium >/dev/null || missing+=(chromium)
-/sbin/ldconfig -p | grep -q 'libGL\.so\.1' || missing+=(libgl1) # opencv, which insightface imports
-fc-list :lang=ja 2>/dev/null | grep -q . || missing+=(fontconfig fonts-ipafont-gothic) # for the page in Japanese
-if [ ${#missing[@]} -gt 0 ]; then
-  as_root apt-get update -qq
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
-fi
+wait "$debian"
 
 .venv-test/bin/ruff check .
 .venv-test/bin/ruff format --check .

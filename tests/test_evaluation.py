@@ -17,7 +17,7 @@ from magicapture.evaluation.compare import Comparison
 from magicapture.evaluation.judge import closeness, dlib_descriptor
 from magicapture.evaluation.looks import ClipLook, ImageNetLook
 from magicapture.evaluation.metrics import Yardstick, attention_leak, diversity, measure, pixel_distance
-from magicapture.evaluation.plan import Cell, Plan, PlanError, Table, load_plan, plan_names, split
+from magicapture.evaluation.plan import PLANS, Cell, Plan, PlanError, Table, load_plan, plan_names, split
 from magicapture.evaluation.report import group_rows, person_rows
 from magicapture.evaluation.summary import Estimate, summarise
 from magicapture.faces import FaceEngine
@@ -170,10 +170,11 @@ def test_judged_photos_are_never_trained_on() -> None:
     assert [*judged, *trained] == photos
 
 
-def test_the_tiny_plan_ends_in_a_report_and_finished_cells_are_kept(
-    tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
-    command = ["evaluate", "--plan", "tiny", "--data", str(ROOT / "examples"), "--out", str(tmp_path)]
+def test_a_plan_ends_in_a_report_and_finished_cells_are_kept(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    tiny.base(sample_size=16).pipeline.save_pretrained(tmp_path / "base")
+    plan = tmp_path / "plan.toml"
+    plan.write_text(f'base = "{tmp_path / "base"}"\n' + (PLANS / "tiny.toml").read_text())
+    command = ["evaluate", "--plan", str(plan), "--data", str(ROOT / "examples"), "--out", str(tmp_path)]
     assert main(command) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["cells"] == 3
     report = (tmp_path / "report.md").read_text()

@@ -87,7 +87,7 @@ class Plan:
 
 
 def load_plan(name: str) -> Plan:
-    """Read the plan that comes under ``name`` ("default", "tiny", "paper"), or a file.
+    """Read the plan that comes under ``name`` ("default", "tiny", "groups"), or a file.
 
     Raises ``PlanError`` when there is none or it cannot be read.
     """
