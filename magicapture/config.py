@@ -84,7 +84,9 @@ class GenerateConfig:
     negative_prompt: str = ""  # empty: what suits the base
     seed: int = 0  # of the first portrait; the next ones count up
     dial: float = 0.5  # 0 = more like the style, 1 = more like me
-    strength: float = 1.0  # 1 = from noise alone; below, from one of the person's photos under so much noise
+    strength: float = (
+        1.0  # 1 = from a layout or noise alone; below, from one of the person's photos under so much noise
+    )
     steps: int | None = None  # of the sampler, from noise alone on; None: what suits the base
     guidance_scale: float | None = None  # None: what suits the base
     lora_scale: float | None = None  # weight of what was learned, likewise
