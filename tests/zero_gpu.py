@@ -86,7 +86,7 @@ from PIL import Image  # noqa: E402
 from things import teapots  # noqa: E402
 
 from magicapture.adapters.adapter import Adapter  # noqa: E402
-from magicapture.bases import BaseError, registry  # noqa: E402
+from magicapture.bases import BaseError, registry, unet  # noqa: E402
 from magicapture.config import GenerateConfig, TrainConfig  # noqa: E402
 from magicapture.drawing.generation import chosen  # noqa: E402
 from magicapture.evaluation.bench import noise_reference  # noqa: E402
@@ -118,6 +118,7 @@ def move(**_: object) -> None:
 
 
 spaces.zero.wrappers.torch.move = move
+unet.fast_dtype = lambda: torch.float32  # what a GPU multiplies fast, this CPU would be minutes at
 gpu.training_seconds = lambda *_: 1000.0  # a GPU's, of which this machine has none
 
 
