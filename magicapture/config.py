@@ -84,10 +84,8 @@ class GenerateConfig:
     negative_prompt: str = ""  # empty: what suits the base
     seed: int = 0  # of the first portrait; the next ones count up
     dial: float = 0.5  # 0 = more like the style, 1 = more like me
-    strength: float = (
-        1.0  # 1 = from a layout or noise alone; below, from one of the person's photos under so much noise
-    )
-    steps: int | None = None  # of the sampler, from noise alone on; None: what suits the base
+    strength: float = 1.0  # 1 = not from a photo; below, from one of the person's under so much noise
+    steps: int | None = None  # of the sampler through all of the noise; None: what suits the base
     guidance_scale: float | None = None  # None: what suits the base
     lora_scale: float | None = None  # weight of what was learned, likewise
     upscale: int = 1  # 1, 2 or 4

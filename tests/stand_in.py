@@ -8,10 +8,10 @@ import torch
 from PIL.Image import Image
 
 from magicapture.adapters.adapter import Adapter, applied
+from magicapture.adapters.start import Start
 from magicapture.bases import Base
 from magicapture.config import GenerateConfig, TrainConfig
 from magicapture.drawing.generation import draw, generate
-from magicapture.drawing.start import Start
 from magicapture.evaluation.bench import noise_reference
 from magicapture.faces import Face, FaceEngine
 from magicapture.method.training import Training

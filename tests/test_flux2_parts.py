@@ -7,12 +7,12 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, Flux2Transformer2DModel
 from torch import Tensor
 
+from magicapture.adapters.start import NOISE, Start, generators
 from magicapture.bases.flux2 import Flux2
 from magicapture.bases.flux2_files import ROWS_KEY
 from magicapture.bases.joint_attention import attention_to_words, record_joint_attention, refocusing_blocks
 from magicapture.bases.schedule import FlowSchedule
 from magicapture.bases.words import prompt_for
-from magicapture.drawing.start import NOISE, Start, generators
 
 BOTH = prompt_for("composed")
 

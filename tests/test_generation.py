@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 from visitor import some_targets
 
+from magicapture.adapters.start import Start
 from magicapture.bases import Base, load_base
 from magicapture.bases.words import prompt_for
 from magicapture.config import GenerateConfig
 from magicapture.drawing.generation import dialled, draw, rank
 from magicapture.drawing.portrait import Portrait
-from magicapture.drawing.start import Start
 from magicapture.faces import FaceEngine
 from magicapture.faces.recogniser import ARCFACE_TEMPLATE
 from magicapture.photos.references import Reference

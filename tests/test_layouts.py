@@ -5,10 +5,10 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
+from magicapture.adapters.start import NOISE, Start, generators
 from magicapture.bases import Base, load_base
 from magicapture.config import GenerateConfig
 from magicapture.drawing.generation import draw
-from magicapture.drawing.start import NOISE, Start, generators
 from magicapture.faces import FaceEngine
 from magicapture.photos.layouts import LAYOUT, SIDE, layouts_of, read_layouts, recolour
 from magicapture.photos.references import Reference

@@ -10,11 +10,11 @@ import tiny
 import torch
 from diffusers import DDIMScheduler
 
+from magicapture.adapters.start import NOISE, Start, generators
 from magicapture.bases import Base, BaseError, load_base
 from magicapture.bases.schedule import PREDICTION_TYPES, Schedule
 from magicapture.config import GenerateConfig, TrainConfig
 from magicapture.drawing.generation import draw_untouched, generate
-from magicapture.drawing.start import NOISE, Start, generators
 from magicapture.evaluation.baselines import plain_loss
 from magicapture.method.material import Material
 

@@ -10,12 +10,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from magicapture.adapters.card import model_card
-from magicapture.adapters.info import DAMAGED, INFO_FILE, AdapterError, AdapterInfo
+from magicapture.adapters.info import DAMAGED, INFO_FILE, MAX_PHOTOS, AdapterError, AdapterInfo
+from magicapture.adapters.start import Start
 from magicapture.bases import Base, Rows, resolve_base
 from magicapture.bases.base import LORA_FILE, ROWS_FILE
 from magicapture.bases.lora import load_lora, lora_layers
 from magicapture.bases.words import TOKENS
-from magicapture.drawing.start import Start
 from magicapture.messages import Message
 from magicapture.photos.subjects import scorer_of
 from magicapture.scoring import Targets
@@ -23,7 +23,6 @@ from magicapture.scoring import Targets
 TARGETS_FILE = "magicapture_targets.safetensors"
 """What describes a person beyond the weights: it stays where the adapter was trained."""
 PHOTOS = "photos"
-MAX_PHOTOS = 64
 EARLIER = (
     "The adapter in {name} was trained on an earlier embedded demo model and cannot be used with today's: train it "
     "again, with the same photos."
@@ -144,9 +143,9 @@ def applied(base: Base, adapter: Adapter) -> Iterator[None]:
 
 def _has_same_widths(base: Base, adapter: Adapter) -> bool:
     """Compare the tokens with the text encoders, and what drawing starts from with the latents."""
-    mean, photos = adapter.start.mean, adapter.photos
+    start = adapter.start
     widths = {encoder: (len(TOKENS), width) for encoder, width in base.row_widths.items()}
     return widths == {encoder: tuple(rows.shape) for encoder, rows in adapter.rows.items()} and (
-        (mean is None or mean.shape == base.latent_shape[:1])
-        and (photos is None or photos.shape[1:] == base.latent_shape)
+        (start.mean is None or start.mean.shape == base.latent_shape[:1])
+        and (start.photos is None or start.photos.shape[1:] == base.latent_shape)
     )

@@ -7,12 +7,12 @@ import torch
 from PIL import Image
 
 from magicapture.adapters.adapter import Adapter, AdapterError, applied
+from magicapture.adapters.start import NOISE, Start, generators
 from magicapture.bases import Base, Conditioning
 from magicapture.bases.words import prompt_for
 from magicapture.config import GenerateConfig
 from magicapture.drawing.enhance import upscale
 from magicapture.drawing.portrait import Portrait
-from magicapture.drawing.start import NOISE, Start, generators
 from magicapture.messages import Message
 from magicapture.scoring import Targets, score, worth
 from magicapture.subject import PERSON_NOUN, Subject

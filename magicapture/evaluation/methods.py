@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from PIL import Image
 
 from magicapture.adapters.adapter import applied
+from magicapture.adapters.start import NOISE, generators
 from magicapture.bases import Base, BaseSpec
 from magicapture.config import GenerateConfig, Term
 from magicapture.drawing.generation import draw, draw_untouched
-from magicapture.drawing.start import NOISE, generators
 from magicapture.evaluation import baselines
 from magicapture.evaluation.baselines import BaselineConfig, images_beside
 from magicapture.faces import FaceEngine

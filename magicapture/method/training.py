@@ -13,11 +13,11 @@ from torch import Tensor
 
 from magicapture.adapters.adapter import Adapter
 from magicapture.adapters.info import AdapterInfo
+from magicapture.adapters.start import Start
 from magicapture.bases import Base
 from magicapture.bases.lora import enable_lora, load_lora, lora_layers, lora_ratio, lora_state
 from magicapture.config import GenerateConfig, TrainConfig
 from magicapture.drawing.generation import draw
-from magicapture.drawing.start import Start
 from magicapture.method.losses import pull_norms
 from magicapture.method.material import Material
 from magicapture.method.objective import Objective, Phase
@@ -69,11 +69,12 @@ class Training:
         require_embedded_by(subject.name, person)
         self.base, self.subject, self.config = base, subject, config
         self.person, self.style = person, style
-        self.layouts = layouts_of(person, style) if base.spec.layout_share < 1 else None
         # A copy: there is one critic's network per process, but perhaps a base on each of several GPUs.
         critic = copy.deepcopy(subject.critic()).to(base.device) if config.uses("identity") else None
         identity = base.put(torch.from_numpy(mean_embedding(person)).float())
         self.objective = Objective(base, config, Material.of(base, person, style), identity, critic, subject.noun)
+        self.latent_mean = tuple(self.objective.material.style.latent_mean.tolist())
+        self.layouts = layouts_of(person, style) if base.spec.layout_share < 1 else None
         self.generator = torch.Generator().manual_seed(config.seed)
         self.progress = Progress()
 
@@ -156,7 +157,7 @@ class Training:
             subject=self.subject.noun,
             engine=self.subject.name,
             scored_by=self.subject.scored_by,
-            latent_mean=tuple(self.objective.material.style.latent_mean.tolist()),
+            latent_mean=self.latent_mean,
             layouts=self.layouts,
         )
         photos = self.objective.material.person.mean[:, 0].cpu() if self.config.keep_photos else None
@@ -213,7 +214,7 @@ class Training:
     def _preview(self) -> Preview:
         """Draw a few quick portraits and keep the state that drew them."""
         config = GenerateConfig(count=self.config.preview_images, steps=self.config.preview_steps)
-        start = Start.of(self.objective.material.style.latent_mean.tolist(), self.layouts)
+        start = Start.of(self.latent_mean, self.layouts)
         images = list(draw(self.base, config.seeds, config, start, self.subject.noun))
         norm = float(torch.cat([rows.detach().norm(dim=1) for rows in self.rows.values()]).max())
         return Preview(images, config, self._weights(), lora_ratio(self.base.denoiser), norm)

@@ -1,10 +1,11 @@
 """Draw examples that ship with the app: people who do not exist, and looks, by the embedded base itself.
 
-``python -m magicapture.mini.examples`` writes them to ``examples/``, or those alone that ``--only`` names, the looks
-among them that the base has never seen (see ``evaluate --plan held_out``). Every
-"photo" of a person is the same drawn face before another background, in other light or from the other side, taken part
-of the way back to noise and finished there; a set is kept only when both recognisers take all of it for one person. Of
-the looks, some are drawn by prompt alone, some are procedural ones that the base learns from, laid over portraits.
+``python -m magicapture.mini.examples`` writes them to ``examples/``, or those alone that ``--only`` names. It also
+draws the looks that the base has never seen, which do not ship, but only by name: ``evaluate --plan held_out`` wants
+them. Every "photo" of a person is the same drawn face before another background, in other light or from the other side,
+taken part of the way back to noise and finished there; a set is kept only when both recognisers take all of it for one
+person. Of the looks, some are drawn by prompt alone, some are procedural ones that the base learns from, laid over
+portraits.
 """
 
 import argparse

@@ -41,7 +41,8 @@ def recolour(colours: np.ndarray, source: np.ndarray, target: np.ndarray) -> np.
     """Move ``colours`` (N, 3) as ``source`` (S, 3) has to move to get the mean and covariance of ``target`` (T, 3).
 
     The linear map between two normal distributions that moves colours least: ``A^(−½) (A^½ B A^½)^½ A^(−½)`` with the
-    covariances A and B (Pitié and Kokaram, "The linear Monge-Kantorovitch linear colour mapping", 2007, eq. 9).
+    covariances A and B (Pitié and Kokaram, "The linear Monge-Kantorovitch linear colour mapping for example-based
+    colour transfer", 2007).
     """
     spread = _root(np.cov(source.T) + LEAST_SPREAD * np.eye(3))
     back = np.linalg.inv(spread)
