@@ -55,15 +55,19 @@ def test_saving_and_loading_keeps_everything(base: Base, adapter: Adapter, tmp_p
     assert all(torch.equal(loaded.lora[key], adapter.lora[key]) for key in adapter.lora)
 
 
-def test_layouts_are_kept_only_for_a_base_that_draws_from_them(base: Base, adapter: Adapter, tmp_path: Path) -> None:
-    assert adapter.start.layouts is None
-    laying_out = replace(base, spec=replace(base.spec, layout_share=0.8))
+def test_layouts_and_palette_are_kept_only_for_a_base_that_draws_with_them(
+    base: Base, adapter: Adapter, tmp_path: Path
+) -> None:
+    assert adapter.start.layouts is adapter.palette is None
+    laying_out = replace(base, spec=replace(base.spec, layout_share=0.8, holds_palette=True))
     with stand_in.training(laying_out, TrainConfig(token_steps=1, lora_steps=1, previews=1, rank=2)) as training:
         (*_, last) = training
         laid_out = training.adapter()
     assert last.previews
     assert laid_out.start.layouts.shape == (2, 3, 8, 8)
-    assert torch.equal(Adapter.load(laid_out.save(tmp_path / "a")).start.layouts, laid_out.start.layouts)
+    loaded = Adapter.load(laid_out.save(tmp_path / "a"))
+    assert torch.equal(loaded.start.layouts, laid_out.start.layouts)
+    assert loaded.palette.numbers == laid_out.palette.numbers
 
 
 @pytest.mark.parametrize(

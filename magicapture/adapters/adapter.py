@@ -17,6 +17,7 @@ from magicapture.bases.base import LORA_FILE, ROWS_FILE
 from magicapture.bases.lora import load_lora, lora_layers
 from magicapture.bases.words import TOKENS
 from magicapture.messages import Message
+from magicapture.photos.palette import Palette
 from magicapture.photos.subjects import scorer_of
 from magicapture.scoring import Targets
 
@@ -50,6 +51,11 @@ class Adapter:
     def start(self) -> Start:
         """What its drawing starts from."""
         return Start.of(self.info.latent_mean, self.info.layouts, self.photos)
+
+    @property
+    def palette(self) -> Palette | None:
+        """What its portraits are held to."""
+        return None if self.info.palette is None else Palette.read(self.info.palette)
 
     def save(self, folder: Path) -> Path:
         """Write the files that ``load`` reads and stock diffusers understands; gives ``folder``."""

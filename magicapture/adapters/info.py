@@ -13,6 +13,7 @@ from magicapture.bases.words import TOKENS, prompt_for
 from magicapture.faces.likeness import RECOGNISER
 from magicapture.messages import Message
 from magicapture.photos.layouts import LAYOUT
+from magicapture.photos.palette import LARGEST_NUMBER, PALETTE_NUMBERS
 from magicapture.subject import NOUN, PERSON_NOUN
 
 INFO_FILE = "magicapture.json"
@@ -60,6 +61,7 @@ class AdapterInfo:
     off: tuple[str, ...] = ()  # terms of the method that were switched off
     latent_mean: tuple[float, ...] | None = None  # (C,), of the look; drawing starts from it and from
     layouts: tuple[str, ...] | None = None  # the person's photos, 8 × 8 pixels each in the look's colours
+    palette: tuple[float, ...] | None = None  # of the look, seven numbers to which portraits are held
     scores: tuple[PreviewScore, ...] = ()
     title: str | None = None  # the visitor's own note
     tokens: tuple[str, ...] = TOKENS
@@ -134,6 +136,14 @@ def _is_layout(value: object) -> bool:
     return isinstance(value, str) and LAYOUT.fullmatch(value) is not None
 
 
+def _is_palette(value: object) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == PALETTE_NUMBERS
+        and all(_is_number(number) and abs(number) <= LARGEST_NUMBER for number in value)
+    )
+
+
 def _is_table(value: object) -> bool:
     return isinstance(value, dict) and len(value) <= MAX_ROWS and all(map(_is_line, [*value, *value.values()]))
 
@@ -160,6 +170,7 @@ SOUND: dict[str, Callable[[object], bool]] = {
     "tokens": _list_of(_is_line, MAX_ROWS),
     "latent_mean": _list_of(_is_number, MAX_CHANNELS),
     "layouts": _list_of(_is_layout, MAX_PHOTOS),
+    "palette": _is_palette,
     "scores": _list_of(_is_score, MAX_ROWS),
     "prompts": _is_table,
     "versions": _is_table,

@@ -63,6 +63,7 @@ class BaseSpec:
     resolution: int | None = None  # side of its pictures in pixels; None: as its denoiser's configuration says
     sampling_steps: int = 20  # of its sampler, unless it is set
     layout_share: float = 1.0  # of its noise, under which drawing starts from a layout; 1: from the look's mean alone
+    holds_palette: bool = False  # whether pictures are held to the look's colours; words could ask for others
     lora_scale: float = 1.0  # weight of the LoRA for drawing, unless it is set
     negative_prompt: str = ""  # likewise
     vae: str | None = None  # Hub id of a better autoencoder; None: its own

@@ -69,6 +69,7 @@ MINI = BaseSpec(
     resolution=256,
     sampling_steps=25,
     layout_share=0.8,
+    holds_palette=True,
     linear=True,
     embedded="mini-256",
 )

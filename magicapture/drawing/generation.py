@@ -14,6 +14,7 @@ from magicapture.config import GenerateConfig
 from magicapture.drawing.enhance import upscale
 from magicapture.drawing.portrait import Portrait
 from magicapture.messages import Message
+from magicapture.photos.palette import Palette
 from magicapture.scoring import Targets, score, worth
 from magicapture.subject import PERSON_NOUN, Subject
 
@@ -44,7 +45,7 @@ def draw_candidates(base: Base, adapter: Adapter, config: GenerateConfig) -> lis
         lacks = "This adapter keeps no photos to start from: draw new pictures with it, at strength 1."
         raise AdapterError(Message(lacks))
     with applied(base, adapter):
-        return list(draw(base, config.seeds, config, adapter.start, adapter.info.subject))
+        return list(draw(base, config.seeds, config, adapter.start, adapter.info.subject, adapter.palette))
 
 
 def chosen(
@@ -71,9 +72,17 @@ def scored(
 
 @torch.no_grad()
 def draw(
-    base: Base, seeds: list[int], config: GenerateConfig, start: Start = NOISE, noun: str = PERSON_NOUN
+    base: Base,
+    seeds: list[int],
+    config: GenerateConfig,
+    start: Start = NOISE,
+    noun: str = PERSON_NOUN,
+    palette: Palette | None = None,
 ) -> Iterator[Image.Image]:
-    """Draw one picture per seed of what ``noun`` names from ``start``, with what is on ``base`` now."""
+    """Draw one picture per seed of what ``noun`` names from ``start``, with what is on ``base`` now.
+
+    Towards the person's end of the dial ``palette`` holds less and less, at the end itself nothing.
+    """
     spec = base.spec
     guidance = spec.guidance_scale if config.guidance_scale is None else config.guidance_scale
     lora_scale = spec.lora_scale if config.lora_scale is None else config.lora_scale
@@ -83,7 +92,7 @@ def draw(
         noise = generators(seeds[first : first + BATCH])
         latents, share = start.latents(base, noise, config.dial, config.strength)
         count = len(latents)
-        yield from base.draw(
+        pictures = base.draw(
             positive.expand(count),
             negative.expand(count),
             latents,
@@ -93,6 +102,8 @@ def draw(
             lora_scale=lora_scale,
             strength=share,
         )
+        held = min(1.0, 2 * (1 - config.dial))
+        yield from pictures if palette is None else (palette.hold(picture, held) for picture in pictures)
 
 
 @torch.no_grad()

@@ -61,7 +61,7 @@ def _magicapture(
         adapter = train(task.base, task.engine, task.person, task.style, config)
         start = NOISE if from_noise else adapter.start
         with applied(task.base, adapter):
-            yield lambda seeds: list(draw(task.base, seeds, GenerateConfig(), start))
+            yield lambda seeds: list(draw(task.base, seeds, GenerateConfig(), start, palette=adapter.palette))
 
     return learn
 

@@ -48,7 +48,7 @@ def main() -> None:
         with applied(base, adapter), scheduler(base, sampler):
             started = time.monotonic()
             settings = GenerateConfig(count=args.count, steps=steps)
-            pictures = draw(base, settings.seeds, settings, adapter.start)
+            pictures = draw(base, settings.seeds, settings, adapter.start, palette=adapter.palette)
             drawn = scored(pictures, adapter.targets, engine, settings)
             seconds = (time.monotonic() - started) / args.count
         likeness, style = (sum(getattr(p, key) for p in drawn) / len(drawn) for key in ("likeness", "style"))

@@ -24,6 +24,7 @@ from magicapture.method.objective import Objective, Phase
 from magicapture.method.optimizer import optimizer_step
 from magicapture.method.progress import Preview, Progress, TrainEvent, Weights
 from magicapture.photos.layouts import layouts_of
+from magicapture.photos.palette import Palette
 from magicapture.photos.references import mean_embedding
 from magicapture.scoring import Targets
 from magicapture.subject import Reference, Subject, require_embedded_by
@@ -75,6 +76,7 @@ class Training:
         self.objective = Objective(base, config, Material.of(base, person, style), identity, critic, subject.noun)
         self.latent_mean = tuple(self.objective.material.style.latent_mean.tolist())
         self.layouts = layouts_of(person, style) if base.spec.layout_share < 1 else None
+        self.palette = Palette.of(style) if base.spec.holds_palette else None
         self.generator = torch.Generator().manual_seed(config.seed)
         self.progress = Progress()
 
@@ -159,6 +161,7 @@ class Training:
             scored_by=self.subject.scored_by,
             latent_mean=self.latent_mean,
             layouts=self.layouts,
+            palette=self.palette and self.palette.numbers,
         )
         photos = self.objective.material.person.mean[:, 0].cpu() if self.config.keep_photos else None
         return Adapter(weights.lora, weights.rows, info, photos=photos)
@@ -215,7 +218,7 @@ class Training:
         """Draw a few quick portraits and keep the state that drew them."""
         config = GenerateConfig(count=self.config.preview_images, steps=self.config.preview_steps)
         start = Start.of(self.latent_mean, self.layouts)
-        images = list(draw(self.base, config.seeds, config, start, self.subject.noun))
+        images = list(draw(self.base, config.seeds, config, start, self.subject.noun, self.palette))
         norm = float(torch.cat([rows.detach().norm(dim=1) for rows in self.rows.values()]).max())
         return Preview(images, config, self._weights(), lora_ratio(self.base.denoiser), norm)
 

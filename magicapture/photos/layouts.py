@@ -44,13 +44,13 @@ def recolour(colours: np.ndarray, source: np.ndarray, target: np.ndarray) -> np.
     covariances A and B (Pitié and Kokaram, "The linear Monge-Kantorovitch linear colour mapping for example-based
     colour transfer", 2007).
     """
-    spread = _root(np.cov(source.T) + LEAST_SPREAD * np.eye(3))
+    spread = square_root(np.cov(source.T) + LEAST_SPREAD * np.eye(3))
     back = np.linalg.inv(spread)
-    move = back @ _root(spread @ (np.cov(target.T) + LEAST_SPREAD * np.eye(3)) @ spread) @ back
+    move = back @ square_root(spread @ (np.cov(target.T) + LEAST_SPREAD * np.eye(3)) @ spread) @ back
     return (colours - source.mean(axis=0)) @ move + target.mean(axis=0)
 
 
-def _root(matrix: np.ndarray) -> np.ndarray:
+def square_root(matrix: np.ndarray) -> np.ndarray:
     """Give the square root of a symmetric positive matrix."""
     values, vectors = np.linalg.eigh(matrix)
     return (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
