@@ -44,10 +44,9 @@ def running_app(folder: Path, examples: Path, **environment: str) -> Iterator[st
 @contextmanager
 def running_process(folder: Path, examples: Path, **environment: str) -> Iterator[tuple[str, subprocess.Popen]]:
     """Start the app as ``running_app`` does; gives its process, too, for what it may not survive."""
-    tiny.base(sample_size=16).pipeline.save_pretrained(folder / "base")
     inherited = {name: value for name, value in os.environ.items() if name != "GRADIO_SERVER_PORT"}
     variables = {
-        "MAGICAPTURE_BASE": str(folder / "base"),
+        "MAGICAPTURE_BASE": tiny.saved(folder / "base"),
         "MAGICAPTURE_EXAMPLES": str(examples),
         "MAGICAPTURE_FACE_ENGINE": "builtin",
         "MAGICAPTURE_ROOT": str(folder / "root"),

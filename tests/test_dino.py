@@ -80,8 +80,7 @@ def test_a_teapot_is_learned_drawn_and_scored_by_it_and_not_compared_by_another(
     model: Path, photos: Path, looks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(model, monkeypatch)
-    base, out = tmp_path / "base", tmp_path / "adapter"
-    tiny.base(sample_size=16).pipeline.save_pretrained(base)
+    base, out = tiny.saved(tmp_path / "base"), tmp_path / "adapter"
     trained = ("--person", photos, "--style", looks, "--out", out, "--base", base, "--steps", 6)
     assert run("train", *trained, "--subject", "teapot")["steps"] == 6
     info = AdapterInfo.read(out)

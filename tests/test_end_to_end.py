@@ -125,11 +125,13 @@ def test_unusable_photos_end_in_status_one_and_a_sentence(tmp_path: Path) -> Non
     assert not (tmp_path / "out").exists()
 
 
-def test_bench_reports_both_loops(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name, number in {"ROUNDS": 1, "WARMUP_STEPS": 0, "TIMED_STEPS": 1, "FEW_STEPS": 2}.items():
+@pytest.mark.parametrize("base", ["tiny", pytest.param("mini", marks=pytest.mark.slow)])
+def test_bench_reports_both_loops(base: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    few = {"ROUNDS": 1, "WARMUP_STEPS": 0, "TIMED_STEPS": 1, "FEW_STEPS": 2, "MATRIX_SIDE": 64}
+    for name, number in few.items():
         monkeypatch.setattr(bench, name, number)
     monkeypatch.setenv("MAGICAPTURE_UPSCALER", str(tiny.upscaler(tmp_path)))
-    result = run("bench")
+    result = run("bench", "--base", tiny.saved(tmp_path / "base") if base == "tiny" else base)
     assert result["step_ratio"] == pytest.approx(
         result["seconds_per_step"] / result["dreambooth_lora_seconds_per_step"]
     )

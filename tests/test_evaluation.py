@@ -171,9 +171,8 @@ def test_judged_photos_are_never_trained_on() -> None:
 
 
 def test_a_plan_ends_in_a_report_and_finished_cells_are_kept(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    tiny.base(sample_size=16).pipeline.save_pretrained(tmp_path / "base")
-    plan = tmp_path / "plan.toml"
-    plan.write_text(f'base = "{tmp_path / "base"}"\n' + (PLANS / "tiny.toml").read_text())
+    base, plan = tiny.saved(tmp_path / "base"), tmp_path / "plan.toml"
+    plan.write_text(f'base = "{base}"\n' + (PLANS / "tiny.toml").read_text())
     command = ["evaluate", "--plan", str(plan), "--data", str(ROOT / "examples"), "--out", str(tmp_path)]
     assert main(command) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["cells"] == 3

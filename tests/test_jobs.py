@@ -271,8 +271,7 @@ def test_what_cannot_go_on_after_a_restart_says_so(jobs: Jobs, visitor: Workspac
 def test_a_killed_server_goes_on_from_the_checkpoint_with_the_same_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    base, mine, whole = str(tmp_path / "base"), tmp_path / "mine", tmp_path / "whole"
-    tiny.base(sample_size=16).pipeline.save_pretrained(base)
+    base, mine, whole = tiny.saved(tmp_path / "base"), tmp_path / "mine", tmp_path / "whole"
     driver = [sys.executable, Path(__file__).parent / "job_server.py", mine, base]
     paths = f"{Path(__file__).parent}:{Path(__file__).parents[1]}"
     environment = {**os.environ, "PYTHONPATH": paths, "MAGICAPTURE_ROOT": str(mine)}

@@ -32,9 +32,9 @@ def test_the_slowest_answers_are_in_the_table() -> None:
 
 @pytest.mark.slow
 def test_a_few_visitors_at_once_are_all_served(examples: Path, tmp_path: Path) -> None:
-    tiny.base(sample_size=16).pipeline.save_pretrained(tmp_path / "base")
+    base = tiny.saved(tmp_path / "base")
     sets = ["--person", str(examples / "person-someone"), "--style", str(examples / "style-grey")]
-    command = [sys.executable, "-m", "magicapture.evaluation.load", "--base", str(tmp_path / "base"), *sets]
+    command = [sys.executable, "-m", "magicapture.evaluation.load", "--base", base, *sets]
     result = subprocess.run(
         [*command, "--visitors", "3", "--steps", "6"],
         cwd=ROOT,

@@ -115,8 +115,7 @@ def test_local_and_ray_draw_the_same_portraits(
 ) -> None:
     monkeypatch.setenv("MAGICAPTURE_FACE_ENGINE", "builtin")
     if base == "tiny":
-        base = str(tmp_path / "base")
-        tiny.base(sample_size=16).pipeline.save_pretrained(base)
+        base = tiny.saved(tmp_path / "base")
     head = "person_id,photos,style,count,consent_at,consent_version,consent_scope"
     rows = [
         "E1,person-someone,style-grey,2,2026-11-03,v1,intranet",

@@ -18,13 +18,12 @@ from magicapture.staff.decisions import OPENED
 @pytest.fixture
 def pilot(examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StaffPilot]:
     """Give a pilot of six people on a base that trains in seconds; all six have the same face."""
-    base = tmp_path / "base"
-    tiny.base(sample_size=16).pipeline.save_pretrained(base)
+    base = tiny.saved(tmp_path / "base")
     monkeypatch.setenv("MAGICAPTURE_ROOT", str(tmp_path / "app" / "root"))
     monkeypatch.setenv("MAGICAPTURE_FACE_ENGINE", "builtin")
     settings.cache_clear()
     people = [examples / "person-someone"] * PEOPLE
-    options = ["--base", str(base), "--steps", "2", "--best-of", "1"]
+    options = ["--base", base, "--steps", "2", "--best-of", "1"]
     yield StaffPilot(tmp_path, people, examples / "style-grey", options)
     settings.cache_clear()
 

@@ -52,8 +52,7 @@ def run(*arguments: object, status: int = 0) -> dict:
 
 
 def test_the_command_line_learns_a_teapot_and_draws_and_scores_it(photos: Path, looks: Path, tmp_path: Path) -> None:
-    base, out = tmp_path / "base", tmp_path / "adapter"
-    tiny.base(sample_size=16).pipeline.save_pretrained(base)
+    base, out = tiny.saved(tmp_path / "base"), tmp_path / "adapter"
     assert run("check", photos, "--subject", "teapot")["usable"]
     trained = ("--person", photos, "--style", looks, "--out", out, "--base", base, "--steps", 6)
     assert run("train", *trained, "--subject", "teapot")["steps"] == 6

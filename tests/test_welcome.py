@@ -41,8 +41,7 @@ def furnished(examples: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 def furnish(folder: Path, examples: Path) -> None:
-    tiny.base(sample_size=16).pipeline.save_pretrained(folder / "base")
-    base, engine = load_base(str(folder / "base")), load_engine("builtin")
+    base, engine = load_base(tiny.saved(folder / "base")), load_engine("builtin")
     found = [check_photos(photos_in(examples / name), role, engine, base.resolution).references for name, role in SETS]
     with Training(base, engine, *found, TrainConfig(token_steps=1, lora_steps=1, previews=1)) as training:
         list(training)

@@ -297,7 +297,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    tiny.base(sample_size=16).pipeline.save_pretrained(FOLDER / "base")
+    tiny.saved(FOLDER / "base")
     tiny.upscaler(FOLDER)
     tiny.dino(FOLDER / "dino")
     REFERENCES = stand_in.references(128)
