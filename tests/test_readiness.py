@@ -79,5 +79,26 @@ def test_a_base_that_is_meant_for_a_gpu_takes_a_cpu_hundreds_of_times_as_long(mo
     assert seconds[1] > 50 * seconds[0]
 
 
+@pytest.mark.parametrize(
+    ("base", "on_gpu", "counted", "candidates"),
+    [
+        ("mini", True, False, 4),
+        ("sd15", True, False, 4),
+        ("sdxl", True, False, 1),
+        ("mini", False, False, 1),
+        ("sd15", False, False, 1),
+        ("mini", True, True, 1),
+    ],
+)
+def test_portraits_are_the_best_of_several_where_that_is_prompt_and_no_quota_is_spent(
+    base: str, on_gpu: bool, counted: bool, candidates: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: on_gpu)
+    monkeypatch.setattr(forecast.SpacesConfig, "zero_gpu", counted)
+    assert forecast.usual_candidates(base) == candidates
+    one = forecast.drawing_seconds(base, GenerateConfig())
+    assert forecast.drawing_seconds(base, GenerateConfig(best_of=candidates)) <= max(one, forecast.PROMPT_SECONDS)
+
+
 def test_where_time_is_not_counted_no_quota_is_mentioned() -> None:
     assert "quota" not in readiness.readiness(CHECKED, CHECKED, "mini", TrainConfig(), PRO)

@@ -20,7 +20,7 @@ from magicapture.adapters.adapter import Adapter
 from magicapture.adapters.info import INFO_FILE
 from magicapture.bases import MINI, Base, load_base
 from magicapture.config import GenerateConfig
-from magicapture.drawing.generation import generate, rank
+from magicapture.drawing.generation import generate
 from magicapture.faces import FaceEngine, load_engine
 from magicapture.method.training import Training
 from magicapture.photos.reading import photos_in
@@ -32,9 +32,7 @@ FINISHED = ("person-3", "style-oil-painting")
 RANK = 4
 """Of the finished adapter, which is trained with more."""
 CANDIDATES = 8
-"""Portraits of which the best is shown."""
-DIAL = 0.1
-"""By which the best is chosen, and not drawn: the first screen is to show looks, and on people as they are."""
+"""Portraits of which the best is shown, as the app ranks them."""
 QUALITY = 82
 """Of the pictures, as WebP; they are as large as what the base draws."""
 
@@ -86,7 +84,7 @@ def main() -> None:
         for person in PEOPLE:
             name = f"{person}_{look}"
             adapter = adapter_of(base, engine, args.examples / person, args.examples / look, args.work / name)
-            best = rank(generate(base, engine, adapter, GenerateConfig(count=CANDIDATES)), DIAL)[0]
+            best = generate(base, engine, adapter, GenerateConfig(count=CANDIDATES))[0]
             scores[name] = round(best.likeness or 0.0, 2)
             save(best.image, out / f"{name}.webp")
             save(Image.open(args.examples / person / "1.jpg"), out / f"{person}.webp")

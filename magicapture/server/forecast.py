@@ -5,6 +5,7 @@ from typing import Literal
 
 import torch
 from PIL import Image
+from spaces.config import Config as SpacesConfig
 from spaces.zero import default_gpu_size
 from spaces.zero.config import get_config
 
@@ -18,6 +19,9 @@ START_SECONDS = {"cuda": 7, "cpu": 2}
 ENLARGING_SECONDS = {"cuda": 1, "cpu": 63}
 """Of a picture of 512 × 512 pixels, for which Real-ESRGAN takes 9 TFLOP: an estimate, and as ``bench`` measures it on
 two cores."""
+
+PROMPT_SECONDS, MOST_CANDIDATES = 20, 4
+"""Within which portraits are drawn from several candidates unless the visitor says otherwise, and from how many."""
 
 CPU_TFLOPS = 0.25
 """TFLOP a second that two cores do, as ``bench`` measures them."""
@@ -40,6 +44,16 @@ def drawing_seconds(base: str, config: GenerateConfig) -> float:
     usual = resolve_base(base).sampling_steps
     pace = config.strength * (config.steps or usual) / usual
     return START_SECONDS[device()] + config.count * config.best_of * pace * _seconds_of(base)[1]
+
+
+def usual_candidates(base: str) -> int:
+    """Say of how many candidates each portrait is the best where the visitor has not chosen: one on ZeroGPU, by quota.
+
+    The best of four are more like the person to a judge that has no part in the choice: see ``docs/findings.md``.
+    """
+    many = range(MOST_CANDIDATES, 1, -1)
+    prompt = (n for n in many if drawing_seconds(base, GenerateConfig(best_of=n)) <= PROMPT_SECONDS)
+    return 1 if SpacesConfig.zero_gpu else next(prompt, 1)
 
 
 def enlarging_seconds(images: Iterable[Image.Image]) -> float:

@@ -13,6 +13,7 @@ from magicapture.config import LEAST_STRENGTH, GenerateConfig
 from magicapture.drawing.portrait import Portrait
 from magicapture.messages import Message, joined
 from magicapture.server.drawings import STOPPED, Drawing
+from magicapture.server.forecast import usual_candidates
 from magicapture.server.gate.answer import address_of
 from magicapture.server.gate.queue import BOUNDED
 from magicapture.server.workspace import Workspace
@@ -90,7 +91,7 @@ def build(context: AppContext, session: Session, entered: gr.events.Dependency) 
     status = gr.HTML(note(NO_ADAPTER, "warn"), elem_id="adapter-status", min_height=60)
     with gr.Row(equal_height=False):
         with gr.Column(min_width=300, scale=2, elem_classes="magi-desk"):
-            studio = _build_controls(context.base.resolution)
+            studio = _build_controls(context.base.resolution, usual_candidates(context.base.spec.name))
             draw = gr.Button("Draw portraits", variant="primary", elem_id="draw")
             stop = gr.Button("Stop drawing", size="sm", elem_id="stop-drawing")
         with gr.Column(min_width=300, scale=3):
@@ -128,8 +129,8 @@ def build(context: AppContext, session: Session, entered: gr.events.Dependency) 
     return pictures
 
 
-def _build_controls(resolution: int) -> Studio:
-    """Lay the controls out for a base that draws pictures of ``resolution`` pixels a side."""
+def _build_controls(resolution: int, candidates: int) -> Studio:
+    """Lay the controls out for a base that draws ``resolution`` pixels a side, ``candidates`` for each portrait."""
     default = GenerateConfig()
     dial = gr.Slider(0, 1, default.dial, step=0.05, label=DIAL[0], info=DIAL[1], buttons=[], elem_id="dial")
     strength = gr.Slider(
@@ -150,7 +151,7 @@ def _build_controls(resolution: int) -> Studio:
     with gr.Accordion("Advanced", open=False):
         seed = gr.Number(0, label="Seed", info="Of the first one; the next count up.", precision=0, minimum=0)
         longer = "More take longer; the best are shown."
-        best_of = gr.Slider(1, MAX_BEST_OF, 1, step=1, label="Candidates for each", buttons=[], info=longer)
+        best_of = gr.Slider(1, MAX_BEST_OF, candidates, step=1, label="Candidates for each", buttons=[], info=longer)
         steps = gr.Slider(
             0, MAX_SAMPLING, 0, step=1, label="Sampler steps", buttons=[], info="0: as many as suit the base model."
         )
