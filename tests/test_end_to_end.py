@@ -40,10 +40,9 @@ def run_apart(*arguments: object) -> dict:
 
 @pytest.fixture(scope="module")
 def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Train ``quick``."""
+    """Train ``quick``, for half as long as visitors do."""
     folder = tmp_path_factory.mktemp("adapter")
-    steps = MINI.presets["quick"].steps
-    run_apart("train", "--person", PERSON, "--style", STYLE, "--out", folder, "--base", "mini", "--steps", steps)
+    run_apart("train", "--person", PERSON, "--style", STYLE, "--out", folder, "--base", "mini", "--steps", 110)
     return folder
 
 

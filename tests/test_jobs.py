@@ -268,6 +268,7 @@ def test_what_cannot_go_on_after_a_restart_says_so(jobs: Jobs, visitor: Workspac
     assert "restarted in the middle" in found.error
 
 
+@pytest.mark.slow
 def test_a_killed_server_goes_on_from_the_checkpoint_with_the_same_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

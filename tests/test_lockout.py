@@ -102,6 +102,7 @@ def test_who_comes_in_does_not_wait_for_the_photos_of_who_comes_in_again_and_aga
     assert newcomer.call("delete_everything", key).is_success
 
 
+@pytest.mark.slow
 def test_pages_opened_by_the_hundred_take_no_memory_and_close_no_page_elsewhere(tmp_path: Path, examples: Path) -> None:
     with running_app(tmp_path, examples) as address:
         first, used, elsewhere = (PageSession(address) for _ in range(3))

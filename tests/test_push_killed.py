@@ -28,6 +28,7 @@ def push(page: PageSession) -> str:
     return page.send("click", "push_to_hub", hub_name="mine").text
 
 
+@pytest.mark.slow
 def test_an_adapter_is_whole_and_can_be_pushed_after_the_server_died_in_the_middle(
     examples: Path, tmp_path: Path
 ) -> None:

@@ -109,7 +109,8 @@ def drawn(folder: Path) -> dict[Path, bytes]:
     return {path.relative_to(cells): path.read_bytes() for path in files}
 
 
-@pytest.mark.parametrize("base", ["tiny", pytest.param("mini", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("base", ["tiny", "mini"])
 def test_local_and_ray_draw_the_same_portraits(
     tmp_path: Path, examples: Path, base: str, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

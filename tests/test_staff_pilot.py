@@ -28,6 +28,7 @@ def pilot(examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     settings.cache_clear()
 
 
+@pytest.mark.slow
 @needs_browser
 def test_a_pilot_from_check_to_forget(pilot: StaffPilot, examples: Path, browser: Browser, tmp_path: Path) -> None:
     pilot.compute()
