@@ -70,14 +70,14 @@ def vae(channels: tuple[int, ...], latent_channels: int, side: int) -> Autoencod
     )
 
 
-def base(sample_size: int = 64) -> Base:
+def base(sample_size: int = 64, layers: int = 2) -> Base:
     """Give a whole base; its decoder enlarges by 8 as the true one does."""
-    return assembled(SD15, unet(sample_size), vae((4, 4, 8, 8), 4, sample_size))
+    return assembled(SD15, unet(sample_size, layers), vae((4, 4, 8, 8), 4, sample_size))
 
 
 def saved(folder: Path) -> str:
     """Write a base that trains in seconds, with half the layers, for whoever loads it; gives its folder."""
-    assembled(SD15, unet(16, layers=1), vae((4, 4, 8, 8), 4, 16)).pipeline.save_pretrained(folder)
+    base(sample_size=16, layers=1).pipeline.save_pretrained(folder)
     return str(folder)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NotRequired, Self, TypedDict
+from typing import Any, NotRequired, Self, TypedDict, TypeGuard
 
 from magicapture.bases import BaseSpec
 from magicapture.bases.words import TOKENS, prompt_for
@@ -120,28 +120,24 @@ def _is_noun(value: object) -> bool:
     return isinstance(value, str) and NOUN.fullmatch(value) is not None
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_palette_number(value: object) -> bool:
+    return _is_number(value) and abs(value) <= LARGEST_NUMBER
 
 
 def _whole(low: int, high: int) -> Callable[[object], bool]:
     return lambda value: type(value) is int and low <= value <= high
 
 
-def _list_of(sound: Callable[[object], bool], most: int) -> Callable[[object], bool]:
-    return lambda value: isinstance(value, list) and len(value) <= most and all(map(sound, value))
+def _list_of(sound: Callable[[object], bool], most: int, least: int = 0) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, list) and least <= len(value) <= most and all(map(sound, value))
 
 
 def _is_layout(value: object) -> bool:
     return isinstance(value, str) and LAYOUT.fullmatch(value) is not None
-
-
-def _is_palette(value: object) -> bool:
-    return (
-        isinstance(value, list)
-        and len(value) == PALETTE_NUMBERS
-        and all(_is_number(number) and abs(number) <= LARGEST_NUMBER for number in value)
-    )
 
 
 def _is_table(value: object) -> bool:
@@ -170,7 +166,7 @@ SOUND: dict[str, Callable[[object], bool]] = {
     "tokens": _list_of(_is_line, MAX_ROWS),
     "latent_mean": _list_of(_is_number, MAX_CHANNELS),
     "layouts": _list_of(_is_layout, MAX_PHOTOS),
-    "palette": _is_palette,
+    "palette": _list_of(_is_palette_number, PALETTE_NUMBERS, PALETTE_NUMBERS),
     "scores": _list_of(_is_score, MAX_ROWS),
     "prompts": _is_table,
     "versions": _is_table,

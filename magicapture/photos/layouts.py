@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
+from magicapture.photos.colours import transport
 from magicapture.subject import Reference
 
 SIDE = 8
@@ -38,22 +39,10 @@ def read_layouts(layouts: Sequence[str]) -> np.ndarray:
 
 
 def recolour(colours: np.ndarray, source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Move ``colours`` (N, 3) as ``source`` (S, 3) has to move to get the mean and covariance of ``target`` (T, 3).
-
-    The linear map between two normal distributions that moves colours least: ``A^(−½) (A^½ B A^½)^½ A^(−½)`` with the
-    covariances A and B (Pitié and Kokaram, "The linear Monge-Kantorovitch linear colour mapping for example-based
-    colour transfer", 2007).
-    """
-    spread = square_root(np.cov(source.T) + LEAST_SPREAD * np.eye(3))
-    back = np.linalg.inv(spread)
-    move = back @ square_root(spread @ (np.cov(target.T) + LEAST_SPREAD * np.eye(3)) @ spread) @ back
+    """Move ``colours`` (N, 3) as ``source`` (S, 3) has to move to get the mean and covariance of ``target`` (T, 3)."""
+    least = LEAST_SPREAD * np.eye(3)
+    move = transport(np.cov(source.T) + least, np.cov(target.T) + least)
     return (colours - source.mean(axis=0)) @ move + target.mean(axis=0)
-
-
-def square_root(matrix: np.ndarray) -> np.ndarray:
-    """Give the square root of a symmetric positive matrix."""
-    values, vectors = np.linalg.eigh(matrix)
-    return (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
 
 
 def _pixels(image: Image.Image, side: int) -> np.ndarray:

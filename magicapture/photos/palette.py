@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 from PIL import Image
 
-from magicapture.photos.layouts import square_root
+from magicapture.photos.colours import transport
 from magicapture.subject import Reference
 
 PALETTE_NUMBERS, LARGEST_NUMBER = 7, 255.0**2
@@ -50,16 +50,14 @@ class Palette:
         """Give the RGB picture with its colours moved ``share`` of the way (0–1) into the palette.
 
         Their mean goes to the nearest that is not beyond those of the look's pictures. Around it they are drawn
-        together, and never spread, by the linear map of ``layouts.recolour``: in a look of one colour everything takes
+        together, and never spread, by the linear map of ``colours.transport``: in a look of one colour everything takes
         that, and in one with many colours little changes.
         """
         pixels = _ycbcr(image)
         colours = pixels[..., 1:].reshape(-1, 2)
         mean = colours.mean(axis=0)
-        spread = square_root(np.cov(colours.T) + LEAST_SPREAD * np.eye(2))
-        back = np.linalg.inv(spread)
-        move = back @ square_root(spread @ (self.covariance + LEAST_SPREAD * np.eye(2)) @ spread) @ back
-        values, vectors = np.linalg.eigh(move)
+        least = LEAST_SPREAD * np.eye(2)
+        values, vectors = np.linalg.eigh(transport(np.cov(colours.T) + least, self.covariance + least))
         held = (colours - mean) @ (vectors * values.clip(max=1)) @ vectors.T + mean.clip(self.lowest, self.highest)
         pixels[..., 1:] += share * (held - colours).reshape(*pixels.shape[:2], 2)
         return Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8), "YCbCr").convert("RGB")

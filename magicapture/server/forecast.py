@@ -21,7 +21,7 @@ ENLARGING_SECONDS = {"cuda": 1, "cpu": 63}
 two cores."""
 
 PROMPT_SECONDS, MOST_CANDIDATES = 20, 4
-"""Within which portraits are drawn from several candidates unless the visitor says otherwise, and from how many."""
+"""Within which several candidates of each portrait are drawn where the visitor has not chosen, and the most of them."""
 
 CPU_TFLOPS = 0.25
 """TFLOP a second that two cores do, as ``bench`` measures them."""
@@ -51,9 +51,10 @@ def usual_candidates(base: str) -> int:
 
     The best of four are more like the person to a judge that has no part in the choice: see ``docs/findings.md``.
     """
+    if SpacesConfig.zero_gpu:
+        return 1
     many = range(MOST_CANDIDATES, 1, -1)
-    prompt = (n for n in many if drawing_seconds(base, GenerateConfig(best_of=n)) <= PROMPT_SECONDS)
-    return 1 if SpacesConfig.zero_gpu else next(prompt, 1)
+    return next((n for n in many if drawing_seconds(base, GenerateConfig(best_of=n)) <= PROMPT_SECONDS), 1)
 
 
 def enlarging_seconds(images: Iterable[Image.Image]) -> float:
