@@ -1,6 +1,7 @@
 """Turned squares cut out of a picture: how faces and things are brought to crops."""
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from PIL import Image
@@ -15,6 +16,11 @@ class Square:
 
     centre: np.ndarray
     across: np.ndarray
+
+    @classmethod
+    def middle_of(cls, image: Image.Image) -> Self:
+        """Give the largest that stands upright in the middle of ``image``."""
+        return cls((np.array(image.size) - 1) / 2, np.array([float(min(image.size)), 0.0]))
 
     @property
     def side(self) -> float:
@@ -48,6 +54,14 @@ class Square:
         """Say where ``points`` (N, 2) of the cut of ``size`` pixels lie in the picture."""
         basis = np.stack([self.across, _down(self.across)])
         return (((points + 0.5) / size - 0.5) @ basis + self.centre).astype(np.float32)
+
+
+def ellipse(size: tuple[int, int], box: tuple[float, ...]) -> np.ndarray:
+    """Fill the ellipse in ``box`` (left, top, right, bottom) of a picture of ``size`` (width, height): (H, W)."""
+    x, y = np.meshgrid(np.arange(size[0]) + 0.5, np.arange(size[1]) + 0.5)
+    left, top, right, bottom = box
+    across, down = (2 * x - left - right) / (right - left), (2 * y - top - bottom) / (bottom - top)
+    return (across**2 + down**2 <= 1).astype(np.float32)
 
 
 def _down(across: np.ndarray) -> np.ndarray:

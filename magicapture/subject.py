@@ -10,6 +10,9 @@ from torch import Tensor, nn
 
 from magicapture.messages import Message
 
+NO_FACE = "no_face"
+"""The code of what is wrong with a photo in which no face was found: unusable of a person, usable of a look."""
+
 Severity = Literal["warning", "unusable"]
 
 PERSON_NOUN, THING_NOUN = "person", "thing"
@@ -72,7 +75,8 @@ class Reference:
     ``image``: RGB, size × size, the subject in the middle, a face upright. ``mask``: (size, size) float32, 1 on the
     subject. ``landmarks``: (K, 2) float32 in pixels of ``image``: of a face the viewer's left eye, right eye, nose,
     left and right corner of the mouth; of a thing the corners of its box. ``embedding``: (D,) float32 of length 1, by
-    what is in the identity term, the ``Subject.name`` ``embedded_by``; empty in what older versions stored.
+    what is in the identity term, the ``Subject.name`` ``embedded_by``, which is empty in what older versions stored;
+    of a look's picture that shows nobody (0,), and mask and landmarks are where a face would usually be.
     """
 
     name: str

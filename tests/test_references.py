@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import skimage.data
 from PIL import Image, ImageDraw, ImageFilter
 
 from magicapture.faces import FaceEngine
@@ -175,6 +176,23 @@ def test_a_picture_of_a_style_may_have_dark_eyes_and_shadows(
     spoilt = portrait.point(lambda v: v // 4) if code == "too_dark" else sunglasses(portrait)
     assert code in codes(verdict(spoilt, builtin, tmp_path))
     assert code not in codes(verdict(spoilt, builtin, tmp_path, role="style"))
+
+
+def test_a_look_may_show_nobody_and_teaches_by_all_but_the_middle(builtin: FaceEngine, tmp_path: Path) -> None:
+    cup = Image.fromarray(skimage.data.coffee())
+    assert codes(verdict(cup, builtin, tmp_path)) == {"no_face"}
+    assert verdict(cup, builtin, tmp_path).reference is None
+    found = verdict(cup, builtin, tmp_path, role="style")
+    assert (found.status, codes(found)) == ("warning", {"no_face"})
+    assert "all of the picture but its middle teaches the look" in found.sentence
+    side = min(cup.size)
+    left, top = (cup.width - side) // 2, (cup.height - side) // 2
+    middle = cup.crop((left, top, left + side, top + side)).resize((128, 128), Image.Resampling.LANCZOS)
+    assert np.abs(np.asarray(found.reference.image, float) - np.asarray(middle, float)).mean() < 2
+    assert found.reference.landmarks == pytest.approx(TEMPLATE * 128, abs=1)
+    columns, rows = found.reference.landmarks.round().astype(int).T
+    assert found.reference.mask[rows, columns].all(), "a face that is drawn there is the person's"
+    assert found.reference.mask.mean() < 0.15
 
 
 def test_a_face_too_small_to_learn_from_is_refused(builtin: FaceEngine, portrait: Image.Image, tmp_path: Path) -> None:

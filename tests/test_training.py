@@ -7,16 +7,19 @@ import pytest
 import stand_in
 import tiny
 import torch
+from PIL.Image import Image
 from safetensors.torch import load_file
 from stand_in import training
 
 from magicapture.adapters.adapter import TARGETS_FILE
 from magicapture.bases import Base, load_base
 from magicapture.config import TrainConfig
+from magicapture.faces import Face
 from magicapture.method.material import Material, Samples
 from magicapture.method.objective import teaches_style
 from magicapture.method.progress import Weights
 from magicapture.method.training import Training
+from magicapture.photos.references import check_photos
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SHORT = TrainConfig(token_steps=3, lora_steps=4, previews=2, preview_images=1, preview_steps=2, rank=2)
@@ -229,6 +232,26 @@ def test_the_base_is_left_exactly_as_it_was(base: Base, fails: bool) -> None:
 def test_training_without_photos_says_so(base: Base) -> None:
     with pytest.raises(ValueError, match="at least one usable photo"):
         Training(base, stand_in.StandInEngine(), [], stand_in.references(base.resolution), SHORT)
+
+
+def test_a_look_that_shows_nobody_is_learned_outside_its_middle(base: Base, tmp_path: Path) -> None:
+    class Nobody(stand_in.StandInEngine):
+        def detect(self, image: Image) -> list[Face]:
+            return []
+
+    for seed in range(2):
+        stand_in.noise_reference(64, seed).image.save(tmp_path / f"{seed}.png")
+    looks = check_photos(sorted(tmp_path.iterdir()), "style", Nobody(), base.resolution).references
+    with Training(base, stand_in.StandInEngine(), stand_in.references(base.resolution), looks, SHORT) as run:
+        losses = [event.losses for event in run]
+        drawn = run.objective.material.draw(["reference"], 1, run.generator)
+        scores = run.adapter().info.scores
+    assert all(value == value for terms in losses for value in terms.values())  # noqa: PLR0124  no NaN
+    assert all("identity" in terms for terms in losses[4::2]), "whoever is drawn there is to be the person"
+    middle = drawn.loss_masks.shape[-1] // 2
+    assert drawn.loss_masks[0, 0, middle, middle] == 0
+    assert drawn.loss_masks[0, 0, 0].min() == 1
+    assert scores[-1]["style"] is not None
 
 
 def test_one_task_a_step_as_published_takes_all_tasks_in_turn(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:

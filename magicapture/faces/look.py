@@ -8,8 +8,8 @@ from PIL import Image
 
 from magicapture.faces.face import Face
 from magicapture.faces.quality import MEASURED_SIDE, count_problems, light_problems, roll, view_problems
-from magicapture.square import Square
-from magicapture.subject import Problem, Reference, Sighting
+from magicapture.square import Square, ellipse
+from magicapture.subject import NO_FACE, Problem, Reference, Sighting
 
 if TYPE_CHECKING:
     from magicapture.faces.engine import FaceEngine
@@ -24,6 +24,16 @@ MASK_SIDE = 256
 """The mask is drawn on a crop of at least this many pixels: the mesh takes 192 for the face alone."""
 SAME_PERSON = 0.4
 """Cosine to the mean of the others: hard pairs of one person reach 0.49, strangers 0.38 once in a thousand."""
+USUAL_FACE = np.array([[0.398, 0.475], [0.600, 0.476], [0.501, 0.595], [0.416, 0.699], [0.581, 0.701]])
+"""Where the landmarks (5, 2) of a face lie in its crop, as shares of the side: means over a few thousand portraits."""
+USUAL_OVAL = (0.33, 0.32, 0.67, 0.80)
+"""Left, top, right and bottom of its mask, likewise."""
+NO_FACE_IN_LOOK = Problem(
+    NO_FACE,
+    "warning",
+    "No face was found: all of the picture but its middle teaches the look.",
+    "Pictures of people teach more: how the look draws hair and clothes.",
+)
 STRANGER = Problem(
     "other_person",
     "warning",
@@ -35,6 +45,8 @@ STRANGER = Problem(
 def look_for_face(engine: "FaceEngine", name: str, photo: Image.Image, size: int, *, own: bool) -> Sighting:
     """See ``Subject.look``."""
     upright, faces = _find_upright(photo, engine)
+    if not faces and not own:
+        return Sighting(_without_face(name, photo, engine, size), (NO_FACE_IN_LOOK,))
     notes = () if upright is photo else ("The photo lay on its side and was turned.",)
     problems = count_problems(faces)
     if faces:
@@ -92,3 +104,11 @@ def _reference(name: str, photo: Image.Image, face: Face, engine: "FaceEngine", 
     mask = np.asarray(large.resize((size, size), Image.Resampling.BOX))
     landmarks = square.to_square(face.landmarks, size)
     return Reference(name, square.cut(photo, size), mask, landmarks, face.embedding, engine.name)
+
+
+def _without_face(name: str, photo: Image.Image, engine: "FaceEngine", size: int) -> Reference:
+    """Take the middle of a look's picture that shows nobody, as if a face were where it usually is."""
+    mask = ellipse((size, size), tuple(size * share for share in USUAL_OVAL))
+    landmarks = (USUAL_FACE * size - 0.5).astype(np.float32)
+    nobody = np.zeros(0, np.float32)
+    return Reference(name, Square.middle_of(photo).cut(photo, size), mask, landmarks, nobody, engine.name)

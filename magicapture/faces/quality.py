@@ -9,7 +9,7 @@ from PIL import Image
 
 from magicapture.faces.face import Face
 from magicapture.messages import Message
-from magicapture.subject import Problem, Severity
+from magicapture.subject import NO_FACE, Problem, Severity
 
 MEASURED_SIDE = 128
 """Light and sharpness are measured on the aligned crop at this size, so that photos of any size compare."""
@@ -74,7 +74,7 @@ def count_problems(faces: list[Face]) -> list[Problem]:
     """Judge how many people are in a photo; ``faces``: the largest first."""
     if not faces:
         advice = "Use a photo that shows the face from the front, upright and not covered."
-        return [Problem("no_face", "unusable", "No face was found.", advice)]
+        return [Problem(NO_FACE, "unusable", "No face was found.", advice)]
     share = faces[1].width / faces[0].width if len(faces) > 1 else 0.0
     if share >= RIVAL:
         message = "Several people are in the photo: it is unclear who is meant."

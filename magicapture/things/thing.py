@@ -9,7 +9,7 @@ from PIL import Image
 
 from magicapture.messages import Message
 from magicapture.settings import settings
-from magicapture.square import Square
+from magicapture.square import Square, ellipse
 from magicapture.subject import NOT_A_NOUN, NOUN, Problem, Reference, Severity, Sighting, Subject
 from magicapture.things.critic import ThingCritic
 from magicapture.things.networks import ThingNetwork, load_network
@@ -93,10 +93,10 @@ class Thing(Subject):
         side, count = self._network.side, len(boxes)
         cuts = [image.convert("RGB").resize((side, side), Image.Resampling.LANCZOS, box) for box in boxes]
         whole = torch.from_numpy(_corners(np.array([0.0, 0.0, side - 1, side - 1])))
-        middle = torch.from_numpy(_ellipse((side, side), (0, 0, side, side)))
+        middle = torch.from_numpy(ellipse((side, side), (0, 0, side, side)))
         found = self.critic()(_tensor(cuts), whole.expand(count, 4, 2), middle.expand(count, 1, side, side)).numpy()
         best = int(np.argmax(found @ wanted))
-        return _ellipse(image.size, boxes[best]), found[best]
+        return ellipse(image.size, boxes[best]), found[best]
 
     def critic(self) -> ThingCritic:
         """See ``Subject.critic``."""
@@ -115,11 +115,9 @@ class Thing(Subject):
 
     def _in_the_middle(self, name: str, photo: Image.Image, size: int) -> Reference:
         """Take the middle of a picture that does not say where the thing would be."""
-        side, (width, height) = min(photo.size), photo.size
-        left, top = (width - side) // 2, (height - side) // 2
-        image = photo.crop((left, top, left + side, top + side)).resize((size, size), Image.Resampling.LANCZOS)
         low, high = size * (1 - MIDDLE) / 2, size * (1 + MIDDLE) / 2
-        return self._reference(name, image, _ellipse((size, size), (low, low, high, high)))
+        mask = ellipse((size, size), (low, low, high, high))
+        return self._reference(name, Square.middle_of(photo).cut(photo, size), mask)
 
     def _cut_out(self, name: str, photo: Image.Image, alpha: Image.Image, square: Square, size: int) -> Reference:
         mask = np.asarray(square.cut(alpha.convert("RGB"), size).getchannel("R"), dtype=np.float32) / 255
@@ -164,14 +162,6 @@ def _corners(box: np.ndarray) -> np.ndarray:
     """Give the corners (4, 2) of a box (4,): the upper left and right one, the lower right and left one."""
     left, top, right, bottom = box
     return np.array([[left, top], [right, top], [right, bottom], [left, bottom]], dtype=np.float32)
-
-
-def _ellipse(size: tuple[int, int], box: tuple[float, ...]) -> np.ndarray:
-    """Fill the ellipse in ``box`` (left, top, right, bottom) of a picture of ``size`` (width, height): (H, W)."""
-    x, y = np.meshgrid(np.arange(size[0]) + 0.5, np.arange(size[1]) + 0.5)
-    left, top, right, bottom = box
-    across, down = (2 * x - left - right) / (right - left), (2 * y - top - bottom) / (bottom - top)
-    return (across**2 + down**2 <= 1).astype(np.float32)
 
 
 def _windows(width: int, height: int, share: float) -> list[tuple[float, float, float, float]]:

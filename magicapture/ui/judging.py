@@ -26,8 +26,8 @@ ROLES: dict[Role, tuple[str, str, str]] = {
     ),
     "style": (
         "The style",
-        "Four to six portraits in the look you want, of anyone: paintings, engravings, studio shots.",
-        "Add portraits in the look you want: drop them into the frame, or paste them from the clipboard.",
+        "Four to six pictures in the look you want, best of faces, anyone's: paintings, engravings, studio shots.",
+        "Add pictures in the look you want: drop them into the frame, or paste them from the clipboard.",
     ),
 }
 """Heading, explanation, and what to do while there is nothing."""

@@ -13,7 +13,7 @@ from magicapture.messages import Html, Message, joined, own
 from magicapture.photos.outline import mask_overlay
 from magicapture.photos.reading import PhotoError, read_photo
 from magicapture.photos.references import CheckedSet, Verdict
-from magicapture.subject import PERSON_NOUN
+from magicapture.subject import NO_FACE, PERSON_NOUN
 from magicapture.ui.html import note
 from magicapture.ui.language import say
 
@@ -69,11 +69,13 @@ def _tile(checked: CheckedSet, verdict: Verdict, path: Path) -> str:
         ' aria-label="{remove}" title="{remove}">✕</button></li>'
     )
     is_thing = checked.subject != PERSON_NOUN
-    alt = Message("{name}: not usable", name=verdict.name)
-    if verdict.reference is not None:
-        alt = Message("The face in {name} as training will see it, outlined", name=verdict.name)
-        if is_thing:
-            alt = Message("The thing in {name} as training will see it, outlined", name=verdict.name)
+    alt = "The face in {name} as training will see it, outlined"
+    if verdict.reference is None:
+        alt = "{name}: not usable"
+    elif is_thing:
+        alt = "The thing in {name} as training will see it, outlined"
+    elif NO_FACE in {problem.code for problem in verdict.problems}:
+        alt = "{name} as training will see it: all but its middle, which is outlined"
     remove = Message("Remove {name}", name=verdict.name)
     said = own(BADGES[verdict.status])
     over = Message("Paint over {name}", name=verdict.name)
@@ -84,7 +86,7 @@ def _tile(checked: CheckedSet, verdict: Verdict, path: Path) -> str:
         "badge": TICK if verdict.status == "usable" else said,
     }
     known = {"status": verdict.status, "name": verdict.name, "file": path.name, "notes": joined(" ", *verdict.notes)}
-    return say(Html(html, **known, **shown, alt=alt, remove=remove))
+    return say(Html(html, **known, **shown, alt=Message(alt, name=verdict.name), remove=remove))
 
 
 def _picture(verdict: Verdict, path: Path) -> str:
