@@ -45,6 +45,7 @@ class TrainConfig:
     attention_weight: float = 1.0  # λ_attn; the more, the less of the look
     heads_together: bool = False  # refocusing looks at the mean over heads, as the authors' code does, not at each
     late_style: bool = True  # what teaches the style alone is drawn at later timesteps
+    style_until: float = 1.0  # pictures of the style are noised up to this share of the schedule, T′/T
     style_emphasis: float = 2.0  # weight of reference and composed in the first half of each phase
 
     previews: int = 4  # how often quick portraits are drawn and scored; the best state is kept

@@ -42,7 +42,7 @@ wait "$debian"
 .venv-test/bin/ruff check .
 .venv-test/bin/ruff format --check .
 .venv-test/bin/mypy
-# One process a core with one thread each: many tests wait for an app in a process of its own.
+# A process a core and one more, with one thread each: many tests wait for an app in a process of its own.
 export OMP_NUM_THREADS=1
 # Whoever is done takes the next file, as ordered in conftest.py.
-exec .venv-test/bin/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder "$@"
+exec .venv-test/bin/python -m pytest -n "$(($(nproc) + 1))" --maxprocesses 4 --dist loadfile --no-loadscope-reorder "$@"

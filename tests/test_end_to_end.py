@@ -72,7 +72,7 @@ def test_portraits_are_of_that_person_and_of_nobody_else(portraits: list[Path]) 
         untouched = base.pipeline(
             ["a drawing of a person"] * len(drawn),
             generator=generators,
-            guidance_scale=MINI.guidance_scale,
+            guidance_scale=MINI.untouched_guidance_scale,
             num_inference_steps=MINI.sampling_steps,
         )
     ours = likeness(drawn, photos[PERSON])

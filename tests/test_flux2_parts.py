@@ -168,12 +168,14 @@ def test_samples_are_noised_as_by_the_scheduler_that_draws(base: Flux2) -> None:
 def test_times_are_drawn_where_stable_diffusions_are_by_signal_to_noise() -> None:
     schedule = FlowSchedule.of(FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True), tokens=1024)
     late = torch.arange(20000) % 2 == 0
-    share = schedule.share(schedule.draw_timesteps(late, torch.Generator().manual_seed(0)))
+    share = schedule.share(schedule.draw_timesteps(late, torch.ones(20000), torch.Generator().manual_seed(0)))
+    half = schedule.draw_timesteps(late, torch.full((20000,), 0.5), torch.Generator().manual_seed(0))
     alpha = tiny.base(sample_size=16).schedule.alphas_cumprod
     of_stable_diffusion = (1 - alpha).sqrt() / (alpha.sqrt() + (1 - alpha).sqrt())
     assert share[~late].median() == pytest.approx(of_stable_diffusion.median().item(), abs=0.05)
     assert share[late].mean() > share[~late].mean() + 0.1
     assert 0 < share.min() <= share.max() <= 1
+    assert 0.49 < schedule.share(half).max() <= 0.5
     assert schedule.trust(torch.tensor([399])) == pytest.approx(0.36)
 
 

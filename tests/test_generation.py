@@ -102,6 +102,18 @@ def test_the_dial_strengthens_one_concept_and_weakens_the_other(base: Base) -> N
         assert not torch.allclose(dialled(base, 0.5, "with glasses", 2.5).embeddings, composed)
 
 
+def test_guidance_waits_for_words_where_the_adapters_own_need_none(base: Base) -> None:
+    base = replace(base, spec=replace(base.spec, guidance_scale=1.0, worded_guidance_scale=4.0))
+
+    def picture(**settings: object) -> np.ndarray:
+        return np.asarray(next(draw(base, [3], GenerateConfig(steps=2, **settings))), float)
+
+    assert np.array_equal(picture(), picture(guidance_scale=1.0))
+    for words in ({"prompt": "smiling"}, {"negative_prompt": "glasses"}):
+        assert np.array_equal(picture(**words), picture(guidance_scale=4.0, **words))
+        assert not np.array_equal(picture(**words), picture(guidance_scale=1.0, **words))
+
+
 @pytest.mark.parametrize(
     "bad",
     [{"dial": 1.2}, {"dial": -0.1}, {"count": 0}, {"best_of": 0}, {"steps": 0}, {"upscale": 3}]

@@ -54,11 +54,13 @@ def test_noise_and_velocity_are_those_of_the_scheduler_that_draws() -> None:
 
 def test_late_samples_are_noised_more_and_none_leaves_the_schedule() -> None:
     late = torch.arange(4000) % 2 == 0
-    timesteps = schedule("epsilon").draw_timesteps(late, torch.Generator().manual_seed(0))
+    timesteps = schedule("epsilon").draw_timesteps(late, torch.ones(4000), torch.Generator().manual_seed(0))
     assert timesteps.min() >= 0
     assert timesteps.max() <= 999
     assert timesteps[late].double().mean() == pytest.approx(1000 * 2 / 3, rel=0.03)
     assert timesteps[~late].double().mean() == pytest.approx(500, rel=0.03)
+    least = schedule("epsilon").draw_timesteps(late, torch.full((4000,), 0.7), torch.Generator().manual_seed(0))
+    assert 690 < least.max() < 700
 
 
 class Oracle:

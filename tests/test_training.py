@@ -13,6 +13,7 @@ from stand_in import training
 
 from magicapture.adapters.adapter import TARGETS_FILE
 from magicapture.bases import Base, load_base
+from magicapture.bases.schedule import Schedule
 from magicapture.config import TrainConfig
 from magicapture.faces import Face
 from magicapture.method.material import Material, Samples
@@ -232,6 +233,23 @@ def test_the_base_is_left_exactly_as_it_was(base: Base, fails: bool) -> None:
 def test_training_without_photos_says_so(base: Base) -> None:
     with pytest.raises(ValueError, match="at least one usable photo"):
         Training(base, stand_in.StandInEngine(), [], stand_in.references(base.resolution), SHORT)
+
+
+def test_pictures_of_the_style_are_noised_no_further_than_set(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+    draw = Schedule.draw_timesteps
+
+    def spy(schedule: Schedule, *settings: object) -> torch.Tensor:
+        drawn.append(draw(schedule, *settings))
+        return drawn[-1]
+
+    monkeypatch.setattr(Schedule, "draw_timesteps", spy)
+    config = replace(SHORT, token_steps=0, lora_steps=20, images_per_task=1, previews=0, style_until=0.3)
+    with training(base, config) as run:
+        assert [event.phase for event in run] == ["lora"] * 20
+    source, reference, composed = torch.stack(drawn).T
+    assert source.max() > 700
+    assert 200 < max(reference.max(), composed.max()) < 300
 
 
 def test_a_look_that_shows_nobody_is_learned_outside_its_middle(base: Base, tmp_path: Path) -> None:

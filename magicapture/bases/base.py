@@ -54,7 +54,7 @@ class BaseSpec:
     licence: str
     download_gb: float | None  # what has to be fetched once; None: not known
     presets: Mapping[str, TrainConfig] = field(hash=False)
-    guidance_scale: float  # for drawing, unless it is set
+    guidance_scale: float  # for drawing with an adapter, unless it is set
     lora_targets: str  # regular expression on the denoiser's layers
     text_projections: tuple[str, ...]  # endings of the weights with which the denoiser reads the prompt
     step_seconds: float  # of a training step with two pictures per task, on the device that it is meant for
@@ -64,6 +64,8 @@ class BaseSpec:
     sampling_steps: int = 20  # of its sampler, unless it is set
     layout_share: float = 1.0  # of its noise, under which drawing starts from a layout; 1: from the look's mean alone
     holds_palette: bool = False  # whether pictures are held to the look's colours; words could ask for others
+    worded_guidance_scale: float | None = None  # where somebody adds words to the prompt; None: the same
+    untouched_guidance_scale: float | None = None  # without an adapter, likewise
     lora_scale: float = 1.0  # weight of the LoRA for drawing, unless it is set
     negative_prompt: str = ""  # likewise
     vae: str | None = None  # Hub id of a better autoencoder; None: its own
@@ -75,6 +77,10 @@ class BaseSpec:
     gated: bool = False  # whether the Hub asks for consent to its licence before it gives the weights
     parts: Callable[[], dict[str, Any]] | None = None  # gives its parts without weights: see ``architectures``
     embedded: str | None = None  # if its weights are part of this app: what adapters call them, not the folder
+
+    def guidance_with(self, words: str) -> float:
+        """Give the guidance with which an adapter draws where somebody added ``words`` to the prompt, or none."""
+        return (self.worded_guidance_scale if words else None) or self.guidance_scale
 
     @property
     def choice(self) -> Message:

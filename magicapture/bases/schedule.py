@@ -35,13 +35,13 @@ class Schedule:
         """The number of timesteps, T."""
         return len(self.alphas_cumprod)
 
-    def draw_timesteps(self, late: Tensor, generator: torch.Generator) -> Tensor:
+    def draw_timesteps(self, late: Tensor, until: Tensor, generator: torch.Generator) -> Tensor:
         """Draw a timestep (B,) per sample: any alike, or the later of two where ``late`` (B,) is true.
 
-        Layout, light and colours are settled while a picture is still mostly noise: what is to teach them is noised
-        more.
+        Layout, light and colours are settled while a picture is still mostly noise, strokes later: what is to teach the
+        former is noised more, and what is to teach the latter alone no further than to the share ``until`` (B,) of T.
         """
-        return (_draw_shares(late, generator) * self.steps).long().clamp(max=self.steps - 1)
+        return (_draw_shares(late, generator) * until * self.steps).long().clamp(max=self.steps - 1)
 
     def share(self, timesteps: Tensor) -> Tensor:
         """Say how far along the schedule ``timesteps`` lie: t / T in [0, 1), 0 for a clean picture."""
@@ -117,11 +117,11 @@ class FlowSchedule:
         mu = config.base_shift + along * (config.max_shift - config.base_shift)
         return cls(config.num_train_timesteps, math.exp(mu))
 
-    def draw_timesteps(self, late: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw a timestep (B,) per sample, shifted; the later of two where ``late`` (B,) is true."""
+    def draw_timesteps(self, late: Tensor, until: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw a timestep (B,) per sample, shifted, as ``Schedule`` does."""
         share = _draw_shares(late, generator)
         sigma = self.shift * share / (1 + (self.shift - 1) * share)
-        return (sigma * self.steps).long().clamp(max=self.steps - 1)
+        return (sigma * until * self.steps).long().clamp(max=self.steps - 1)
 
     def share(self, timesteps: Tensor) -> Tensor:
         """Say how much of a sample is noise: σ in (0, 1]."""

@@ -84,7 +84,8 @@ def draw(
     Towards the person's end of the dial ``palette`` holds less and less, at the end itself nothing.
     """
     spec = base.spec
-    guidance = spec.guidance_scale if config.guidance_scale is None else config.guidance_scale
+    usual = spec.guidance_with(config.prompt + config.negative_prompt)
+    guidance = usual if config.guidance_scale is None else config.guidance_scale
     lora_scale = spec.lora_scale if config.lora_scale is None else config.lora_scale
     positive = dialled(base, config.dial, config.prompt, guidance, noun)
     negative = base.condition([config.negative_prompt or spec.negative_prompt])
@@ -113,7 +114,8 @@ def draw_untouched(base: Base, prompt: str, count: int, seed: int = 0) -> list[I
     positive, negative = (base.condition([text]).expand(count) for text in (prompt, spec.negative_prompt))
     noise = generators(list(range(seed, seed + count)))
     latents, _ = NOISE.latents(base, noise)
-    return base.draw(positive, negative, latents, noise, steps=spec.sampling_steps, guidance_scale=spec.guidance_scale)
+    guidance = spec.untouched_guidance_scale or spec.guidance_scale
+    return base.draw(positive, negative, latents, noise, steps=spec.sampling_steps, guidance_scale=guidance)
 
 
 def dialled(base: Base, dial: float, extras: str, guidance_scale: float, noun: str = PERSON_NOUN) -> Conditioning:

@@ -74,7 +74,8 @@ def _baseline(
         ours = task.base.spec.presets[task.preset]
         config = BaselineConfig(task.steps or ours.steps, task.seed, images_beside(ours.images_per_task))
         with learned(task.base, Material.of(task.base, task.person, task.style), config):
-            yield lambda seeds: list(draw(task.base, seeds, GenerateConfig(lora_scale=1.0)))
+            settings = GenerateConfig(lora_scale=1.0, guidance_scale=task.base.spec.untouched_guidance_scale)
+            yield lambda seeds: list(draw(task.base, seeds, settings))
 
     return learn
 

@@ -61,7 +61,8 @@ def schedule_seconds(base: Base, engine: FaceEngine, preset: str) -> dict[str, f
     mean = {phase: statistics.mean(seconds[FIRST_STEPS:]) for phase, seconds in phases.items()}
     whole = prepared + first_preview + (config.previews - 1) * preview - config.previews * mean["lora"]
     for phase, count in (("tokens", config.token_steps), ("lora", config.lora_steps)):
-        whole += sum(phases[phase][:FIRST_STEPS]) + mean[phase] * (count - FIRST_STEPS)
+        if count:
+            whole += sum(phases[phase][:FIRST_STEPS]) + mean[phase] * (count - FIRST_STEPS)
     return {
         **kinds_of_steps(taken),
         "preview": preview,

@@ -47,7 +47,8 @@ class Objective:
         samples = self.material.draw(tasks, config.images_per_task, generator)
         noise = base.put(torch.randn(samples.latents.shape, generator=generator))
         late = torch.tensor([config.late_style and teaches_style(samples.tasks, i) for i in range(len(noise))])
-        timesteps = schedule.draw_timesteps(late, generator)
+        until = torch.tensor([1.0 if task == "source" else config.style_until for task in samples.tasks])
+        timesteps = schedule.draw_timesteps(late, until, generator)
         noisy = schedule.add_noise(samples.latents, noise, timesteps)
         text = base.condition([draw_prompt(task, generator, self.noun) for task in samples.tasks])
 

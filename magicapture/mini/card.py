@@ -187,7 +187,7 @@ def main() -> None:
     figures, grid = measure(load_base(MINI.name), load_engine("builtin"), args.data)
     grid.save(MINI_WEIGHTS / "samples.webp", quality=90, method=6)
     template = (Path(__file__).parent / "card.md").read_text()
-    facts = {"px": MINI.resolution, "steps": MINI.sampling_steps, "guidance": MINI.guidance_scale}
+    facts = {"px": MINI.resolution, "steps": MINI.sampling_steps, "guidance": MINI.untouched_guidance_scale}
     (MINI_WEIGHTS / "README.md").write_text(template.format(**figures, **facts))
     print(json.dumps(figures))
 

@@ -41,8 +41,10 @@ def training_seconds(base: str, config: TrainConfig, done: int = 0) -> float:
 
 def drawing_seconds(base: str, config: GenerateConfig) -> float:
     """Foretell how long portraits will take, before they are enlarged, in seconds."""
-    usual = resolve_base(base).sampling_steps
-    pace = config.strength * (config.steps or usual) / usual
+    spec = resolve_base(base)
+    pace = config.strength * (config.steps or spec.sampling_steps) / spec.sampling_steps
+    if spec.guidance_scale <= 1 < spec.guidance_with(config.prompt + config.negative_prompt):
+        pace *= 2  # with guidance the denoiser looks at each step twice
     return START_SECONDS[device()] + config.count * config.best_of * pace * _seconds_of(base)[1]
 
 
