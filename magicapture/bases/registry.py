@@ -36,7 +36,7 @@ QUICK = TrainConfig(
 Without a first phase, which changes nothing there; drawing starts from a layout under 0.8 of the noise, so that the
 look has no layout to teach, and what it would teach of its sitters' heads is the person's to say (docs/findings.md)."""
 
-BALANCED = replace(QUICK, preset="balanced", lora_steps=400, images_per_task=2, lora_lr=1e-3, previews=6)
+BALANCED = replace(QUICK, preset="balanced", lora_steps=320, images_per_task=2, lora_lr=1e-3, previews=6)
 """Between three and four times the work of ``quick``: steadier likeness."""
 
 PAPER = TrainConfig(
