@@ -85,7 +85,7 @@ def test_a_base_that_is_meant_for_a_gpu_takes_a_cpu_hundreds_of_times_as_long(mo
         ("mini", True, False, 4),
         ("sd15", True, False, 4),
         ("sdxl", True, False, 1),
-        ("mini", False, False, 1),
+        ("mini", False, False, 2),
         ("sd15", False, False, 1),
         ("mini", True, True, 1),
     ],
@@ -98,6 +98,14 @@ def test_portraits_are_the_best_of_several_where_that_is_prompt_and_no_quota_is_
     assert forecast.usual_candidates(base) == candidates
     one = forecast.drawing_seconds(base, GenerateConfig())
     assert forecast.drawing_seconds(base, GenerateConfig(best_of=candidates)) <= max(one, forecast.PROMPT_SECONDS)
+
+
+def test_words_cost_a_second_look_where_drawing_needs_none_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    started = forecast.START_SECONDS["cpu"]
+    for base, times in (("mini", 2), ("sd15", 1)):
+        plain, worded = (forecast.drawing_seconds(base, GenerateConfig(prompt=words)) for words in ("", "smiling"))
+        assert worded - started == pytest.approx(times * (plain - started))
 
 
 def test_where_time_is_not_counted_no_quota_is_mentioned() -> None:
