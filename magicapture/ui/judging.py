@@ -26,7 +26,7 @@ ROLES: dict[Role, tuple[str, str, str]] = {
     ),
     "style": (
         "The style",
-        "Four to six pictures in the look you want, best of faces, anyone's: paintings, engravings, studio shots.",
+        "Four to six portraits or other pictures in the look: paintings, engravings, studio shots.",
         "Add pictures in the look you want: drop them into the frame, or paste them from the clipboard.",
     ),
 }
