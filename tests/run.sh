@@ -42,8 +42,7 @@ wait "$debian"
 .venv-test/bin/ruff check .
 .venv-test/bin/ruff format --check .
 .venv-test/bin/mypy
-# A process a core and one more, with one thread each: many tests wait for an app in a process of its own.
-processes=$(($(env -u OMP_NUM_THREADS nproc) + 1)) # nproc counts threads where that is set
+# One process a core with one thread each: many tests wait for an app in a process of its own.
 export OMP_NUM_THREADS=1
 # Whoever is done takes the next file, as ordered in conftest.py.
-exec .venv-test/bin/python -m pytest -n "$processes" --maxprocesses 4 --dist loadfile --no-loadscope-reorder "$@"
+exec .venv-test/bin/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder "$@"
