@@ -45,7 +45,7 @@ class TrainConfig:
     attention_weight: float = 1.0  # λ_attn; the more, the less of the look
     heads_together: bool = False  # refocusing looks at the mean over heads, as the authors' code does, not at each
     late_style: bool = True  # what teaches the style alone is drawn at later timesteps
-    style_until: float = 1.0  # pictures of the style are noised up to this share of the schedule, T′/T
+    style_until: float = 1.0  # reference and composed are noised up to this share of the schedule, T′/T
     style_emphasis: float = 2.0  # weight of reference and composed in the first half of each phase
 
     previews: int = 4  # how often quick portraits are drawn and scored; the best state is kept
@@ -94,6 +94,11 @@ class GenerateConfig:
     def settled(self, steps: int) -> Self:
         """Give the same with so many ``steps`` of the sampler, unless they are set."""
         return self if self.steps else replace(self, steps=steps)
+
+    @property
+    def added_words(self) -> str:
+        """All that somebody adds to the prompts, or an empty text."""
+        return self.prompt + self.negative_prompt
 
     @property
     def seeds(self) -> list[int]:

@@ -1,4 +1,4 @@
-"""Turned squares cut out of a picture: how faces and things are brought to crops."""
+"""Turned squares cut out of a picture, as faces and things are brought to crops, and filled ellipses."""
 
 from dataclasses import dataclass
 from typing import Self

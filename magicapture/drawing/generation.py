@@ -84,7 +84,7 @@ def draw(
     Towards the person's end of the dial ``palette`` holds less and less, at the end itself nothing.
     """
     spec = base.spec
-    usual = spec.guidance_with(config.prompt + config.negative_prompt)
+    usual = spec.guidance_with(config.added_words)
     guidance = usual if config.guidance_scale is None else config.guidance_scale
     lora_scale = spec.lora_scale if config.lora_scale is None else config.lora_scale
     positive = dialled(base, config.dial, config.prompt, guidance, noun)

@@ -27,7 +27,7 @@ SAME_PERSON = 0.4
 USUAL_FACE = np.array([[0.398, 0.475], [0.600, 0.476], [0.501, 0.595], [0.416, 0.699], [0.581, 0.701]])
 """Where the landmarks (5, 2) of a face lie in its crop, as shares of the side: means over a few thousand portraits."""
 USUAL_OVAL = (0.33, 0.32, 0.67, 0.80)
-"""Left, top, right and bottom of its mask, likewise."""
+"""Left, top, right and bottom of an oval around them, from above the brows to the chin, likewise as shares."""
 NO_FACE_IN_LOOK = Problem(
     NO_FACE,
     "warning",

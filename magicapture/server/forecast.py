@@ -43,7 +43,7 @@ def drawing_seconds(base: str, config: GenerateConfig) -> float:
     """Foretell how long portraits will take, before they are enlarged, in seconds."""
     spec = resolve_base(base)
     pace = config.strength * (config.steps or spec.sampling_steps) / spec.sampling_steps
-    if spec.guidance_scale <= 1 < spec.guidance_with(config.prompt + config.negative_prompt):
+    if spec.guidance_scale <= 1 < spec.guidance_with(config.added_words):
         pace *= 2  # with guidance the denoiser looks at each step twice
     return START_SECONDS[device()] + config.count * config.best_of * pace * _seconds_of(base)[1]
 

@@ -51,6 +51,8 @@ class Api:
     def check_photos(self, photos: Files, role: Role = "person", subject: str = PERSON_NOUN) -> dict:
         """Check photos before a training: one face each, large, sharp and well lit enough? Nothing is kept.
 
+        Pictures in a look may show nobody: that is a warning, no_face.
+
         Args:
             photos: 1 to 20 photos
             role: person for photos of the person or thing, style for pictures in the look
