@@ -84,7 +84,7 @@ class Api:
         Args:
             person: 4 to 6 photos of one person or thing
             style: 4 to 6 pictures in one look, of anyone
-            preset: quick (minutes), balanced (three times as long) or paper (long)
+            preset: quick (minutes), balanced (longer) or paper (long)
             steps: 0 for as many as the preset has
             seed: the same one gives the same adapter
             consent: true if everyone in the photos agreed to it; without it nothing is done

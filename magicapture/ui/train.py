@@ -29,7 +29,7 @@ from magicapture.ui.training_view import TICK_SECONDS, TrainingView
 
 PURPOSES = {
     "quick": "Quick: a first result in minutes. Start here.",
-    "balanced": "Balanced: about three times as long, a steadier likeness.",
+    "balanced": "Balanced: takes longer, with a steadier likeness.",
     "paper": "Paper: the schedule as published, for comparisons. Long.",
 }
 KEEP = (
