@@ -51,8 +51,8 @@ def drawing_seconds(base: str, config: GenerateConfig) -> float:
 def usual_candidates(base: str) -> int:
     """Say of how many candidates each portrait is the best where the visitor has not chosen: one on ZeroGPU, by quota.
 
-    It spares visitors the poor one in four; to a judge that has no part in the choice it gains 0.01 of likeness on
-    steady portraits and 0.03 on unsteady ones (docs/findings.md).
+    Poor ones are left out so. To a judge that has no part in the choice the best of four have 0.01 more of likeness
+    where portraits are steady, and 0.03 where they are not (docs/findings.md).
     """
     if SpacesConfig.zero_gpu:
         return 1
