@@ -93,7 +93,9 @@ class Choice:
 
 def build(base: str, session: Session) -> Trainer:
     """Lay the tab out; ``base`` is the name of the base that is chosen at first. ``connect`` has to follow."""
-    gr.HTML(section("How long may it take?", "A longer training makes the likeness steadier. You can stop at any time."))
+    gr.HTML(
+        section("How long may it take?", "A longer training makes the likeness steadier. You can stop at any time.")
+    )
     with gr.Row(equal_height=False):
         with gr.Column(min_width=300):
             choices = [(sentence, name) for name, sentence in PURPOSES.items()]
