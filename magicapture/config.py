@@ -13,7 +13,10 @@ LEAST_STRENGTH = 0.4
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How an adapter is trained. The ideas are MagiCapture's (arXiv 2309.06895), the numbers the embedded base's."""
+    """How an adapter is trained: the ideas of MagiCapture (arXiv 2309.06895).
+
+    Presets, which stand with each base, change these numbers; they suited the first generation of the embedded one.
+    """
 
     preset: str = "quick"
     seed: int = 0  # of every random draw; the same seed gives the same adapter on the same machine

@@ -13,6 +13,7 @@ from running import ROOT
 from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from magicapture.__main__ import main
+from magicapture.evaluation import sampler
 from magicapture.evaluation.compare import Comparison
 from magicapture.evaluation.judge import closeness, dlib_descriptor
 from magicapture.evaluation.looks import ClipLook, ImageNetLook
@@ -233,3 +234,17 @@ def test_attention_that_leaks_is_seen(sets: tuple[CheckedSet, CheckedSet]) -> No
         leak = attention_leak(base, sets[1].references)
     covered = np.mean([reference.mask.mean() for reference in sets[1].references])
     assert leak == pytest.approx(1 - covered, abs=0.25)  # random attention looks everywhere alike
+
+
+def test_samplers_draw_the_shipped_adapter_by_their_own_steps(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sampler, "EULER_STEPS", 2)
+    monkeypatch.setattr(sampler, "FAST_STEPS", (2,))
+    monkeypatch.setattr("sys.argv", ["sampler", str(ROOT / "examples" / "adapter"), "--count", "1"])
+    sampler.main()
+    table, rows = capsys.readouterr().out.rsplit("\n", 2)[:2]
+    euler, own = json.loads(rows)
+    assert (euler["sampler"], own["sampler"], own["steps"]) == ("euler", "sde-dpmsolver++", 2)
+    assert abs(euler["style"] - own["style"]) > 1e-3, "one sampler drew both"
+    assert table.count("\n") == 3

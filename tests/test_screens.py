@@ -91,7 +91,9 @@ def test_a_portrait_is_compared_with_the_nearest_photo_while_there_are_photos(
     open_by_id(page, "portraits")
     page.locator("#portraits [data-event=compare]").first.click()
     expect(page.locator("#compared")).to_contain_text("nearest")
-    for picture in page.locator("#comparison img").all():
+    pictures = page.locator("#comparison img")
+    expect(pictures).to_have_count(2)
+    for picture in pictures.all():
         expect(picture).to_have_js_property("complete", True)
         assert picture.evaluate("picture => picture.naturalWidth") > 0
     page.context.close()

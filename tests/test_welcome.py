@@ -97,7 +97,9 @@ def test_four_people_and_six_looks_ship_with_five_pictures_each() -> None:
 def test_the_first_picture_moves_on_until_the_visitor_chooses(browser: Browser, furnished: tuple[str, Path]) -> None:
     page = opened(browser, furnished[0])
     pictures = page.locator(".magi-welcome img")
-    assert all(pictures.evaluate_all("all => all.map(picture => picture.naturalWidth)"))
+    widths = pictures.evaluate_all("all => all.map(picture => picture.naturalWidth)")
+    assert widths
+    assert all(widths)
     page.wait_for_function(f"{SHOWN}.join() !== 'Person 1,Engraving,A portrait of Person 1, Engraving'")
     page.locator(".magi-welcome input[value=person-2]").click()
     person, look, portrait = page.evaluate(SHOWN)

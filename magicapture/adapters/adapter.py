@@ -22,7 +22,7 @@ from magicapture.photos.subjects import scorer_of
 from magicapture.scoring import Targets
 
 TARGETS_FILE = "magicapture_targets.safetensors"
-"""What describes a person beyond the weights: it stays where the adapter was trained."""
+"""What describes a person beyond the weights: part of the folder and the zip, never of what is pushed to the Hub."""
 PHOTOS = "photos"
 EARLIER = (
     "The adapter in {name} was trained on an earlier embedded demo model and cannot be used with today's: train it "

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from magicapture.bases.precision import WorkingCopies
 from magicapture.bases.schedule import FlowSchedule, Schedule
 from magicapture.bases.words import TOKENS
-from magicapture.config import TrainConfig
+from magicapture.config import GenerateConfig, TrainConfig
 from magicapture.messages import Message
 from magicapture.subject import PERSON_NOUN
 
@@ -33,6 +33,8 @@ FOR_OTHER_TOOLS = (KOHYA_FILE, *WORD_FILES.values())
 
 Rows = dict[str, Tensor]
 """The embeddings (2, D) of the two trigger words by text encoder, under the keys that other tools read them by."""
+
+NOT_KNOWN_INSIDE = "What {name} looks like inside is not known without its weights: bench it as it is."
 
 
 class BaseError(Exception):
@@ -74,13 +76,28 @@ class BaseSpec:
     drawn_with: str | None = None  # Hub id of what is distilled from it and draws in its place; None: itself
     things: bool = False  # whether it knows more than people, and can be trained on a thing
     edits: bool = False  # whether it can draw from pictures without training, see ``Base.edit``
-    gated: bool = False  # whether the Hub asks for consent to its licence before it gives the weights
     parts: Callable[[], dict[str, Any]] | None = None  # gives its parts without weights: see ``architectures``
     embedded: str | None = None  # if its weights are part of this app: what adapters call them, not the folder
 
     def guidance_with(self, words: str) -> float:
         """Give the guidance with which an adapter draws where somebody added ``words`` to the prompt, or none."""
         return (self.worded_guidance_scale if words else None) or self.guidance_scale
+
+    def training_work(self, config: TrainConfig, done: int = 0) -> tuple[float, float]:
+        """Count what a training does from its step ``done`` on: steps and portraits as the seconds above go."""
+        share = config.images_per_task / 2 / (3 if config.one_task else 1)  # of the batch that a step is for
+        left = config.steps - done
+        late = min(left, config.lora_steps)
+        early = (left - late) * (1 if config.one_task else 2 / 3)  # of three tasks, phase 1 has two
+        sampling = config.preview_images * config.preview_steps / self.sampling_steps
+        return (early + late) * share, config.previews * late / config.lora_steps * sampling
+
+    def drawing_work(self, config: GenerateConfig) -> float:
+        """Count portraits likewise."""
+        pace = config.strength * (config.steps or self.sampling_steps) / self.sampling_steps
+        if self.guidance_scale <= 1 < self.guidance_with(config.added_words):
+            pace *= 2  # with guidance the denoiser looks at each step twice
+        return config.count * config.best_of * pace
 
     @property
     def choice(self) -> Message:

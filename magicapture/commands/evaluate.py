@@ -13,7 +13,8 @@ def add_command(commands: argparse._SubParsersAction) -> None:
 
 def add_plan(parser: argparse.ArgumentParser) -> None:
     """Describe what a comparison is of, and where it lies."""
-    parser.add_argument("--plan", default="default", help="default, tiny, paper, or a .toml file")
+    plans = "one of magicapture/evaluation/plans/, such as groups, or a .toml file"
+    parser.add_argument("--plan", default="default", help=plans)
     parser.add_argument("--data", type=Path, required=True, help="folder that the plan's patterns start from")
     parser.add_argument("--out", type=Path, required=True, help="what is finished there is not computed again")
 

@@ -16,7 +16,7 @@ class UsageError(ValueError):
 
 def add_subject(parser: argparse.ArgumentParser) -> None:
     """Describe the option that several commands share."""
-    what = 'what the photos are of, in English, such as "teapot"; of a thing, their background must be transparent'
+    what = 'in English, such as "teapot": a thing is on a transparent background, or a segmenter finds it by that name'
     parser.add_argument("--subject", default=PERSON_NOUN, metavar="NOUN", help=what)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from magicapture.bases import Base, BaseError, BaseSpec
+from magicapture.bases.base import NOT_KNOWN_INSIDE
 from magicapture.bases.lora import lora_layers
 from magicapture.config import GenerateConfig, Term
 from magicapture.drawing.generation import draw
@@ -117,7 +118,7 @@ def _plain(costs: dict[str, Cost]) -> dict[str, object]:
 def skeleton(spec: BaseSpec, *, roomy: bool = True) -> Base:
     """Give ``spec`` without weights, see ``Base.skeleton``. Raises ``BaseError`` when its size is not known here."""
     if spec.parts is None:
-        raise BaseError(f"What {spec.name} looks like inside is not known without its weights: bench it as it is.")
+        raise BaseError(NOT_KNOWN_INSIDE.format(name=spec.name))
     return spec.family.skeleton(spec, roomy=roomy)
 
 

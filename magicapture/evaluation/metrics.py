@@ -149,13 +149,13 @@ def diversity(images: list[Image.Image], look: Look) -> float:
 
 
 @torch.no_grad()
-def attention_leak(base: Base, references: list[Reference], seed: int = 0) -> float:
+def attention_leak(base: Base, references: list[Reference]) -> float:
     """Give the share of the person's attention that lies outside the face, 0–1, with what is on ``base`` now.
 
     ``references``: pictures in the style, noised; the prompt asks for the person in the style, as the composed task
     does. Maps are those of the refocusing loss (MagiCapture, eq. 5), each scaled to [0, 1].
     """
-    schedule, generator = base.schedule, torch.Generator().manual_seed(seed)
+    schedule, generator = base.schedule, torch.Generator().manual_seed(0)
     role = prepare(base, references)
     latents, masks = role.mean[:, 0], role.attention[:, 0].flatten(1)
     noise = torch.randn(latents.shape, generator=generator).to(latents)

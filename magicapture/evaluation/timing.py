@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from magicapture.bases import Base, BaseError, BaseSpec
+from magicapture.bases.base import NOT_KNOWN_INSIDE
 from magicapture.bases.lora import lora_layers
 from magicapture.config import GenerateConfig, TrainConfig
 from magicapture.drawing.generation import draw
@@ -38,7 +39,7 @@ def random_base(spec: BaseSpec) -> Base:
     """Give ``spec`` with random weights, see ``Base.random``. Raises ``BaseError`` when its size is not known here."""
     base = spec.family.random(spec) if spec.parts else None
     if base is None:
-        raise BaseError(f"What {spec.name} looks like inside is not known without its weights: bench it as it is.")
+        raise BaseError(NOT_KNOWN_INSIDE.format(name=spec.name))
     return base
 
 

@@ -19,6 +19,8 @@ LUMA = (0.30, 0.59, 0.11)
 
 BLUE_SENSITIVE = (0.12, 0.38, 0.50)
 """How the early emulsions saw colour: red dark, blue nearly white."""
+TAPS = 9
+"""Places at which a smear looks along its line."""
 
 
 Colour = tuple[float, float, float]
@@ -30,9 +32,9 @@ def constant(values: Colour, device: torch.device) -> Tensor:
     return torch.tensor(values, device=device).view(1, 3, 1, 1)
 
 
-def uniform(like: Tensor, low: float, high: float, channels: int = 1) -> Tensor:
-    """One random number per picture (and channel): (B, channels, 1, 1) in [low, high]."""
-    return low + (high - low) * torch.rand(like.shape[0], channels, 1, 1, device=like.device)
+def uniform(like: Tensor, low: float, high: float) -> Tensor:
+    """One random number per picture: (B, 1, 1, 1) in [low, high]."""
+    return low + (high - low) * torch.rand(like.shape[0], 1, 1, 1, device=like.device)
 
 
 def colour(like: Tensor, low: Colour, high: Colour) -> Tensor:
@@ -172,17 +174,17 @@ def flow(tone: Tensor, sigma: float, habit: float) -> tuple[Tensor, Tensor]:
     return -torch.sin(across), torch.cos(across)
 
 
-def smear(field: Tensor, along: tuple[Tensor, Tensor], length: float, taps: int = 9) -> Tensor:
+def smear(field: Tensor, along: tuple[Tensor, Tensor], length: float) -> Tensor:
     """Average along a direction over ``length``: a line integral convolution (Cabral and Leedom 1993), straight."""
     h, w = field.shape[-2:]
     x, y = axes(field)
     base = torch.stack([(2 * x - 1).expand(1, 1, h, w), (2 * y - 1).expand(1, 1, h, w)], -1)[:, 0]
     direction = torch.stack([along[0][:, 0], along[1][:, 0]], -1) * (length / REFERENCE)
     total = torch.zeros_like(field)
-    for tap in range(taps):
-        grid = base + direction * (2 * tap / (taps - 1) - 1)
+    for tap in range(TAPS):
+        grid = base + direction * (2 * tap / (TAPS - 1) - 1)
         total += F.grid_sample(field, grid, padding_mode="reflection", align_corners=False)
-    return total / taps
+    return total / TAPS
 
 
 def strokes(like: Tensor, along: tuple[Tensor, Tensor], width: float, length: float) -> Tensor:

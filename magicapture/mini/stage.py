@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from magicapture.bases.precision import fast_dtype
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+WARMUP = 100
+"""Steps in which a learning rate rises."""
 
 
 def autocast() -> torch.autocast:
@@ -118,9 +120,9 @@ class Graph:
         return graph
 
 
-def lr_factor(step: int, steps: int, warmup: int = 100) -> float:
+def lr_factor(step: int, steps: int) -> float:
     """Scale the learning rate: a linear warm-up, then linear decay to 0."""
-    return min(1.0, (step + 1) / warmup, (steps - step) / (0.6 * steps))
+    return min(1.0, (step + 1) / WARMUP, (steps - step) / (0.6 * steps))
 
 
 def run_stage(stage: Stage, steps: int, lr: float, learn: Callable[[], Tensor], run: Path, minutes: float) -> None:

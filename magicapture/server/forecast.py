@@ -29,23 +29,14 @@ CPU_TFLOPS = 0.25
 
 def training_seconds(base: str, config: TrainConfig, done: int = 0) -> float:
     """Foretell how long a training will take from its step ``done`` on, in seconds."""
-    (step, portrait), usual = _seconds_of(base), resolve_base(base).sampling_steps
-    share = config.images_per_task / 2 / (3 if config.one_task else 1)  # of the batch that ``step`` is for
-    left = config.steps - done
-    late = min(left, config.lora_steps)
-    early = (left - late) * (1 if config.one_task else 2 / 3)  # of three tasks, phase 1 has two
-    sampling = config.preview_images * config.preview_steps / usual
-    previews = config.previews * late / config.lora_steps * sampling
-    return START_SECONDS[device()] + (early + late) * share * step + previews * portrait
+    step, portrait = _seconds_of(base)
+    steps, previews = resolve_base(base).training_work(config, done)
+    return START_SECONDS[device()] + steps * step + previews * portrait
 
 
 def drawing_seconds(base: str, config: GenerateConfig) -> float:
     """Foretell how long portraits will take, before they are enlarged, in seconds."""
-    spec = resolve_base(base)
-    pace = config.strength * (config.steps or spec.sampling_steps) / spec.sampling_steps
-    if spec.guidance_scale <= 1 < spec.guidance_with(config.added_words):
-        pace *= 2  # with guidance the denoiser looks at each step twice
-    return START_SECONDS[device()] + config.count * config.best_of * pace * _seconds_of(base)[1]
+    return START_SECONDS[device()] + resolve_base(base).drawing_work(config) * _seconds_of(base)[1]
 
 
 def usual_candidates(base: str) -> int:

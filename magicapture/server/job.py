@@ -8,12 +8,11 @@ from typing import Self
 from magicapture.method.progress import TrainEvent
 from magicapture.server.pace import Pace
 from magicapture.server.queue import Asker, Ticket
-from magicapture.server.records import JobRow, State
+from magicapture.server.records import ACTIVE, JobRow, State
 from magicapture.server.wire import UnreadableError, pack, unpack
 from magicapture.server.workspace import Workspace
 from magicapture.server.workspace.training import TrainingFolder
 
-ACTIVE: tuple[State, ...] = ("waiting", "running")
 SMOOTHING = 0.9
 
 

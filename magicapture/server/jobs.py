@@ -14,12 +14,12 @@ from magicapture.server import plans
 from magicapture.server.drawings import Drawings
 from magicapture.server.forecast import training_seconds
 from magicapture.server.gpu import QUEUE, ZERO_GPU, GpuError, train_slice
-from magicapture.server.job import ACTIVE, Job
+from magicapture.server.job import Job
 from magicapture.server.metrics import STAGE
 from magicapture.server.pace import Pace
 from magicapture.server.plans import TrainingPlan, UnreadableError
 from magicapture.server.queue import STILL_THERE, Asker, BusyError, Limits
-from magicapture.server.records import Consent, Records, State, What
+from magicapture.server.records import ACTIVE, Consent, Records, State, What
 from magicapture.server.workspace import Workspace, WorkspaceError
 
 TRAININGS = Limits(per_visitor=1, per_address=3, in_all=24)

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Histogram, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from magicapture.server.records import Reason, Records, State
+from magicapture.server.records import ACTIVE, Reason, Records, State
 
 REGISTRY = CollectorRegistry()
 """Of this program alone: nothing of the interpreter's or of other libraries'."""
@@ -32,7 +32,6 @@ LIKENESS = Histogram(
     registry=REGISTRY,
     buckets=tuple(tenth / 10 for tenth in range(11)),
 )
-ACTIVE: tuple[State, ...] = ("waiting", "running")
 
 
 class RecordsCollector(Collector):

@@ -44,6 +44,7 @@ What = Literal[
 ]
 Reason = Literal["not_like_me", "not_the_style", "artefacts", "other"]
 State = Literal["waiting", "running", "finished", "stopped", "failed", "interrupted"]
+ACTIVE: tuple[State, ...] = ("waiting", "running")
 WITHDRAWN = "withdrawn "
 """How the purpose of a consent begins that was taken back."""
 

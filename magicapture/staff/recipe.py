@@ -64,8 +64,10 @@ def cells_of(manifest: Manifest, folder: RunFolder, recipe: Recipe) -> list[Cell
 
 
 def forecast_seconds(spec: BaseSpec, recipe: Recipe, count: int) -> float:
-    """Foretell how long a cell with ``count`` portraits takes on one GPU, in seconds, its base loaded already."""
-    train, draw, usual = recipe.train, recipe.draw, spec.sampling_steps
-    previews = train.previews * train.preview_images * train.preview_steps / usual
-    portraits = previews + count * draw.best_of * (draw.steps or usual) / usual
-    return train.steps * spec.step_seconds * train.images_per_task / 2 + portraits * spec.portrait_seconds
+    """Foretell how long a cell with ``count`` portraits takes on the device that its base is meant for, in seconds.
+
+    The base is loaded already.
+    """
+    steps, previews = spec.training_work(recipe.train)
+    portraits = previews + spec.drawing_work(replace(recipe.draw, count=count))
+    return steps * spec.step_seconds + portraits * spec.portrait_seconds

@@ -111,7 +111,7 @@ def build(
             upload = gr.UploadButton("Upload an adapter (zip)", file_types=[".zip"], elem_id="upload-adapter")
             if not context.settings.private:
                 load, repository = hub.build(context, session, shelf.chosen, shelf.said, portraits)
-                loading = hub.QUEUED | {"show_progress_on": shelf.said}
+                loading = hub.ASKS_HUB | {"show_progress_on": shelf.said}
                 load.click(shelf.load, [session.visitor, repository], [*shelf.listed, shelf.said], **loading)
             _build_farewell(context, session)
     listing = {

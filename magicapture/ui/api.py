@@ -56,7 +56,7 @@ class Api:
         Args:
             photos: 1 to 20 photos
             role: person for photos of the person or thing, style for pictures in the look
-            subject: person, or what the thing is called in English, such as teapot; its background is transparent
+            subject: person, or a thing's English name such as teapot: on a transparent background, or found by name
         Returns:
             usable (can they be used as a set?), said (of the set)
             photos: name, status (usable, warning or unusable), problems (codes), sentence (what to do) of each
@@ -89,7 +89,7 @@ class Api:
             seed: the same one gives the same adapter
             consent: true if everyone in the photos agreed to it; without it nothing is done
             key: the secret of an earlier answer, to go on as the same visitor; a new one is drawn if it is empty
-            subject: person, or what the thing is called in English, such as teapot; its background is transparent
+            subject: person, or a thing's English name such as teapot: on a transparent background, or found by name
             keep_photos: whether small copies stay with the adapter, so that generate can start from them (strength)
         Returns:
             job (the id for job_status and stop_job)
@@ -214,7 +214,7 @@ class Api:
             person: photos of the person or thing
             style: pictures in the look; without them only the likeness is scored
             consent: true if everyone in the photos agreed to it; without it nothing is done
-            subject: person, or what the thing is called in English, such as teapot; its background is transparent
+            subject: person, or a thing's English name such as teapot: on a transparent background, or found by name
         Returns:
             images: name, likeness (cosine, -1 to 1) and style (0: as the photos, 1: as the look's pictures) of each
             mean: likeness and style

@@ -8,7 +8,7 @@ from magicapture.subject import PERSON_NOUN
 from magicapture.ui.html import hours
 from magicapture.ui.language import say
 
-VERSION = "2026-11-28"
+VERSION = "2026-11-28.2"
 """Of the text below: change it whenever the meaning changes, and everyone is asked again."""
 
 PURPOSE = "train an adapter on photos of a person and draw portraits with it"
@@ -38,8 +38,8 @@ def is_given(records: Records, visitor: Workspace) -> bool:
 def terms(settings: Settings) -> Message:
     """Say what is done with the photos, what is kept, and for how long."""
     kept = (
-        "Photos, masks and face measurements are deleted when training ends, or {time} after upload; adapters and "
-        "portraits stay on this server for {longer}."
+        "Photos, masks and the measurements of each face are deleted when training ends, or {time} after upload. "
+        "Adapters, with the mean of those measurements, and portraits stay on this server for {longer}."
     )
     if settings.private:
         kept = kept.replace(" on this server", "")

@@ -24,7 +24,7 @@ CARE = (
 )
 
 
-QUEUED = {"api_visibility": "private", "concurrency_id": f"{BOUNDED}hub", "concurrency_limit": 4}
+ASKS_HUB = {"api_visibility": "private", "concurrency_id": f"{BOUNDED}hub", "concurrency_limit": 4}
 """Settings of an event that asks the Hub."""
 
 
@@ -52,7 +52,7 @@ def build(
     opened.expand(describe_push, session.visitor, [account, pictures], queue=False, api_visibility="private")
     portraits.change(kept_choices, session.visitor, pictures, queue=False, api_visibility="private")
     pushed = [session.visitor, chosen, name, pictures, private]
-    push_button.click(MethodType(push, context), pushed, said, show_progress_on=said, **QUEUED)
+    push_button.click(MethodType(push, context), pushed, said, show_progress_on=said, **ASKS_HUB)
     return load, repository
 
 

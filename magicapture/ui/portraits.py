@@ -25,7 +25,7 @@ from magicapture.ui.language import say, user_error
 from magicapture.ui.session import AppContext, Session, require_visitor
 from magicapture.ui.subject import shows
 
-NO_ADAPTER = "There is no adapter yet: add photos in the tab References, then train one in the tab Train."
+NOTHING_TO_DRAW_WITH = "There is no adapter yet: add photos in the tab References, then train one in the tab Train."
 CHIPS = ("with glasses", "with a beard", "with a mustache", "with a hat", "light background", "dark background")
 """Words that every base knows, the embedded one included."""
 CHIPS_OF_THINGS = ("on a table", "in a garden", "close-up", "from above", "light background", "dark background")
@@ -35,8 +35,6 @@ DIAL_OF_THINGS = "More like the style ↔ more like the thing", "0 follows the s
 """Label of the dial, and what its ends mean."""
 MAX_COUNT, MAX_BEST_OF, MAX_SEED, MAX_WORDS = 12, 8, 2**31, 200
 MAX_SAMPLING = 50
-LARGE = 256
-"""Pixels a side to which portraits are enlarged unless the visitor chooses otherwise."""
 ASK_SECONDS, ASKS = 1.0, 10
 """How often a waiting visitor is told where they stand, and how often it is looked in between whether it has ended."""
 DRAWINGS_AT_ONCE = 60
@@ -88,10 +86,10 @@ def _words(text: str | None) -> str:
 
 def build(context: AppContext, session: Session, entered: gr.events.Dependency) -> gallery.Gallery:
     """Lay the tab out and wire it; gives the gallery in it."""
-    status = gr.HTML(note(NO_ADAPTER, "warn"), elem_id="adapter-status", min_height=60)
+    status = gr.HTML(note(NOTHING_TO_DRAW_WITH, "warn"), elem_id="adapter-status", min_height=60)
     with gr.Row(equal_height=False):
         with gr.Column(min_width=300, scale=2, elem_classes="magi-desk"):
-            studio = _build_controls(context.base.resolution, usual_candidates(context.base.spec.name))
+            studio = _build_controls(usual_candidates(context.base.spec.name))
             draw = gr.Button("Draw portraits", variant="primary", elem_id="draw")
             stop = gr.Button("Stop drawing", size="sm", elem_id="stop-drawing")
         with gr.Column(min_width=300, scale=3):
@@ -129,8 +127,8 @@ def build(context: AppContext, session: Session, entered: gr.events.Dependency) 
     return pictures
 
 
-def _build_controls(resolution: int, candidates: int) -> Studio:
-    """Lay the controls out for a base that draws ``resolution`` pixels a side, ``candidates`` for each portrait."""
+def _build_controls(candidates: int) -> Studio:
+    """Lay the controls out; ``candidates`` are drawn for each portrait unless the visitor chooses otherwise."""
     default = GenerateConfig()
     dial = gr.Slider(0, 1, default.dial, step=0.05, label=DIAL[0], info=DIAL[1], buttons=[], elem_id="dial")
     strength = gr.Slider(
@@ -142,8 +140,7 @@ def _build_controls(resolution: int, candidates: int) -> Studio:
     chips = gr.CheckboxGroup([(chip, chip) for chip in CHIPS], label="Add", elem_id="chips")
     words = gr.Textbox(label="Add in your own words", placeholder="such as: smiling, in a garden", max_length=MAX_WORDS)
     sizes = [("as drawn", 1), ("2×", 2), ("4×", 4)]
-    large = next((factor for _, factor in sizes if resolution * factor >= LARGE), sizes[-1][1])
-    upscale = gr.Radio(sizes, value=large, label="Size", elem_id="upscale")
+    upscale = gr.Radio(sizes, value=default.upscale, label="Size", elem_id="upscale")
     label = gr.Checkbox(
         True, label="Mark as AI-generated", elem_id="label",
         info="A small label in the corner. The file says so in any case (IPTC, trainedAlgorithmicMedia).",
@@ -166,7 +163,7 @@ def describe(
     try:
         adapter = require_visitor(visitor).shelf.load(adapter_id)
     except (AdapterError, gr.Error):
-        return note(NO_ADAPTER, "warn"), gr.skip(), gr.skip(), gr.skip()
+        return note(NOTHING_TO_DRAW_WITH, "warn"), gr.skip(), gr.skip(), gr.skip()
     info = adapter.info
     used = "In use: {title} ({preset}, {n} steps, base {base})."
     facts = {"preset": preset_name(info.preset), "n": info.steps, "base": info.base}
@@ -181,7 +178,7 @@ def describe(
 def require_adapter(adapter_id: str) -> None:
     """Refuse before the queue what cannot be drawn. Raises ``gr.Error``."""
     if not adapter_id:
-        raise user_error(NO_ADAPTER, "Not yet")
+        raise user_error(NOTHING_TO_DRAW_WITH, "Not yet")
 
 
 def start_drawing(
