@@ -1,14 +1,19 @@
 """What a visitor left here goes when they say so, and when its time is up."""
 
+import logging
+import threading
 import time
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import OperationalError
 from visitor import HOUR, files, make_old, portrait, small_adapter, uploaded
 
 from magicapture.adapters.adapter import Adapter
-from magicapture.server.workspace import Workspace
-from magicapture.server.workspace.retention import sweep
+from magicapture.server.records import Records
+from magicapture.server.workspace import Workspace, retention
+from magicapture.server.workspace.retention import keep_sweeping, sweep
+from magicapture.settings import Settings
 
 
 @pytest.fixture
@@ -89,3 +94,60 @@ def test_a_portrait_kept_for_a_while_is_as_old_as_when_it_was_drawn(root: Path, 
     make_old(drawn, 25)
     mine.keep(drawn, None)
     assert sweep(root, 1, 24)["portraits"] == 1
+
+
+def test_what_vanishes_or_cannot_be_deleted_keeps_nothing_else_on_the_disk(
+    root: Path, mine: Workspace, other: Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for space in (mine, other):
+        space.ingest([uploaded(root, "a.jpg"), uploaded(root, "b.jpg"), uploaded(root, "c.jpg")], "person")
+    (root / "tmp").mkdir()
+    for name in "abc":
+        (root / "tmp" / name).write_text("a face")
+    make_old(root, 2)
+    real_stat, real_remove = Path.stat, retention.remove
+
+    def stat(path: Path, **options: bool) -> object:
+        if path.name in ("a", "a.jpg"):
+            raise FileNotFoundError
+        return real_stat(path, **options)
+
+    def remove(path: Path) -> None:
+        if path.name in ("b", "b.jpg"):
+            raise PermissionError("belongs to somebody else")
+        real_remove(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "stat", stat)
+        patch.setattr(retention, "remove", remove)
+        assert sweep(root, 1, 24) == {"photos": 2, "unfinished": 1}
+    assert [path.name for path in files(root)] == ["a.jpg", "b.jpg"] * 2 + ["a", "b"]
+    assert [record.levelno for record in caplog.records] == [logging.ERROR] * 3
+    assert "belongs to somebody else" in caplog.text
+
+
+def test_after_a_sweep_that_failed_there_is_another(
+    root: Path, mine: Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail_once(*_: object) -> None:
+        monkeypatch.setattr(Records, "purge", purge)
+        mine.ingest([uploaded(root)], "person")
+        make_old(mine.folder, 2)
+        raise OperationalError("DELETE", {}, Exception("database is locked"))
+
+    def nap(_: float) -> None:
+        naps.append(mine.photos("person"))
+        if len(naps) == 2:
+            raise EOFError
+
+    naps, purge = [], Records.purge
+    monkeypatch.setattr(Records, "purge", fail_once)
+    monkeypatch.setattr(time, "sleep", nap)
+    monkeypatch.setattr(threading.Thread, "start", threading.Thread.run)
+    monkeypatch.setenv("MAGICAPTURE_ROOT", str(root))
+    records = Records(f"sqlite:///{root / 'records.sqlite'}")
+    with pytest.raises(EOFError):
+        keep_sweeping(Settings.from_environment(), records)
+    assert [len(photos) for photos in naps] == [1, 0]
+    assert "database is locked" in caplog.text
+    records.close()
