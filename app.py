@@ -11,7 +11,9 @@ from magicapture.settings import TEMPORARY_FILES, make_root, settings
 
 if settings().private:
     go_offline()
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported, as is the next
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported, as are the next
+os.environ["GRADIO_SERVER_NAME"] = settings().server_name  # where it is empty, gradio would serve to everyone
+os.environ["GRADIO_SERVER_PORT"] = str(settings().server_port)
 make_root(settings().root)
 tempfile.tempdir = str(settings().root / TEMPORARY_FILES)
 os.environ["FORWARDED_ALLOW_IPS"] = settings().proxies  # read by uvicorn

@@ -2,17 +2,24 @@
 
 import os
 import tempfile
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 LOOPBACK = "127.0.0.1,::1"
 WITHIN_THE_HUB = f"{LOOPBACK},10.0.0.0/8,100.64.0.0/10,172.16.0.0/12,192.168.0.0/16,fc00::/7"
 """Networks that are nobody's on the internet: what a Space is asked from by the Hub's own proxies."""
 TEMPORARY_FILES = "tmp"
 """The folder below the root for what libraries write for a moment."""
+MOST = 1_000_000
+"""Of hours, gigabytes, seconds and the like: a number above it is a slip, and some would not fit into a date."""
+
+Number = TypeVar("Number", int, float)
+Default = TypeVar("Default", int, float, None)
 
 
 @dataclass(frozen=True)
@@ -55,9 +62,12 @@ class Settings:
 
     @classmethod
     def from_environment(cls) -> Self:
-        """Read the variables. Raises ``ValueError`` that names the variable with a value that cannot be used."""
+        """Read the variables; one that is empty counts as not set.
+
+        Raises ``ValueError`` that names the variable with a value that cannot be used, and what can.
+        """
         root = Path(_text("ROOT", str(Path(tempfile.gettempdir()) / "magicapture"))).resolve()
-        private = _text("PRIVATE", "0") == "1"
+        private = _flag("PRIVATE")
         users = dict(_user(word) for word in _text("USERS", "").split())
         if private and not users:
             raise ValueError('MAGICAPTURE_PRIVATE=1 needs MAGICAPTURE_USERS: "name:password", separated by spaces.')
@@ -74,7 +84,7 @@ class Settings:
             root=root,
             database_url=os.environ.get("DATABASE_URL") or f"sqlite:///{root / 'records.sqlite'}",
             server_name=os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1",
-            server_port=int(os.environ.get("GRADIO_SERVER_PORT") or 7860),
+            server_port=whole_number("GRADIO_SERVER_PORT", 7860, 0, 65535),
             proxies=os.environ.get("FORWARDED_ALLOW_IPS") or (WITHIN_THE_HUB if space else LOOPBACK),
             hosts=frozenset(_text("HOSTS", "").lower().split()),
             base=_text("BASE", ""),
@@ -87,23 +97,23 @@ class Settings:
             space=space,
             space_host=os.environ.get("SPACE_HOST") or "",
             sign_in=bool(os.environ.get("OAUTH_CLIENT_ID")),
-            host_token=_text("HOST_TOKEN", "0") == "1",
-            disk_gb=_number("DISK_GB", 20),
+            host_token=_flag("HOST_TOKEN"),
+            disk_gb=_above_zero("DISK_GB", 20),
             private=private,
             engine=engine,
             users=users,
-            photo_hours=_number("PHOTO_HOURS", 1),
-            result_hours=_number("RESULT_HOURS", 24),
-            jobs_per_visitor=int(_number("JOBS_PER_VISITOR", 1)),
-            jobs_per_address=int(_number("JOBS_PER_ADDRESS", 3)),
-            drawings_per_address=int(_number("DRAWINGS_PER_ADDRESS", 24)),
-            min_likeness=_number_or_none("MIN_LIKENESS"),
-            slice_seconds=_number("SLICE_SECONDS", 80),
-            slice_seconds_signed_in=_number("SLICE_SECONDS_SIGNED_IN", 200),
+            photo_hours=_above_zero("PHOTO_HOURS", 1),
+            result_hours=_above_zero("RESULT_HOURS", 24),
+            jobs_per_visitor=whole_number("MAGICAPTURE_JOBS_PER_VISITOR", 1, 1),
+            jobs_per_address=whole_number("MAGICAPTURE_JOBS_PER_ADDRESS", 3, 1),
+            drawings_per_address=whole_number("MAGICAPTURE_DRAWINGS_PER_ADDRESS", 24, 1),
+            min_likeness=_likeness("MIN_LIKENESS"),
+            slice_seconds=_above_zero("SLICE_SECONDS", 80),
+            slice_seconds_signed_in=_above_zero("SLICE_SECONDS_SIGNED_IN", 200),
             c2pa_cert=_text("C2PA_CERT", ""),
             c2pa_key=_text("C2PA_KEY", ""),
             c2pa_time_stamps=_text("C2PA_TIME_STAMPS", ""),
-            metrics_port=int(_number("METRICS_PORT", 0)),
+            metrics_port=whole_number("MAGICAPTURE_METRICS_PORT", 0, 0, 65535),
         )
 
     @property
@@ -150,20 +160,48 @@ def is_loopback(name: str) -> bool:
     return name == "localhost" or (is_address(name) and ip_address(name.strip("[]")).is_loopback)
 
 
+def whole_number(variable: str, default: int, least: int, most: int = MOST) -> int:
+    """Read ``variable``. Raises ``ValueError`` unless it is a whole number from ``least`` to ``most``, or not set."""
+    allowed = f"a whole number from {least} to {most}"
+    return _checked(variable, default, int, lambda number: least <= number <= most, allowed)
+
+
 def _text(name: str, default: str) -> str:
     return os.environ.get(f"MAGICAPTURE_{name}") or default
 
 
-def _number(name: str, default: float) -> float:
-    return default if (given := _number_or_none(name)) is None else given
+def _above_zero(name: str, default: float) -> float:
+    allowed = f"a number above 0 and at most {MOST}"
+    return _checked(f"MAGICAPTURE_{name}", default, float, lambda number: 0 < number <= MOST, allowed)
 
 
-def _number_or_none(name: str) -> float | None:
-    text = _text(name, "")
-    try:
-        return float(text) if text else None
-    except ValueError:
-        raise ValueError(f"MAGICAPTURE_{name} must be a number; it is {text!r}.") from None
+def _likeness(name: str) -> float | None:
+    return _checked(
+        f"MAGICAPTURE_{name}", None, float, lambda number: -1 <= number <= 1, "a number from -1 to 1, such as 0.7"
+    )
+
+
+def _flag(name: str) -> bool:
+    text = _text(name, "0")
+    if text not in ("0", "1"):
+        raise ValueError(f"MAGICAPTURE_{name} must be 0 or 1; it is {text!r}.")
+    return text == "1"
+
+
+def _checked(
+    variable: str,
+    default: Default,
+    parse: Callable[[str], Number],
+    fits: Callable[[Number], bool],
+    allowed: str,
+) -> Number | Default:
+    text = os.environ.get(variable)
+    if not text:
+        return default
+    with suppress(ValueError):
+        if fits(number := parse(text)):
+            return number
+    raise ValueError(f"{variable} must be {allowed}; it is {text!r}.")
 
 
 def _user(word: str) -> tuple[str, str]:

@@ -92,6 +92,14 @@ def test_a_base_that_is_not_there_ends_the_run_at_the_first_cell(tmp_path: Path,
     assert run.log_lines() == []
 
 
+def test_a_number_of_threads_that_is_none_ends_the_run_and_is_named(
+    tmp_path: Path, run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "all")
+    with pytest.raises(FatalError, match=r"OMP_NUM_THREADS must be a whole number from 1 .* it is 'all'"):
+        results(people(tmp_path, 2), ThreadEngine(compute, places=1), run)
+
+
 def test_nothing_starts_that_would_pass_the_ceiling(tmp_path: Path, run: RunFolder, drawer: Drawer) -> None:
     meter = Meter(price=3600.0, ceiling=0.9, cell_seconds=0.2)  # 1 a second and place
     found = results(people(tmp_path, 50), ThreadEngine(replace(drawer, seconds=0.2), places=1), run, meter)

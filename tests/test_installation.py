@@ -1,4 +1,4 @@
-"""The line that says what an installation is: without it a visitor guesses why something is not offered."""
+"""What an installation is: what its variables say is done or refused, and a line tells visitors what it lacks."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -99,3 +99,46 @@ def test_private_mode_promises_what_it_keeps_and_advises_no_sign_in(line: Line) 
     assert said == (
         "Runs in private mode with a GPU: no connection leaves this server, and adapters come and go as zip files."
     )
+
+
+@pytest.mark.parametrize("name", ["PRIVATE", "HOST_TOKEN"])
+def test_a_switch_that_is_set_to_anything_but_0_or_1_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAGICAPTURE_USERS", "anna:a-secret")
+    for value, on in (("1", True), ("0", False), ("", False)):
+        monkeypatch.setenv(f"MAGICAPTURE_{name}", value)
+        assert getattr(Settings.from_environment(), name.lower()) is on
+    for value in ("true", "yes", "on", "2", "01", "1.0", " 1"):
+        monkeypatch.setenv(f"MAGICAPTURE_{name}", value)
+        with pytest.raises(ValueError, match=f"MAGICAPTURE_{name} must be 0 or 1; it is '{value}'"):
+            Settings.from_environment()
+
+
+HOURS = (("0.25", "168"), ("0", "-1", "nan", "inf", "1e9", "a day"), "a number above 0 and at most 1000000")
+COUNTS = (("1", "12"), ("0", "-1", "0.5", "nan", "inf", "many"), "a whole number from 1 to 1000000")
+PORTS = (("0", "9108"), ("-1", "65536", "80.5", "inf", "http"), "a whole number from 0 to 65535")
+LIKENESS = (("-1", "0", "0.7", "1"), ("70", "-1.1", "nan", "high"), "a number from -1 to 1")
+ALLOWED = {
+    **dict.fromkeys(("MAGICAPTURE_PHOTO_HOURS", "MAGICAPTURE_RESULT_HOURS", "MAGICAPTURE_DISK_GB"), HOURS),
+    **dict.fromkeys(("MAGICAPTURE_SLICE_SECONDS", "MAGICAPTURE_SLICE_SECONDS_SIGNED_IN"), HOURS),
+    **dict.fromkeys(("MAGICAPTURE_JOBS_PER_VISITOR", "MAGICAPTURE_JOBS_PER_ADDRESS"), COUNTS),
+    "MAGICAPTURE_DRAWINGS_PER_ADDRESS": COUNTS,
+    **dict.fromkeys(("MAGICAPTURE_METRICS_PORT", "GRADIO_SERVER_PORT"), PORTS),
+    "MAGICAPTURE_MIN_LIKENESS": LIKENESS,
+}
+
+
+@pytest.mark.parametrize("variable", ALLOWED)
+def test_a_number_that_makes_no_sense_is_refused_by_the_name_of_its_variable(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    field = variable.partition("_")[2].lower()
+    monkeypatch.delenv(variable, raising=False)
+    default = getattr(Settings.from_environment(), field)
+    usable, refused, what = ALLOWED[variable]
+    for value in ("", *usable):
+        monkeypatch.setenv(variable, value)
+        assert getattr(Settings.from_environment(), field) == (float(value) if value else default)
+    for value in refused:
+        monkeypatch.setenv(variable, value)
+        with pytest.raises(ValueError, match=f"{variable} must be {what}.*; it is '{value}'"):
+            Settings.from_environment()

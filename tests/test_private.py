@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
+import psutil
 import pytest
 import running
 from gradio_client import Client, handle_file
@@ -21,6 +22,8 @@ from magicapture.faces import EngineUnavailableError, load_engine
 from magicapture.settings import settings
 
 USERS = {"anna": "a-secret", "ben": "another-secret"}
+UNSET = ("MAGICAPTURE_FACE_ENGINE", "GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT")
+"""What the app finds empty in its environment."""
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +41,7 @@ def address(examples: Path, watcher: dict[str, str], tmp_path_factory: pytest.Te
         "MAGICAPTURE_PRIVATE": "1",
         "MAGICAPTURE_USERS": " ".join(f"{name}:{password}" for name, password in USERS.items()),
         "MAGICAPTURE_MIN_LIKENESS": "0.99",
-        "MAGICAPTURE_FACE_ENGINE": "",
+        **dict.fromkeys(UNSET, ""),
     }
     with running_app(tmp_path_factory.mktemp("private"), examples, **private, **watcher) as address:
         yield address
@@ -227,6 +230,12 @@ def test_programs_that_cannot_sign_in_find_no_tools(address: str, path: str) -> 
         httpx.post(f"{address}/gradio_api/{path}", json=request, headers=accepted, timeout=PATIENCE),
     ):
         assert answer.status_code in (401, 404, 405)
+
+
+def test_an_address_that_is_set_to_nothing_is_this_machines_own(address: str) -> None:
+    place = urlsplit(address)
+    listening = [each.laddr for each in psutil.net_connections("tcp") if each.status == psutil.CONN_LISTEN]
+    assert {each.ip for each in listening if each.port == place.port} == {"127.0.0.1"}
 
 
 def test_a_wrong_password_lets_nobody_in(address: str) -> None:

@@ -1,6 +1,5 @@
 """The work of one cell: check, train, draw, score. Whoever imports this loads torch; engines alone do not."""
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from magicapture.drawing.portrait import Portrait
 from magicapture.faces import EngineUnavailableError, FaceEngine, load_engine
 from magicapture.method.training import train
 from magicapture.photos.references import CheckedSet, Role, check_photos
+from magicapture.settings import whole_number
 from magicapture.staff.cell import SET, Cell, CellResult, DrawnPortrait, Problem, Recipe, Stage
 from magicapture.staff.work import CPU_THREADS, FatalError, Outcome, Pictures
 
@@ -24,7 +24,7 @@ from magicapture.staff.work import CPU_THREADS, FatalError, Outcome, Pictures
 def compute(cell: Cell, photos: Pictures, looks: Pictures) -> Outcome:
     """Check the photos, train, draw and score; photos that cannot be used are a result, too.
 
-    Raises ``FatalError`` when the base or the face engine cannot be had.
+    Raises ``FatalError`` when the base or the face engine cannot be had, or OMP_NUM_THREADS is no number.
     """
     seconds: dict[Stage, float] = {}
     with _timed(seconds, "load"):
@@ -49,7 +49,10 @@ def compute(cell: Cell, photos: Pictures, looks: Pictures) -> Outcome:
 
 
 def _loaded(recipe: Recipe) -> tuple[Base, FaceEngine]:
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or CPU_THREADS))
+    try:
+        torch.set_num_threads(whole_number("OMP_NUM_THREADS", CPU_THREADS, 1))
+    except ValueError as error:
+        raise FatalError(str(error)) from error
     try:
         return load_base(recipe.base), load_engine(recipe.engine)
     except (BaseError, EngineUnavailableError) as error:
