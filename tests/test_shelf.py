@@ -1,5 +1,6 @@
 """A visitor's adapters come back as they were, under their titles, and to nobody else."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,6 +40,34 @@ def test_a_new_title_does_not_make_an_adapter_younger(mine: Workspace, adapter: 
     ]
     assert mine.shelf.stored()[1].created == created
     assert [path.name for path in mine.shelf.stored()[1].folder.glob("*.zip")] == [], "it would bear the old title"
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("family \U0001f468\u200d\U0001f469\u200d\U0001f467", "family \U0001f468\u200d\U0001f469\u200d\U0001f467"),
+        ("हिन्दी\u200c", "हिन्दी\u200c"),
+        ("\u200fשלום\u200e", "\u200fשלום\u200e"),
+        ("soft\u00adhyphen \U0001faea", "soft\u00adhyphen \U0001faea"),
+        ("in two\u2028lines\r\nor\tthree", "in two lines or three"),
+        ("a\x00 b\x1b[31m \ud83d", "a b[31m"),
+        ("\u202egnp.exe\u202c \u2066x\u2069", "gnp.exe x"),
+        ("x" * 99, "x" * 60),
+        ("\u202e\x07", "Untitled"),
+    ],
+)
+def test_no_title_costs_the_adapter_whatever_script_it_is_in(
+    mine: Workspace, adapter: Adapter, written: str, read: str
+) -> None:
+    kept = mine.shelf.add(adapter, "Anna")
+    mine.shelf.rename(kept, written)
+    assert mine.shelf.stored()[0].title == mine.shelf.load(kept).info.title == read
+    facts = mine.folder / "adapters" / kept / "magicapture.json"
+    facts.write_text(json.dumps(json.loads(facts.read_text()) | {"title": written}))  # as it was written before
+    assert (mine.shelf.load(kept).info.title or "Untitled") == read
+    assert mine.shelf.zip(kept).is_file()
+    mine.shelf.rename(kept, "Berta")
+    assert mine.shelf.load(mine.shelf.add(adapter, written)).info.title == read
 
 
 def test_a_downloaded_adapter_can_be_uploaded_again(

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import version
@@ -22,6 +23,9 @@ MAX_LINE = 200
 """Characters of a single line of text."""
 MAX_RANK = 128
 """Putting an adapter on a base takes memory in proportion to the rank that its file claims."""
+LONGEST_TITLE = 60
+NOT_IN_TITLES = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
+"""What no title holds: control characters but for white space, surrogates, and what overrides the direction of text."""
 MAX_STEPS, MAX_SEED, MAX_CHANNELS, MAX_ROWS, MAX_PHOTOS = 10**6, 2**63, 1024, 1000, 64
 
 
@@ -63,7 +67,7 @@ class AdapterInfo:
     layouts: tuple[str, ...] | None = None  # the person's photos, 8 × 8 pixels each in the look's colours
     palette: tuple[float, ...] | None = None  # of the look, seven numbers to which portraits are held
     scores: tuple[PreviewScore, ...] = ()
-    title: str | None = None  # the visitor's own note
+    title: str | None = None  # the visitor's own note, see ``clean_title``
     tokens: tuple[str, ...] = TOKENS
     prompts: dict[str, str] = field(default_factory=dict)  # by task
     versions: dict[str, str] = field(default_factory=dict)  # of the libraries it was trained with
@@ -85,7 +89,10 @@ class AdapterInfo:
 
     @classmethod
     def parse(cls, facts: object) -> Self:
-        """Check what a file of unknown origin says. Raises ``ValueError`` that names the facts that are not sound."""
+        """Check what a file of unknown origin says, and clean its title.
+
+        Raises ``ValueError`` that names the facts that are not sound.
+        """
         if not isinstance(facts, dict):
             raise ValueError(f"{INFO_FILE} holds no facts")  # noqa: TRY004  as for every other unsound content
         given: dict[str, Any] = {f.name: facts[f.name] for f in fields(cls) if f.name in facts}
@@ -97,7 +104,7 @@ class AdapterInfo:
         if lacking or wrong:
             raise ValueError(f"{INFO_FILE} does not describe it ({', '.join(lacking + wrong)})")
         sound: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in given.items()}
-        return cls(**sound)
+        return cls(**sound | {"title": clean_title(given.get("title", "")) or None})
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -110,6 +117,18 @@ class AdapterInfo:
     def as_json(self) -> str:
         """Give the text of ``magicapture.json``."""
         return json.dumps({name: value for name, value in asdict(self).items() if value is not None}, indent=2) + "\n"
+
+
+def clean_title(title: str) -> str:
+    """Put a title on one line of at most 60 characters, without what it may not hold; nothing may be left.
+
+    Joiners and marks that show nothing themselves stay: emoji and many scripts are written with them.
+    """
+    return " ".join(NOT_IN_TITLES.sub("", title).split())[:LONGEST_TITLE].rstrip()
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
 
 
 def _is_line(value: object) -> bool:
@@ -155,7 +174,8 @@ def _is_score(row: object) -> bool:
 
 REQUIRED = ("base", "base_source", "licence", "preset", "rank", "steps", "best_step", "engine")
 SOUND: dict[str, Callable[[object], bool]] = {
-    **dict.fromkeys(("base", "base_source", "licence", "preset", "engine", "scored_by", "title"), _is_line),
+    **dict.fromkeys(("base", "base_source", "licence", "preset", "engine", "scored_by"), _is_line),
+    "title": _is_text,
     "subject": _is_noun,
     "rank": _whole(1, MAX_RANK),
     "steps": _whole(1, MAX_STEPS),

@@ -9,12 +9,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from magicapture.adapters.adapter import Adapter
-from magicapture.adapters.info import INFO_FILE, AdapterError, AdapterInfo
+from magicapture.adapters.info import INFO_FILE, AdapterError, AdapterInfo, clean_title
 from magicapture.messages import Message
 from magicapture.server.workspace.folder import TEMPORARY, VisitorFolder, WorkspaceError, remove, same_age
 from magicapture.server.workspace.uploads import ADAPTER_FILES, safe_stem, unpack_adapter, write_zip
 
-LONGEST_TITLE = 60
+UNTITLED = "Untitled"
 MOST_ADAPTERS = 20
 
 
@@ -43,7 +43,7 @@ class AdapterShelf:
         self.require_room()
         adapter_id = secrets.token_hex(8)
         with self.place.building(self.place.part("adapters") / adapter_id) as folder:
-            replace(adapter, info=replace(adapter.info, title=_one_line(title))).save(folder)
+            replace(adapter, info=replace(adapter.info, title=clean_title(title) or UNTITLED)).save(folder)
         return adapter_id
 
     def take_in(self, adapter: Adapter, title: str) -> str:
@@ -79,7 +79,7 @@ class AdapterShelf:
         if info is None:
             damaged = "The adapter in {name} is damaged: {file} cannot be read."
             raise AdapterError(Message(damaged, name=folder.name, file=INFO_FILE))
-        info = replace(info, title=_one_line(title))
+        info = replace(info, title=clean_title(title) or UNTITLED)
         with same_age(folder):
             for named_as_before in folder.glob("*.zip"):
                 remove(named_as_before)
@@ -133,8 +133,4 @@ def _read_info(folder: Path) -> AdapterInfo | None:
 
 
 def _title(folder: Path, info: AdapterInfo | None) -> str:
-    return _one_line((info and info.title) or folder.name)
-
-
-def _one_line(title: str) -> str:
-    return " ".join(title.split())[:LONGEST_TITLE] or "Untitled"
+    return clean_title((info and info.title) or folder.name)
