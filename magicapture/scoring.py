@@ -26,13 +26,18 @@ LIKENESS_WORDS = ((0.7, "clearly you"), (0.5, "some of you"), (-1.0, "not you"))
 reaches 0.5 once in a thousand times, the person's own have 0.88 on average (docs/findings.md)."""
 
 
+ROUNDING = 1e-3
+"""By how much what was computed may differ from the length or the cosine that it is."""
+
+
 @dataclass(frozen=True, eq=False)
 class Targets:
     """What portraits of one training are compared with.
 
     ``person``: (D,) mean ``Subject.embed`` of the person's photos; ``style``: (F,) mean features of the style's
-    pictures; both of length 1. ``style_range``: (2,) the cosine to ``style`` that the person's photos have on average,
-    and that of the style's own pictures, each to the mean of the others. Other shapes raise ``ValueError``.
+    pictures, 0 if they show nothing but faces; both of length 1. ``style_range``: (2,) the cosine to ``style`` that the
+    person's photos have on average, and that of the style's own pictures, each to the mean of the others. All float32.
+    Other shapes and numbers raise ``ValueError``.
     """
 
     person: Tensor
@@ -43,6 +48,11 @@ class Targets:
         shapes = [tuple(tensor.shape) for tensor in (self.person, self.style, self.style_range)]
         if self.person.ndim != 1 or shapes[1:] != [(CHANNELS,), (2,)]:
             raise ValueError(f"What its portraits are scored against has the wrong shapes: {shapes}.")
+        if any(tensor.dtype != torch.float32 or not tensor.isfinite().all() for tensor in vars(self).values()):
+            raise ValueError("What its portraits are scored against are no finite numbers.")
+        person, style, largest = self.person.norm(), self.style.norm(), self.style_range.abs().max()
+        if abs(person - 1) > ROUNDING or max(style, largest) > 1 + ROUNDING:
+            raise ValueError("What its portraits are scored against is longer or shorter than it can be.")
 
     @classmethod
     def of(cls, person: list[Reference], style: list[Reference], subject: Subject) -> "Targets":
@@ -73,7 +83,8 @@ def score(image: Image.Image, targets: Targets, subject: Subject) -> Scores:
     mask, embedding = found or (None, None)
     photos, own = targets.style_range.tolist()
     style = (float(style_features(image, mask) @ targets.style) - photos) / max(own - photos, TOLD_APART)
-    return Scores(0.0 if embedding is None else float(torch.from_numpy(embedding) @ targets.person), style)
+    likeness = 0.0 if embedding is None else float(torch.from_numpy(embedding) @ targets.person)
+    return Scores(min(max(likeness, -1.0), 1.0), style)  # rounding alone leads beyond
 
 
 def nearest(path: Path, references: list[Reference], subject: Subject) -> tuple[Reference, float] | None:
@@ -106,7 +117,7 @@ def likeness_in_words(likeness: float | None) -> str:
     """Say what a likeness means to someone who has never seen such a number."""
     if likeness is None:
         return "not comparable"
-    return next(words for lowest, words in LIKENESS_WORDS if likeness >= lowest)
+    return next((words for lowest, words in LIKENESS_WORDS if likeness >= lowest), LIKENESS_WORDS[-1][1])
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -196,6 +197,29 @@ def test_targets_that_fit_no_score_are_refused_before_anything_is_drawn(adapter:
     save_file(vars(adapter.targets) | {"person": torch.rand(512)}, folder / "magicapture_targets.safetensors")
     with pytest.raises(AdapterError, match="wrong shape"):
         Adapter.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("person", lambda person: person * torch.nan),
+        ("person", lambda person: person * 100),
+        ("person", lambda person: person * 0),
+        ("person", lambda person: person.double()),
+        ("style", lambda style: style * torch.inf),
+        ("style", lambda style: style * 100),
+        ("style_range", lambda style_range: style_range * torch.nan),
+        ("style_range", lambda style_range: style_range + 1e6),
+    ],
+)
+def test_forged_targets_are_refused_before_they_score_a_portrait(
+    name: str, change: Callable[[torch.Tensor], torch.Tensor], adapter: Adapter, tmp_path: Path
+) -> None:
+    file = adapter.save(tmp_path / "a") / TARGETS_FILE
+    known = load_file(file)
+    save_file(known | {name: change(known[name])}, file)
+    with pytest.raises(AdapterError, match="What its portraits are scored against"):
+        Adapter.load(file.parent)
 
 
 def test_the_zip_holds_the_files_other_tools_read(adapter: Adapter, mine: Workspace) -> None:

@@ -1,6 +1,7 @@
 """Portraits: seeds, the dial, ranking, and what a saved file says of itself."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -153,6 +154,7 @@ def test_likeness_has_words_for_every_number() -> None:
         "some of you",
         "clearly you",
     ]
+    assert [likeness_in_words(v) for v in (-1.0, -2.0, math.nan, -math.inf)] == ["not you"] * 4
 
 
 class NoFaceEngine(FaceEngine):
@@ -166,6 +168,16 @@ def test_a_picture_without_a_face_is_no_likeness_at_all() -> None:
     image = Image.new("RGB", (64, 64), "navy")
     targets = replace(some_targets(), style=style_features(image, None))
     assert score(image, targets, NoFaceEngine()).likeness == 0
+
+
+def test_nothing_is_more_like_the_person_than_the_person() -> None:
+    class OwnFaceEngine(FaceEngine):
+        def find(self, image: Image.Image, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            return np.zeros((image.height, image.width), np.float32), wanted
+
+    image, targets = Image.new("RGB", (64, 64), "navy"), some_targets()
+    rounded = replace(targets, person=targets.person * 1.0004)
+    assert score(image, rounded, OwnFaceEngine()).likeness == 1.0
 
 
 def test_likeness_is_not_the_opinion_of_the_recogniser_in_the_loss(builtin: FaceEngine, portrait: Image.Image) -> None:

@@ -1,6 +1,7 @@
 """Whoever runs an installation sees how it is doing, on this machine alone, and nothing about anyone."""
 
 import hashlib
+import math
 import socket
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from gradio_client import Client, handle_file
 from prometheus_client.parser import text_string_to_metric_families
 from running import running_app
 
-from magicapture.server.metrics import REGISTRY, RecordsCollector, serve_metrics
+from magicapture.server.metrics import REGISTRY, RecordsCollector, measure_likeness, serve_metrics
 from magicapture.server.records import Records
 
 VISITOR = "5eaf" * 16
@@ -88,6 +89,14 @@ def test_counts_go_on_after_a_restart(records: Records) -> None:
     portraits = next(m for m in RecordsCollector(again).collect() if m.name == "magicapture_portraits")
     assert [s.value for s in portraits.samples if s.labels["decision"] == "kept"] == [1]
     again.close()
+
+
+def test_a_likeness_that_is_no_number_does_not_spoil_the_others() -> None:
+    names = ("magicapture_likeness_sum", "magicapture_likeness_count")
+    before = [REGISTRY.get_sample_value(name) for name in names]
+    for likeness in (0.5, math.nan, math.inf, None, 0.25):
+        measure_likeness(likeness)
+    assert [REGISTRY.get_sample_value(name) for name in names] == [before[0] + 0.75, before[1] + 2]
 
 
 def test_only_this_machine_reaches_it_and_a_port_that_is_taken_is_told(records: Records) -> None:

@@ -28,7 +28,9 @@ JUNK = [
     {"scores": {"step": 1}, "best_step": 1},
     {"scores": [[1, 2]], "best_step": 1},
     {"scores": [{"step": 1, "likeness": float("-inf"), "style": 1}], "best_step": 1},
+    {"scores": [{"step": 1, "likeness": -2, "style": 1}], "best_step": 1},
     {"scores": 7, "title": ["a"], "preset": {"b": 1}, "steps": "many", "base": 3},
+    {"latent_mean": [10**400]},
     {"title": None},
     {"title": "x" * 10_000, "steps": None},
 ]

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from magicapture.adapters.adapter import Adapter
@@ -45,7 +46,8 @@ def earlier_adapter() -> Adapter:
 
 
 def some_targets() -> Targets:
-    return Targets(torch.rand(DIMENSIONS), torch.rand(CHANNELS), torch.tensor([0.2, 0.7]))
+    person, style = (F.normalize(torch.rand(size), dim=0) for size in (DIMENSIONS, CHANNELS))
+    return Targets(person, style, torch.tensor([0.2, 0.7]))
 
 
 def files(folder: Path) -> list[Path]:

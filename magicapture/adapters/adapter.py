@@ -24,6 +24,8 @@ from magicapture.scoring import Targets
 TARGETS_FILE = "magicapture_targets.safetensors"
 """What describes a person beyond the weights: part of the folder and the zip, never of what is pushed to the Hub."""
 PHOTOS = "photos"
+UNREADABLE = (ValueError, TypeError, LookupError, ArithmeticError, RuntimeError)
+"""What reading tensors of any type and shape raises: torch has no answer for the rarest types."""
 EARLIER = (
     "The adapter in {name} was trained on an earlier embedded demo model and cannot be used with today's: train it "
     "again, with the same photos."
@@ -93,17 +95,16 @@ class Adapter:
             targets = _targets(personal, width) if personal else None
             _check_shapes(info, lora, rows)
             _check_photos(photos)
-        except (ValueError, SafetensorError, TypeError) as error:
+        except (*UNREADABLE, SafetensorError) as error:
             raise AdapterError(Message(DAMAGED, name=folder.name, reason=error)) from error
         return cls(lora, rows, info, targets, photos)
 
 
 def _targets(personal: dict[str, Tensor], width: int) -> Targets:
     """Raise ``ValueError`` unless these are targets for embeddings of ``width`` numbers."""
-    targets = Targets(**personal)
-    if len(targets.person) != width:
+    if personal["person"].shape != (width,):
         raise ValueError(f"What its portraits are scored against has the wrong shape: not {width} numbers.")
-    return targets
+    return Targets(**personal)
 
 
 def _check_photos(photos: Tensor | None) -> None:

@@ -1,13 +1,13 @@
 """What an adapter says of itself: one typed record, and the one place that reads it from a file."""
 
 import json
-import math
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NotRequired, Self, TypedDict, TypeGuard
+from typing import Any, NotRequired, Self, TypedDict
 
 from magicapture.bases import BaseSpec
 from magicapture.bases.words import TOKENS, prompt_for
@@ -27,6 +27,8 @@ LONGEST_TITLE = 60
 NOT_IN_TITLES = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
 """What no title holds: control characters but for white space, surrogates, and what overrides the direction of text."""
 MAX_STEPS, MAX_SEED, MAX_CHANNELS, MAX_ROWS, MAX_PHOTOS = 10**6, 2**63, 1024, 1000, 64
+MAX_STYLE, MAX_LATENT, LARGEST_FLOAT = 100.0, 1000.0, sys.float_info.max
+"""The first two are far beyond what is ever measured, and small enough to be shown and computed with."""
 
 
 class AdapterError(Exception):
@@ -34,7 +36,7 @@ class AdapterError(Exception):
 
 
 class PreviewScore(TypedDict):
-    """Mean scores of a round of previews after ``step`` steps; None where they cannot be compared.
+    """Mean scores of a round of previews after ``step`` steps: see ``scoring.Scores``; None if not comparable.
 
     ``lora_ratio``: ‖ΔW‖ / ‖W‖ over the layers with a LoRA; ``row_norm``: of the longer of the two learned words. Both
     say whether a training blows up.
@@ -111,7 +113,7 @@ class AdapterInfo:
         """Read the adapter in ``folder``. Raises ``AdapterError``, and ``FileNotFoundError`` when there is none."""
         try:
             return cls.parse(json.loads((folder / INFO_FILE).read_text()))
-        except (ValueError, RecursionError) as error:
+        except (ValueError, OverflowError, RecursionError) as error:
             raise AdapterError(Message(DAMAGED, name=folder.name, reason=error)) from error
 
     def as_json(self) -> str:
@@ -139,12 +141,8 @@ def _is_noun(value: object) -> bool:
     return isinstance(value, str) and NOUN.fullmatch(value) is not None
 
 
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_palette_number(value: object) -> bool:
-    return _is_number(value) and abs(value) <= LARGEST_NUMBER
+def _number(low: float, high: float) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
 
 
 def _whole(low: int, high: int) -> Callable[[object], bool]:
@@ -163,16 +161,27 @@ def _is_table(value: object) -> bool:
     return isinstance(value, dict) and len(value) <= MAX_ROWS and all(map(_is_line, [*value, *value.values()]))
 
 
+def _or_none(sound: Callable[[object], bool]) -> Callable[[object], bool]:
+    return lambda value: value is None or sound(value)
+
+
 def _is_score(row: object) -> bool:
     return (
         isinstance(row, dict)
-        and PreviewScore.__required_keys__ <= row.keys() <= PreviewScore.__annotations__.keys()
-        and _whole(0, MAX_STEPS)(row["step"])
-        and all(_is_number(value) or (value is None and name in ("likeness", "style")) for name, value in row.items())
+        and PreviewScore.__required_keys__ <= row.keys() <= SOUND_SCORE.keys()
+        and all(SOUND_SCORE[name](value) for name, value in row.items())
     )
 
 
 REQUIRED = ("base", "base_source", "licence", "preset", "rank", "steps", "best_step", "engine")
+SOUND_SCORE: dict[str, Callable[[object], bool]] = {
+    "step": _whole(0, MAX_STEPS),
+    "likeness": _or_none(_number(-1, 1)),
+    "style": _or_none(_number(-MAX_STYLE, MAX_STYLE)),
+    "lora_ratio": _number(0, LARGEST_FLOAT),
+    "row_norm": _number(0, LARGEST_FLOAT),
+}
+"""What each number of a ``PreviewScore`` may be."""
 SOUND: dict[str, Callable[[object], bool]] = {
     **dict.fromkeys(("base", "base_source", "licence", "preset", "engine", "scored_by"), _is_line),
     "title": _is_text,
@@ -184,9 +193,9 @@ SOUND: dict[str, Callable[[object], bool]] = {
     "format": _whole(1, 1),
     "off": _list_of(_is_line, MAX_ROWS),
     "tokens": _list_of(_is_line, MAX_ROWS),
-    "latent_mean": _list_of(_is_number, MAX_CHANNELS),
+    "latent_mean": _list_of(_number(-MAX_LATENT, MAX_LATENT), MAX_CHANNELS),
     "layouts": _list_of(_is_layout, MAX_PHOTOS),
-    "palette": _list_of(_is_palette_number, PALETTE_NUMBERS, PALETTE_NUMBERS),
+    "palette": _list_of(_number(-LARGEST_NUMBER, LARGEST_NUMBER), PALETTE_NUMBERS, PALETTE_NUMBERS),
     "scores": _list_of(_is_score, MAX_ROWS),
     "prompts": _is_table,
     "versions": _is_table,

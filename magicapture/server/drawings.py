@@ -21,7 +21,7 @@ from magicapture.messages import Message
 from magicapture.photos.subjects import load_subject
 from magicapture.server.forecast import drawing_seconds, enlarging_seconds
 from magicapture.server.gpu import QUEUE, GpuError, draw, enlarge
-from magicapture.server.metrics import LIKENESS, STAGE
+from magicapture.server.metrics import STAGE, measure_likeness
 from magicapture.server.queue import Asker, Limits, Ticket
 from magicapture.server.records import Records
 from magicapture.server.workspace import Workspace, WorkspaceError
@@ -132,8 +132,8 @@ class Drawings:
                 return
             drawing.paths.append(drawing.workspace.add_portrait(portrait, label))
             drawing.portraits.append(portrait)
-            if portrait.likeness is not None and subject.noun == PERSON_NOUN:
-                LIKENESS.observe(portrait.likeness)
+            if subject.noun == PERSON_NOUN:
+                measure_likeness(portrait.likeness)
         self.records.log("portraits_drawn", len(drawing.portraits))
         drawing.drawn.set()
 

@@ -4,6 +4,7 @@ What happened is counted from the log, so it outlives a restart; how long things
 measured by this process. No label says of whom.
 """
 
+import math
 from collections.abc import Iterator
 from typing import get_args
 
@@ -32,6 +33,12 @@ LIKENESS = Histogram(
     registry=REGISTRY,
     buckets=tuple(tenth / 10 for tenth in range(11)),
 )
+
+
+def measure_likeness(likeness: float | None) -> None:
+    """Count the likeness of a portrait of a person, if it is a number: one that is none would be the sum for good."""
+    if likeness is not None and math.isfinite(likeness):
+        LIKENESS.observe(likeness)
 
 
 class RecordsCollector(Collector):
