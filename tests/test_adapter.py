@@ -1,6 +1,8 @@
 """An adapter must survive being saved, read by other tools, put on a base and taken off again."""
 
+import ast
 import json
+import re
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,11 +14,13 @@ import stand_in
 import tiny
 import torch
 from diffusers import StableDiffusionPipeline
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 
 from magicapture.adapters.adapter import TARGETS_FILE, Adapter, applied
-from magicapture.adapters.info import AdapterError
-from magicapture.bases import Base
+from magicapture.adapters.card import model_card
+from magicapture.adapters.info import AdapterError, AdapterInfo
+from magicapture.bases import FLUX2, SD15, SDXL, Base, BaseSpec
 from magicapture.bases.words import PERSON, STYLE, prompt_for
 from magicapture.config import GenerateConfig, TrainConfig
 from magicapture.drawing.generation import draw, generate
@@ -242,3 +246,16 @@ def test_the_card_names_base_licence_and_trigger_words(adapter: Adapter, tmp_pat
     card = (adapter.save(tmp_path / "a") / "README.md").read_text()
     for fact in ("stable-diffusion-v1-5", "creativeml-openrail-m", PERSON, STYLE, "load_lora_weights"):
         assert fact in card
+
+
+@pytest.mark.parametrize("spec", [SD15, SDXL, FLUX2])
+def test_nothing_that_an_adapter_says_of_itself_is_run_or_rendered_by_its_card(spec: BaseSpec) -> None:
+    evil = 'x/y"); import os; os.abort() # \\ ``` `` <script> [here](https://evil.example) {rank}: *x* ---'
+    info = AdapterInfo.of(spec, preset=evil, rank=2, steps=3, best_step=3, engine="stand-in")
+    card = ModelCard(model_card(replace(info, base_source=evil, licence=evil), "mona/mine", [("images/1.png", evil)]))
+    assert (card.data.license, card.data.base_model, card.data.widget[0]["text"]) == (evil, None, evil)
+    before, code, after = re.fullmatch(r"(?s)(.*)```python\n(.*)\n```\n(.*)", card.text).groups()
+    nodes = list(ast.walk(ast.parse(code)))
+    assert not [node for node in nodes if isinstance(node, ast.Import) and node.names[0].name == "os"]
+    assert spec is FLUX2 or evil in {node.value for node in nodes if isinstance(node, ast.Constant)}
+    assert "evil" not in (before + after).replace(f"```` {evil} ````", "")

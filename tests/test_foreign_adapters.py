@@ -151,8 +151,11 @@ def test_an_adapter_that_does_not_say_what_it_is_is_refused(tmp_path: Path, soun
 @pytest.mark.parametrize(
     ("claims", "said"),
     [
-        ({"base": "someone/else"}, "not in use here"),
-        ({"base": "/etc"}, "not in use here"),
+        ({"base": "someone/else"}, "not known here: someone/else"),
+        ({"base": "/etc"}, "not known here: /etc"),
+        ({"base": "\U0001f600" * 200}, "not known here"),
+        ({"base_source": 'x/y"); import os #'}, "not known here: sd15 (x/y"),
+        ({"licence": "mit"}, "not known here: sd15 (stable-diffusion-v1-5/stable-diffusion-v1-5, mit)"),
         ({"rank": 10**8}, "rank"),
         ({"rank": True}, "rank"),
         ({"licence": "mit\ntags: [x]"}, "licence"),

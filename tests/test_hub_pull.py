@@ -81,6 +81,8 @@ def test_an_oversized_repository_is_refused_before_it_is_fetched(server: Hub, fo
         ({"base": "sdxl"}, "not known here: sdxl"),
         ({"base": "evil/pipeline"}, "evil/pipeline"),
         ({"base_source": "evil/pipeline"}, "evil/pipeline"),
+        ({"licence": "mit"}, "not known here: sd15"),
+        ({"prompts": {"x": "y" * 2**20}}, "magicapture.json in mine is too large: at most 1 MB is read"),
         ({"rank": 10**9}, "damaged"),
         ({"rank": "2"}, "damaged"),
         ({"licence": None}, "damaged"),

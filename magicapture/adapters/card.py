@@ -28,21 +28,29 @@ def model_card(info: AdapterInfo, repo_id: str | None = None, gallery: Sequence[
         widget=[{"text": text, "output": {"url": path}} for path, text in gallery] or None,
     )
     place = Path(spec.source).relative_to(REPOSITORY).as_posix() if spec.embedded else source
-    beside = f"`{place}` is a folder of the MagiCapture app: run this beside it.\n\n" if spec.embedded else ""
+    beside = f"{_code(place)} is a folder of the MagiCapture app: run this beside it.\n\n" if spec.embedded else ""
     return (
         (Path(__file__).parent / "card.md")
         .read_text()
         .format(
             metadata=metadata.to_yaml(),
             gallery="<Gallery />\n\n" if gallery else "",
-            preset=info.preset,
-            source=source,
-            licence=info.licence,
-            person=PERSON,
-            style=STYLE,
-            prompt=prompt,
+            preset=_code(info.preset),
+            source=_code(source),
+            licence=_code(info.licence),
+            person=_code(PERSON),
+            style=_code(STYLE),
+            prompt=_code(prompt),
             subject=info.subject,
             beside=beside,
             usage=spec.family.usage(spec, place, info.subject, repo_id, info.latent_mean),
         )
     )
+
+
+def _code(text: str) -> str:
+    """Give ``text``, one line, as Markdown that shows it as it is (https://spec.commonmark.org/current/#code-spans)."""
+    if "`" not in text:
+        return f"`{text}`"
+    fence = "`" * (1 + max(map(len, re.findall("`+", text))))
+    return f"{fence} {text} {fence}"

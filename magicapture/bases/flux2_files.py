@@ -7,6 +7,7 @@ from torch import Tensor
 
 from magicapture.bases.base import KOHYA_FILE, LORA_FILE, ROWS_FILE, BaseSpec
 from magicapture.bases.output_words import stand_ins
+from magicapture.bases.usage import quoted
 from magicapture.bases.words import prompt_for
 
 ROWS_KEY = "qwen3_4b_out"
@@ -42,13 +43,13 @@ USAGE = """import torch
 from diffusers import Flux2KleinPipeline
 {imports}from safetensors.torch import load_file
 
-pipe = Flux2KleinPipeline.from_pretrained("{source}", torch_dtype=torch.bfloat16).to("cuda")
-pipe.load_lora_weights("{lora}", weight_name="{lora_file}")
+pipe = Flux2KleinPipeline.from_pretrained({source}, torch_dtype=torch.bfloat16).to("cuda")
+pipe.load_lora_weights({lora}, weight_name={lora_file})
 
 # The two words come after the text encoder, where no other tool has a place for them: ComfyUI loads the LoRA alone
 # ({kohya_file}). The encoder reads ordinary words, whose rows are exchanged for the learned.
-rows = load_file({rows})["{rows_key}"]
-words, prompt, ends = {words}, "{prompt}", []
+rows = load_file({rows})[{rows_key}]
+words, prompt, ends = {words}, {prompt}, []
 for word, plain in words.items():
     ends.append(prompt.index(word) + len(plain))
     prompt = prompt.replace(word, plain)
@@ -72,14 +73,14 @@ def usage(spec: BaseSpec, source: str, noun: str, repo_id: str | None, latent_me
     del latent_mean
     return USAGE.format(
         imports="from huggingface_hub import hf_hub_download\n" if repo_id else "",
-        source=spec.drawn_with or source,
-        lora=repo_id or ".",
-        lora_file=LORA_FILE,
+        source=quoted(spec.drawn_with or source),
+        lora=quoted(repo_id or "."),
+        lora_file=quoted(LORA_FILE),
         kohya_file=KOHYA_FILE,
-        rows=f'hf_hub_download("{repo_id}", "{ROWS_FILE}")' if repo_id else f'"{ROWS_FILE}"',
-        rows_key=ROWS_KEY,
+        rows=f"hf_hub_download({quoted(repo_id)}, {quoted(ROWS_FILE)})" if repo_id else quoted(ROWS_FILE),
+        rows_key=quoted(ROWS_KEY),
         words=stand_ins(noun),
-        prompt=prompt_for("composed", noun=noun),
+        prompt=quoted(prompt_for("composed", noun=noun)),
         steps=spec.sampling_steps,
         guidance=spec.guidance_scale,
         side=spec.resolution,

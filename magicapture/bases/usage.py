@@ -1,5 +1,6 @@
 """The code on the card of an adapter, with which stock diffusers draws."""
 
+import json
 from collections.abc import Mapping
 
 from magicapture.bases.base import LORA_FILE, ROWS_FILE, BaseSpec
@@ -8,18 +9,18 @@ from magicapture.bases.words import TOKENS
 USAGE = """{torch}from diffusers import {autoencoder}{pipeline}
 {imports}from safetensors.torch import load_file
 
-pipe = {pipeline}.from_pretrained("{source}")
-{vae}pipe.load_lora_weights("{lora}", weight_name="{lora_file}")
+pipe = {pipeline}.from_pretrained({source})
+{vae}pipe.load_lora_weights({lora}, weight_name={lora_file})
 rows, words = load_file({rows}), {words}
 {encoders}{start}image = pipe(
-    "{prompt}",
+    {prompt},
 {settings}{latents}).images[0]"""
 
-FIRST_ENCODER = """pipe.load_textual_inversion(list(rows["{key}"]), token=words)
+FIRST_ENCODER = """pipe.load_textual_inversion(list(rows[{key}]), token=words)
 """
 
 FURTHER_ENCODER = """pipe.load_textual_inversion(
-    list(rows["{key}"]), token=words, tokenizer=pipe.tokenizer{suffix}, text_encoder=pipe.text_encoder{suffix}
+    list(rows[{key}]), token=words, tokenizer=pipe.tokenizer{suffix}, text_encoder=pipe.text_encoder{suffix}
 )
 pipe.text_encoder{suffix}.text_model.eos_token_id = pipe.tokenizer{suffix}.eos_token_id  # ends there, not at a word
 """
@@ -29,6 +30,11 @@ mean = torch.tensor({mean})  # of the look's latents: drawing that starts from i
 left, side = pipe.scheduler.alphas_cumprod[-1], {side}
 latents = left.sqrt() * mean[:, None, None] + (1 - left).sqrt() * torch.randn(1, len(mean), side, side)
 """
+
+
+def quoted(text: str) -> str:
+    """Write ``text`` as a string of Python in double quotes, on one line, whatever is in it."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def usage(
@@ -55,18 +61,18 @@ def usage(
         autoencoder="AutoencoderKL, " if spec.vae else "",
         pipeline=pipeline,
         imports="from huggingface_hub import hf_hub_download\n" if repo_id else "",
-        source=source,
-        vae=f'pipe.vae = AutoencoderKL.from_pretrained("{spec.vae}")\n' if spec.vae else "",
-        lora=repo_id or ".",
-        lora_file=LORA_FILE,
-        rows=f'hf_hub_download("{repo_id}", "{ROWS_FILE}")' if repo_id else f'"{ROWS_FILE}"',
-        words=str(list(TOKENS)).replace("'", '"'),
+        source=quoted(source),
+        vae=f"pipe.vae = AutoencoderKL.from_pretrained({quoted(spec.vae)})\n" if spec.vae else "",
+        lora=quoted(repo_id or "."),
+        lora_file=quoted(LORA_FILE),
+        rows=f"hf_hub_download({quoted(repo_id)}, {quoted(ROWS_FILE)})" if repo_id else quoted(ROWS_FILE),
+        words=json.dumps(TOKENS),
         encoders="".join(
-            (FURTHER_ENCODER if suffix else FIRST_ENCODER).format(key=key, suffix=suffix)
+            (FURTHER_ENCODER if suffix else FIRST_ENCODER).format(key=quoted(key), suffix=suffix)
             for key, suffix in encoders.items()
         ),
         start=start,
-        prompt=prompt,
+        prompt=quoted(prompt),
         settings="".join(f"    {name}={value!r},\n" for name, value in settings.items()),
         latents="    latents=latents,\n" if start else "",
     )

@@ -17,13 +17,12 @@ from huggingface_hub.utils import validate_repo_id
 from magicapture.adapters.adapter import Adapter
 from magicapture.adapters.card import model_card
 from magicapture.adapters.info import INFO_FILE, AdapterError, AdapterInfo
-from magicapture.bases import SPECS, resolve_base
 from magicapture.bases.base import FOR_OTHER_TOOLS, LORA_FILE, ROWS_FILE
 from magicapture.bases.words import prompt_for
 from magicapture.drawing.credentials import CredentialsError, outgoing
 from magicapture.drawing.portrait import read_facts
 from magicapture.messages import Message, joined, own
-from magicapture.server.workspace.uploads import check_tensors
+from magicapture.server.workspace.uploads import read_foreign
 from magicapture.settings import settings
 
 FILES = (LORA_FILE, ROWS_FILE, INFO_FILE)  # besides card and pictures; never the targets, which describe a face
@@ -117,10 +116,7 @@ def pull(repo_id: str, into: Path, oauth_token: str | None = None) -> Adapter:
         with _user_errors(NOT_LOADED, PULL_ANSWERS, repository=repo_id):
             _download(HfApi(token=_token(oauth_token)[0]), repo_id, folder)
         try:
-            for file in (LORA_FILE, ROWS_FILE):
-                check_tensors(folder / file)
-            adapter = Adapter.load(folder)
-            _require_known_base(adapter)
+            adapter = read_foreign(folder)
         except AdapterError as error:
             failed = "{repository} was not loaded, and nothing has changed here; choose another adapter."
             raise HubError(joined(" ", Message(failed, repository=repo_id), str(error))) from error
@@ -230,15 +226,6 @@ def _download(api: HfApi, repo_id: str, folder: Path) -> None:
         raise _error(NOT_LOADED, reason, "Choose a smaller one.", repository=repo_id)
     for name in FILES:
         api.hf_hub_download(repo_id, name, revision=info.sha, local_dir=folder)
-
-
-def _require_known_base(adapter: Adapter) -> None:
-    """Raise ``AdapterError`` for a base that a stranger chose: it would be downloaded and run."""
-    here = resolve_base()
-    spec = {**SPECS, here.name: here}.get(adapter.info.base)
-    if spec is None or adapter.info.base_source != spec.public_source:
-        named = f"{adapter.info.base} ({adapter.info.base_source})"
-        raise AdapterError(Message("It was trained on a base that is not known here: {base}.", base=named))
 
 
 def _error(failed: str, reason: str, advice: str = "", **values: Any) -> HubError:

@@ -10,7 +10,7 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 from PIL import Image
 
 from magicapture.adapters.adapter import TARGETS_FILE, Adapter
-from magicapture.adapters.info import INFO_FILE, AdapterError
+from magicapture.adapters.info import INFO_FILE, AdapterError, AdapterInfo
 from magicapture.bases import SPECS, resolve_base
 from magicapture.bases.base import FOR_OTHER_TOOLS, LORA_FILE, ROWS_FILE
 from magicapture.messages import Message
@@ -30,6 +30,7 @@ MAX_PACKING = 100
 MAX_HEADER_BYTES, MAX_TENSORS = 2**20, 4096
 """What a file of tensors may declare: reading it takes memory for each, however small they are."""
 MAX_TEXT_BYTES = 2**20
+LONG_TEXT = "{entry} in {name} is too large: at most 1 MB is read."
 MAX_LINE = 200
 LONGEST_STEM = 40
 
@@ -113,11 +114,22 @@ def read_foreign(folder: Path) -> Adapter:
     """Read an adapter of unknown origin. Raises ``AdapterError`` also for what only a forged one would claim."""
     for file in sorted(folder.glob("*.safetensors")):
         check_tensors(file)
-    adapter = Adapter.load(folder)
-    if adapter.info.base not in {*SPECS, resolve_base().name}:  # it may name any folder, or any model on the Hub
-        unknown = "The adapter was trained on the base {base}, which is not in use here."
-        raise AdapterError(Message(unknown, base=adapter.info.base))
-    return adapter
+    if (folder / INFO_FILE).is_file():
+        if (folder / INFO_FILE).stat().st_size > MAX_TEXT_BYTES:
+            raise AdapterError(Message(LONG_TEXT, entry=INFO_FILE, name=folder.name))
+        _require_known_base(AdapterInfo.read(folder))
+    return Adapter.load(folder)
+
+
+def _require_known_base(info: AdapterInfo) -> None:
+    """Raise ``AdapterError`` for a base that a stranger chose: it would be downloaded, run, and named on the card."""
+    here = resolve_base()
+    spec = {**SPECS, here.name: here}.get(info.base)
+    if spec is not None and spec.embedded not in (None, info.base_source):
+        return  # an earlier one: ``Adapter.load`` refuses it and says what to do
+    if spec is None or (info.base_source, info.licence) != (spec.public_source, spec.licence):
+        named = f"{info.base} ({info.base_source}, {info.licence})"
+        raise AdapterError(Message("It was trained on a base that is not known here: {base}.", base=named))
 
 
 def check_tensors(file: Path) -> None:
@@ -152,8 +164,7 @@ def _check_entries(name: str, entries: list[ZipInfo]) -> None:
             unusual = "{name} is encrypted or packed in an unusual way: pack it as an ordinary zip."
             raise AdapterError(Message(unusual, name=name))
         if not entry.filename.endswith(".safetensors") and entry.file_size > MAX_TEXT_BYTES:
-            large = "{entry} in {name} is too large: at most 1 MB is read."
-            raise AdapterError(Message(large, entry=entry.filename, name=name))
+            raise AdapterError(Message(LONG_TEXT, entry=entry.filename, name=name))
         if entry.file_size > MAX_PACKING * max(entry.compress_size, 1024):
             bomb = "{entry} in {name} unpacks to far more than a file of an adapter: pack it again."
             raise AdapterError(Message(bomb, entry=entry.filename, name=name))
