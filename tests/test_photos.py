@@ -5,6 +5,7 @@ import subprocess
 import sys
 import zlib
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -108,6 +109,44 @@ def test_a_phone_photo_is_turned_as_its_exif_says(portrait: Image.Image, tmp_pat
     exif[0x0112] = 6
     portrait.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "phone.jpg", exif=exif, quality=95)
     assert difference(read_photo(tmp_path / "phone.jpg")[0], portrait) < 4
+
+
+ODD_TAGS = {
+    "a resolution beyond its type": struct.pack("<HHII", 0x0128, 4, 1, 700_000),
+    "a width in letters": struct.pack("<HHI4s", 0x0100, 2, 4, b"abc"),
+    "a place before the file": struct.pack("<HHIi", 0x8825, 9, 1, -8),
+}
+
+
+@pytest.mark.parametrize("odd", ODD_TAGS.values(), ids=ODD_TAGS)
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_a_phone_photo_with_an_odd_tag_beside_is_turned_all_the_same(
+    odd: bytes, suffix: str, portrait: Image.Image, tmp_path: Path
+) -> None:
+    turned = struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + turned + odd + struct.pack("<I", 0)
+    path = tmp_path / f"phone{suffix}"
+    portrait.transpose(Image.Transpose.ROTATE_90).save(path, exif=exif, quality=95)
+    assert difference(read_photo(path)[0], portrait) < 4
+
+
+@pytest.mark.parametrize("raised", [struct.error, OverflowError, SyntaxError, MemoryError, RecursionError])
+@pytest.mark.parametrize(
+    "step",
+    [
+        "PIL.PngImagePlugin.PngImageFile._open",
+        "PIL.PngImagePlugin.PngImageFile.load",
+        "magicapture.photos.reading._to_rgb",
+    ],
+)
+def test_whatever_a_decoder_raises_is_told_as_that_photo_being_unreadable(
+    raised: type[Exception], step: str, portrait: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    portrait.save(tmp_path / "photo.png")
+    monkeypatch.setattr(step, Mock(side_effect=raised("odd bytes")))
+    with pytest.raises(PhotoError) as error:
+        read_photo(tmp_path / "photo.png")
+    assert error.value.problem.severity == "unusable"
 
 
 def test_colours_with_a_profile_are_brought_to_the_screen(tmp_path: Path) -> None:

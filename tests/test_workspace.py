@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import stand_in
@@ -101,6 +102,18 @@ def test_an_unreadable_file_is_kept_so_that_the_check_can_say_what_is_wrong(root
     assert mine.ingest(photos, "person") == photos
     verdict = check_photos(photos, "person", stand_in.StandInEngine(), 64).verdicts[0]
     assert (verdict.name, verdict.problems[0].code) == ("letter.jpg", "not_a_picture")
+
+
+def test_one_photo_that_no_decoder_is_ready_for_does_not_take_the_others_along(
+    root: Path, mine: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "_open", Mock(side_effect=OverflowError("odd bytes")))
+    photos = mine.ingest([uploaded(root, name) for name in ("a.jpg", "odd.png", "c.jpg")], "person")
+    assert files(root) == mine.photos("person") == sorted(photos)
+    verdicts = check_photos(photos, "person", stand_in.StandInEngine(), 64).verdicts
+    assert [(verdict.name, verdict.status) for verdict in verdicts if verdict.reference is None] == [
+        ("odd.png", "unusable")
+    ]
 
 
 def test_too_many_or_too_heavy_uploads_change_nothing_and_do_not_stay(root: Path, mine: Workspace) -> None:

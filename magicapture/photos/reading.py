@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pillow_heif
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageOps
 
 from magicapture.messages import Message, joined
 from magicapture.subject import Problem
@@ -68,18 +68,19 @@ def read_layers(path: Path) -> tuple[Image.Image, Image.Image | None, list[str]]
 def _read(path: Path) -> tuple[Image.Image, Image.Image | None, list[str]]:
     image = _open(path)
     _check_size(image)
-    notes = ["Only the first frame of the animation is used."] if _is_animated(image) else []
     try:
+        notes = ["Only the first frame of the animation is used."] if _is_animated(image) else []
         image.draft(None, (MAX_SIDE, MAX_SIDE))  # of a JPEG, decode no more than is kept
         image.load()
+        upright = _upright(_shrunk(image))
+        layers = _to_rgb(upright)
     except Exception as error:  # each decoder has its own: OSError, SyntaxError, ValueError, EOFError, struct.error
         raise _unusable("truncated", "The file is damaged or broken off.", "Copy or export the photo again.") from error
-    upright = ImageOps.exif_transpose(_shrunk(image))
     if upright.mode.startswith(("I", "F")):
         notes.append("The picture has more than 8 bits per pixel and was converted.")
     if upright.has_transparency_data:
         notes.append("The transparent parts were put on a light background.")
-    return *_to_rgb(upright), notes
+    return *layers, notes
 
 
 def _open(path: Path) -> Image.Image:
@@ -91,7 +92,7 @@ def _open(path: Path) -> Image.Image:
         return Image.open(path, formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_large(MAX_PIXELS) from error
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+    except Exception as error:  # a header may hold anything, and what it makes a decoder raise
         advice = "Use a photo saved as JPEG, PNG, WebP or HEIC."
         raise _unusable("not_a_picture", "The file is not a picture that can be read.", advice) from error
 
@@ -106,6 +107,17 @@ def _shrunk(image: Image.Image) -> Image.Image:
         image = image.convert("I")
     image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS, reducing_gap=3.0)
     return image
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn a picture as its EXIF says; what else stands there is dropped if Pillow cannot write it anew."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # noqa: BLE001  a tag of another type than is usual: struct.error, ValueError
+        bare = Image.Exif()
+        bare[ExifTags.Base.Orientation] = int(image.getexif().get(ExifTags.Base.Orientation, 1))
+        image.info["exif"] = bare.tobytes()
+        return ImageOps.exif_transpose(image)
 
 
 def _check_size(image: Image.Image) -> None:
