@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from magicapture.adapters.adapter import Adapter, applied
 from magicapture.adapters.info import AdapterError
-from magicapture.bases import FLUX2, BaseError, load_base, resolve_base
+from magicapture.bases import FLUX2, BaseError, flux2, load_base, resolve_base
 from magicapture.bases.flux2 import Flux2
 from magicapture.bases.flux2_files import ROWS_KEY, kohya_layers
 from magicapture.bases.lora import LORA_NAME, lora_layers
@@ -289,6 +290,32 @@ def test_a_base_of_an_unknown_family_is_refused_in_one_sentence(tmp_path: Path) 
     (tmp_path / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
     with pytest.raises(BaseError, match="it is a FluxPipeline"):
         load_base(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("zero", "current", "recomputed"),
+    [(True, 0, True), (False, 0, False), (False, 1, True)],
+    ids=["ZeroGPU", "a large GPU", "a small one beside it"],
+)
+def test_activations_are_computed_anew_where_a_trainings_own_gpu_cannot_keep_them(
+    zero: bool, current: int, recomputed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A process on ZeroGPU is shown the whole card, of which a worker gets half.
+    memory = {0: 102e9, 1: 24e9}
+
+    def properties(device: int | None = None) -> SimpleNamespace:
+        return SimpleNamespace(total_memory=memory[current if device is None else device])
+
+    loaded = tiny_flux2.pipeline()
+    monkeypatch.setattr(flux2.SpacesConfig, "zero_gpu", zero)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", properties)
+    monkeypatch.setattr(flux2, "fast_dtype", lambda: torch.float32)
+    monkeypatch.setattr(Flux2KleinPipeline, "from_pretrained", lambda *_, **__: loaded)
+    for module in (loaded.transformer, loaded.vae):
+        monkeypatch.setattr(module, "to", lambda _: None)  # there is no GPU to go to
+    base = Flux2.load(replace(FLUX2, drawn_with=None))
+    assert base.denoiser.is_gradient_checkpointing == recomputed
 
 
 # Its own editing

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from diffusers import Flux2KleinPipeline, Flux2Transformer2DModel
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from spaces.config import Config as SpacesConfig
 from torch import Tensor, nn
 
 from magicapture.bases.base import (
@@ -82,7 +83,10 @@ class Flux2(Base):
             drawing = Flux2Transformer2DModel.from_pretrained(spec.drawn_with, subfolder="transformer", dtype=dtype)
         for module in filter(None, (pipeline.transformer, drawing, pipeline.vae)):
             module.to(device)
-        if device == "cuda" and torch.cuda.get_device_properties(0).total_memory < cls.roomy_bytes:
+        # ZeroGPU shows a whole GPU to the process that loads, and lends half of one.
+        if device == "cuda" and (
+            SpacesConfig.zero_gpu or torch.cuda.get_device_properties().total_memory < cls.roomy_bytes
+        ):
             pipeline.transformer.enable_gradient_checkpointing()
         return cls.of(spec, pipeline, drawing)
 
