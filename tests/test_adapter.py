@@ -238,7 +238,7 @@ def test_the_code_on_the_card_draws_our_picture(
 ) -> None:
     monkeypatch.chdir(adapter.save(tmp_path / "adapter"))
     base.pipeline.save_pretrained(tmp_path / "base")
-    here = {"stable-diffusion-v1-5/stable-diffusion-v1-5": str(tmp_path / "base")}
+    here = {"stable-diffusion-v1-5/stable-diffusion-v1-5": str(tmp_path / "base"), "512": "128"}
     stand_in.assert_card_draws_our_picture(base, adapter, here)
 
 

@@ -1,5 +1,8 @@
 """Which base is taken, and what a visitor reads when one cannot be had."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -8,7 +11,17 @@ import torch
 import yaml
 from diffusers import StableDiffusionPipeline
 
-from magicapture.bases import MINI, SD15, SPECS, BaseSpec, BaseUnavailableError, load_base, registry, resolve_base
+from magicapture.bases import (
+    MINI,
+    SD15,
+    SPECS,
+    BaseError,
+    BaseSpec,
+    BaseUnavailableError,
+    load_base,
+    registry,
+    resolve_base,
+)
 from magicapture.server.gpu import training_seconds
 from magicapture.things.networks import DINOV2
 
@@ -50,6 +63,41 @@ def test_auto_falls_back_to_the_embedded_base(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("MAGICAPTURE_BASE", "sd15")
     assert load_base("auto") == "mini"
     assert tried == ["sd15", "mini"]
+
+
+def test_two_who_ask_at_once_load_a_base_once_and_nobody_waits_for_another_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun, twice, go, loaded = threading.Event(), threading.Event(), threading.Event(), []
+
+    def load(spec: BaseSpec) -> object:
+        loaded.append(spec.name)
+        if spec is SD15:
+            (twice if begun.is_set() else begun).set()
+            assert go.wait(10)
+        return object()
+
+    monkeypatch.setattr(registry, "_load", load)
+    monkeypatch.setattr(registry, "_loader", cache(registry._loader.__wrapped__))
+    with ThreadPoolExecutor() as threads:
+        first = threads.submit(load_base, "sd15")
+        assert begun.wait(10)
+        second = threads.submit(load_base, "sd15")
+        assert not twice.wait(0.1)
+        load_base("mini")
+        go.set()
+    assert first.result() is second.result()
+    assert loaded == ["sd15", "mini"]
+
+
+def test_a_gpu_without_room_for_a_base_is_one_sentence_with_a_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("Tried to allocate 5 GiB")
+
+    monkeypatch.setattr(StableDiffusionPipeline, "from_pretrained", fill)
+    registry._loader.cache_clear()
+    with pytest.raises(BaseError, match=r"^The GPU has too little free memory for .* 1\.5, 512 px\. .* a smaller base"):
+        load_base("sd15")
 
 
 def test_any_folder_of_the_family_is_a_base(tmp_path: Path) -> None:

@@ -6,11 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import skimage.data
+import tiny
 from PIL import Image, ImageDraw, ImageFilter
+from visitor import uploaded
 
 from magicapture.faces import FaceEngine
 from magicapture.photos.outline import mask_overlay
 from magicapture.photos.references import Role, Verdict, check_photos
+from magicapture.server.workspace import Workspace
+from magicapture.ui import judging
 
 TEMPLATE = np.array([[0.3975, 0.4753], [0.6001, 0.4759], [0.5006, 0.5949], [0.4160, 0.6989], [0.5813, 0.7009]])
 """Mean landmarks of the portraits that the embedded base was trained on, as shares of the side."""
@@ -103,6 +107,17 @@ def test_crops_sit_like_the_portraits_that_the_base_has_learned(sitter: Path, bu
 
 
 # Judging.
+
+
+@pytest.fixture
+def visitor(
+    root: Path, mine: Workspace, portrait: Image.Image, builtin: FaceEngine, monkeypatch: pytest.MonkeyPatch
+) -> Workspace:
+    """Give a visitor who has a photo of a person."""
+    monkeypatch.setattr(judging, "load_subject", lambda _: builtin)
+    portrait.save(upload := uploaded(root, "me.png"))
+    mine.ingest([upload], "person")
+    return mine
 
 
 def test_a_good_photo_becomes_a_complete_reference(builtin: FaceEngine, portrait: Image.Image, tmp_path: Path) -> None:
@@ -208,6 +223,20 @@ def test_the_same_photo_saved_twice_is_used_once(builtin: FaceEngine, portrait: 
     assert [v.status for v in checked.verdicts] == ["usable", "warning"]
     assert "same photo as one.png" in checked.verdicts[1].sentence
     assert [r.name for r in checked.references] == ["one.png"]
+
+
+@pytest.mark.parametrize(("base", "side"), [("mini", 256), ("sd15", 512), ("sdxl", 768), ("flux2-klein", 512)])
+def test_photos_are_checked_at_the_size_of_a_base_that_is_not_loaded_for_it(
+    base: str, side: int, visitor: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judging, "load_base", lambda name: pytest.fail(f"{name} was loaded"))
+    checked, _ = judging.judge("person", base, visitor)
+    assert [reference.image.size for reference in checked.references] == [(side, side)]
+
+
+def test_photos_are_checked_at_the_size_that_an_installations_own_base_has(visitor: Workspace, tmp_path: Path) -> None:
+    checked, _ = judging.judge("person", tiny.saved(tmp_path / "base"), visitor)
+    assert [reference.image.size for reference in checked.references] == [(128, 128)]
 
 
 def test_the_page_can_show_what_is_learned(builtin: FaceEngine, portrait: Image.Image, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def small_parts() -> dict[str, Any]:
     return {**components, "decoder": decoder, "text_encoder": CLIPTextModel(text), "tokenizer": tokenizer}
 
 
-SMALL = replace(SD15, parts=small_parts)
+SMALL = replace(SD15, parts=small_parts, resolution=None)
 
 
 @pytest.fixture(autouse=True)

@@ -29,11 +29,11 @@ def base() -> Iterator[Base]:
             attention_head_dim=8,
             cross_attention_dim=768,
         ).eval()
-        yield tiny.assembled(SD15, denoiser, tiny.vae((4, 4, 8, 8), 4, 8))
+        yield tiny.assembled(replace(SD15, resolution=64), denoiser, tiny.vae((4, 4, 8, 8), 4, 8))
 
 
 def learned(base: Base, config: TrainConfig) -> dict[str, float]:
-    of_config = replace(base, spec=replace(SD15, presets={"quick": config}))
+    of_config = replace(base, spec=replace(base.spec, presets={"quick": config}))
     return sizes_learned(of_config, StandInEngine(), references(base.resolution))
 
 

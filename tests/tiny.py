@@ -72,7 +72,7 @@ def vae(channels: tuple[int, ...], latent_channels: int, side: int) -> Autoencod
 
 def base(sample_size: int = 64, layers: int = 2) -> Base:
     """Give a whole base; its decoder enlarges by 8 as the true one does."""
-    return assembled(SD15, unet(sample_size, layers), vae((4, 4, 8, 8), 4, sample_size))
+    return assembled(replace(SD15, resolution=None), unet(sample_size, layers), vae((4, 4, 8, 8), 4, sample_size))
 
 
 def saved(folder: Path) -> str:

@@ -1,5 +1,6 @@
 """Which bases there are, with all that is known of each before it is loaded, and the one place that loads them."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, lru_cache
@@ -122,6 +123,7 @@ SD15 = BaseSpec(
     text_projections=KEYS_AND_VALUES,
     step_seconds=6 * 1.74 / ZERO_GPU_TFLOPS,  # six pictures forward and backward, as counted on its shapes
     portrait_seconds=(40 * 0.80 + 2.5) / ZERO_GPU_TFLOPS,  # 20 guided steps and the decoder, likewise
+    resolution=512,
     lora_scale=0.8,
     negative_prompt="blurry, deformed, extra fingers, watermark, text",
     vae="stabilityai/sd-vae-ft-mse",
@@ -129,6 +131,9 @@ SD15 = BaseSpec(
     tiny_decoder="madebyollin/taesd",
     parts=sd15_parts,
 )
+
+SD15_LIKE = replace(SD15, resolution=None)
+"""A pipeline of this family: its own configuration says how large its pictures are."""
 
 XL_QUICK = replace(SD15_QUICK, token_steps=120, lora_steps=500, images_per_task=1, token_lr=1e-3, lora_lr=3e-4)
 """A larger base takes smaller steps, and with one picture a task a GPU of 24 GB. Not measured yet, as above."""
@@ -221,7 +226,7 @@ FLUX2_ALONE = replace(
 
 SPECS = {spec.name: spec for spec in (MINI, SD15, SDXL, SDXL_1024, FLUX2)}
 
-ALIKE = {spec.family.pipeline_class.__name__: spec for spec in (SD15, SDXL, FLUX2_ALONE)}
+ALIKE = {spec.family.pipeline_class.__name__: spec for spec in (SD15_LIKE, SDXL, FLUX2_ALONE)}
 """The base whose settings suit other pipelines of the same kind."""
 
 
@@ -237,7 +242,7 @@ def resolve_base(name: str = "auto", *, fetch: bool = False) -> BaseSpec:
     for spec in SPECS.values():
         if name in (spec.name, spec.source):
             return spec
-    like = ALIKE.get(pipeline_kind(name, fetch=fetch), SD15)
+    like = ALIKE.get(pipeline_kind(name, fetch=fetch), SD15_LIKE)
     known: dict[str, Any] = {"name": name, "source": name, "title": Path(name).name, "licence": "other"}
     tiny_decoder = None if Path(name).is_dir() else like.tiny_decoder
     return replace(like, **known, download_gb=None, vae=None, tiny_decoder=tiny_decoder)
@@ -252,17 +257,37 @@ def offered_bases(*, gpu: bool) -> dict[str, BaseSpec]:
 def load_base(name: str = "auto") -> Base:
     """Load the base called ``name`` (see ``resolve_base``) onto the thread's own GPU if there is one, once for each.
 
+    Whoever asks for it while another thread loads it waits for that.
     Where "auto" finds no weights of ``sd15`` it gives ``mini``. Raises ``BaseUnavailableError`` otherwise, and
     ``BaseError`` for a base that is there but cannot be trained here.
     """
     spec = resolve_base(name, fetch=True)
-    load = _loader(torch.cuda.current_device() if torch.cuda.is_available() else None)
     try:
-        return load(spec)
+        return _loaded(spec)
     except BaseUnavailableError:
         if name != "auto" or spec is MINI:
             raise
-        return load(MINI)
+        return _loaded(MINI)
+
+
+_LOOKING_UP = threading.Lock()
+"""Held where ``_turn`` and ``_loader`` are looked up: each of two threads that ask at once would get its own."""
+
+
+def _loaded(spec: BaseSpec) -> Base:
+    """Load ``spec``, or find it where this or another thread has put it; see ``load_base``."""
+    device = torch.cuda.current_device() if torch.cuda.is_available() else None
+    with _LOOKING_UP:
+        load, turn = _loader(device), _turn(device, spec.name)
+    with turn:
+        return load(spec)
+
+
+@cache
+def _turn(device: int | None, name: str) -> threading.Lock:
+    """Give what one thread at a time holds to load the base called ``name`` there; others' loading goes on."""
+    del device, name
+    return threading.Lock()
 
 
 @cache
@@ -278,6 +303,12 @@ def _load(spec: BaseSpec) -> Base:
         raise BaseError(Message(other, source=spec.source, kind=kind, kinds=", ".join(ALIKE)))
     try:
         return spec.family.load(spec)
+    except torch.OutOfMemoryError as error:
+        large = (
+            "The GPU has too little free memory for the base model {title}. Free what other programs hold of it, or "
+            "choose a smaller base model."
+        )
+        raise BaseError(Message(large, title=Message(spec.title))) from error
     except MISSING as error:
         raise BaseUnavailableError(
             Message(

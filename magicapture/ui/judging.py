@@ -6,7 +6,7 @@ from weakref import WeakValueDictionary
 
 from anyio import to_thread
 
-from magicapture.bases import BaseError, load_base
+from magicapture.bases import BaseError, load_base, resolve_base
 from magicapture.messages import Message
 from magicapture.photos.references import CheckedSet, Role, check_photos
 from magicapture.photos.subjects import load_subject
@@ -63,14 +63,15 @@ def judge(
     paths, noun = visitor.photos(role), visitor.subject.noun
     if not paths:
         return None, note(roles_of(noun)[role][2])
+    spec = resolve_base(base)
     try:
-        loaded = load_base(base)
-        loaded.spec.require(noun)
+        spec.require(noun)
+        side = spec.resolution or load_base(base).resolution  # unknown of a base that is this installation's own
     except BaseError as error:
         return None, note(str(error), "bad")
-    if before is None or not _is_of(before, paths, loaded.resolution, noun):
+    if before is None or not _is_of(before, paths, side, noun):
         with STAGE.labels("check").time():
-            before = check_photos(paths, role, load_subject(noun), loaded.resolution, visitor.subject.masks(role))
+            before = check_photos(paths, role, load_subject(noun), side, visitor.subject.masks(role))
     if visitor.subject.noun != noun:  # another choice was made while they were checked
         return judge(role, base, visitor)
     return before, photo_grid(before, paths)
