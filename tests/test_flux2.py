@@ -126,6 +126,31 @@ def test_in_half_precision_words_and_lora_learn_in_float32_and_are_drawn_with() 
         assert np.abs(picture(base) - picture(base, lora_scale=0.0)).max() > 2
 
 
+def test_all_that_a_training_or_a_portrait_asks_the_encoder_for_is_read_at_once() -> None:
+    def reader(base: Flux2) -> list[list[str]]:
+        """Replace what moves the encoder to the GPU; gives what it is asked to read each time."""
+        read: list[list[str]] = []
+
+        def encode(prompts: list[str]) -> Tensor:
+            read.append(prompts)
+            return torch.ones(len(prompts), base.words.length, tiny_flux2.ROW_WIDTH)
+
+        base.words.encode, base.words.length = encode, 64
+        return read
+
+    base, fresh = tiny_flux2.base(), tiny_flux2.base()
+    trips = reader(base)
+    with stand_in.training(base, replace(SHORT, token_steps=0, lora_steps=1)) as run:
+        (last,) = run
+        adapter = run.adapter()
+    assert last.previews
+    assert len(trips) == 1
+    trips = reader(fresh)
+    with applied(fresh, adapter):
+        picture(fresh)
+    assert len(trips) == 1
+
+
 # Drawing
 
 

@@ -101,10 +101,23 @@ def test_the_encoder_reads_each_prompt_once_and_is_on_the_gpu_no_longer_than_tha
     to = encoder.to
     monkeypatch.setattr(encoder, "to", lambda device: (moved.append(str(device)), to(device))[1])
     with base.concept_tokens(base.initial_rows(0.0, torch.Generator())):
-        moved.clear()
         for _ in range(3):
             base.condition([prompt_for("source"), BOTH])
     assert moved == [str(base.device), "cpu"]
+
+
+def test_the_encoders_weights_are_put_back_and_not_copied_back(base: Flux2, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = base.pipeline.text_encoder
+    here = [parameter.data_ptr() for parameter in encoder.parameters()]
+
+    def to(device: object) -> None:
+        """Copy the weights, as moving them to a GPU or from there does."""
+        for parameter in encoder.parameters() if device != "cpu" else ():
+            parameter.data = parameter.data.clone()
+
+    monkeypatch.setattr(encoder, "to", to)
+    base.condition(["never read before, nor moved"])
+    assert [parameter.data_ptr() for parameter in encoder.parameters()] == here
 
 
 def test_the_dial_moves_the_learned_words_and_nothing_else_of_the_prompt(base: Flux2, rows: dict) -> None:

@@ -89,13 +89,16 @@ class OutputWords:
 
         def encode(prompts: list[str]) -> Tensor:
             encoder, device = pipeline.text_encoder, pipeline.transformer.device
+            frozen = [parameter.data for parameter in encoder.parameters()]
             try:
                 encoder.to(device)
                 with torch.no_grad():
                     parts = [prompts[i : i + AT_ONCE] for i in range(0, len(prompts), AT_ONCE)]
                     return torch.cat([pipeline.encode_prompt(part, device=device)[0] for part in parts])
             finally:
-                encoder.to("cpu")
+                for parameter, values in zip(encoder.parameters(), frozen, strict=True):
+                    parameter.data = values  # put back, not copied back: nothing in them has changed
+                encoder.to("cpu")  # its buffers, which are small
 
         return cls(encode, pipeline.tokenizer, pipeline.tokenizer_max_length)
 
@@ -110,7 +113,7 @@ class OutputWords:
 
     def condition(self, prompts: list[str]) -> DialledConditioning:
         """Encode ``prompts`` with the rows as they are now, differentiably."""
-        found = self._remembered(prompts)
+        found = self._remembered(prompts, self.noun)
         plain = torch.stack([prompt.output for prompt in found])
         places = torch.stack([prompt.places for prompt in found], dim=1)  # (2, B, L)
         positions = torch.where(places.any(dim=2), places.int().argmax(dim=2), -1)
@@ -122,35 +125,41 @@ class OutputWords:
 
     def vocabulary(self) -> Tensor:
         """Give the rows (V, D) of everyday words, in float32 on the CPU."""
-        outputs = [prompt.output.float().cpu() for prompt in self._remembered(list(COMMON))]
+        outputs = [prompt.output.float().cpu() for prompt in self._remembered(list(COMMON), None)]
         spans = [self._covered(prompt, 0, len(prompt)) for prompt in COMMON]
         return torch.cat([output[span] for output, span in zip(outputs, spans, strict=True)])
 
     def initial_rows(self, noise: float, generator: torch.Generator, noun: str) -> Tensor:
         """Give the rows (2, D) of the stand-ins where each stands alone in a prompt; the second with ``noise``."""
-        rows = []
-        for place, task in enumerate(("source", "reference")):
-            text, ends = spelled(prompt_for(task, noun=noun), noun)
-            (plain,) = self._remembered([text])
-            rows.append(plain.output.float().cpu()[self._places(text, ends)[place]][0])
-        person, style = rows
+        alone = [prompt_for(task, noun=noun) for task in ("source", "reference")]
+        found = self._remembered([*alone, *COMMON], noun)  # a training asks for the vocabulary next
+        person, style = (found[place].output[found[place].places[place]][0].float().cpu() for place in range(2))
         return torch.stack([person, style + noise * torch.randn(style.shape, generator=generator)])
 
-    def _remembered(self, prompts: list[str]) -> list[Encoded]:
-        """Encode what has not been before, and with it what training will ask for: so the encoder moves once."""
-        noun = self.noun
-        if not all((prompt, noun) in self._known for prompt in prompts):
-            soon = [prompt_for(task, medium, noun) for task in TEMPLATES for medium in MEDIA] if noun else COMMON
-            missing = [p for p in dict.fromkeys([*prompts, *soon]) if (p, noun) not in self._known]
+    def _remembered(self, prompts: list[str], noun: str | None) -> list[Encoded]:
+        """Encode what has not been before, and with it what will be asked for: so the encoder moves once.
+
+        ``noun``: what the first word names; None if nothing is learned.
+        """
+        keys = [self._key(prompt, noun) for prompt in prompts]
+        if not all(key in self._known for key in keys):
+            tasks = [prompt_for(task, medium, noun) for task in TEMPLATES for medium in MEDIA] if noun else COMMON
+            soon = [self._key(prompt, noun) for prompt in (*tasks, "")]
+            missing = [key for key in dict.fromkeys([*keys, *soon]) if key not in self._known]
             plain: list[list[int]] = [[], []]
-            texts = [spelled(prompt, noun) if noun else (prompt, plain) for prompt in missing]
+            texts = [spelled(prompt, noun) if noun else (prompt, plain) for prompt, noun in missing]
             outputs = self.encode([text for text, _ in texts])
-            for prompt, output, (text, ends) in zip(missing, outputs, texts, strict=True):
-                self._known[prompt, noun] = Encoded(output, self._places(text, ends).to(output.device))
-        found = [self._known[prompt, noun] for prompt in prompts]
+            for key, output, (text, ends) in zip(missing, outputs, texts, strict=True):
+                self._known[key] = Encoded(output, self._places(text, ends).to(output.device))
+        found = [self._known[key] for key in keys]
         while len(self._known) > REMEMBERED:
             del self._known[next(iter(self._known))]  # what has been known longest
         return found
+
+    @staticmethod
+    def _key(prompt: str, noun: str | None) -> tuple[str, str | None]:
+        """Give what its encoding is remembered by: without a learned word in it, whatever they name."""
+        return prompt, noun if any(word in prompt for word in TOKENS) else None
 
     def _places(self, text: str, ends: list[list[int]]) -> Tensor:
         """Find the last tokens (2, L) of the stand-ins that end before these characters of ``text``.
