@@ -7,9 +7,11 @@ import stand_in
 
 from magicapture.config import TrainConfig
 from magicapture.server import engine, gpu
+from magicapture.server.consent import give_consent
 from magicapture.server.jobs import Jobs, TrainingPlan
 from magicapture.server.records import Records
 from magicapture.server.workspace import Workspace, new_key
+from magicapture.subject import PERSON_NOUN
 
 CONFIG = TrainConfig(token_steps=3, lora_steps=6, previews=0, rank=2)
 
@@ -22,7 +24,7 @@ def serve(root: Path, base: str) -> str:
     said = "taken up" if running else "begun"
     if not running:
         visitor = Workspace.of(new_key(), root)
-        jobs.records.give_consent(visitor.name, "1", "training")
+        give_consent(jobs.records, visitor, PERSON_NOUN)
         references = stand_in.references(128)
         jobs.start(visitor, TrainingPlan(base, references, references, CONFIG))
         running = list(jobs._threads.values())

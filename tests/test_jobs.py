@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import gradio as gr
@@ -24,6 +25,7 @@ from magicapture.drawing.portrait import Portrait
 from magicapture.method.progress import TrainEvent
 from magicapture.server import drawings as drawings_module
 from magicapture.server import engine, gpu
+from magicapture.server.consent import PURPOSE, PURPOSE_OF_THINGS, VERSION, give_consent
 from magicapture.server.drawings import Drawings
 from magicapture.server.gpu import GpuError
 from magicapture.server.job import Job
@@ -32,6 +34,7 @@ from magicapture.server.queue import BusyError, Limits
 from magicapture.server.wire import pack
 from magicapture.server.workspace import Workspace, WorkspaceError, new_key
 from magicapture.settings import Settings, settings
+from magicapture.subject import PERSON_NOUN
 from magicapture.ui import train, training_view
 from magicapture.ui.session import new_session
 
@@ -108,6 +111,33 @@ def test_who_agrees_no_longer_neither_begins_a_training_nor_goes_on_with_one(
         with pytest.raises(JobError, match="tick the box"):
             begin()
     assert trainer.started == [0]
+
+
+@pytest.mark.parametrize(
+    ("text_version", "purpose"), [("an earlier text", PURPOSE), (VERSION, PURPOSE_OF_THINGS)], ids=["text", "thing"]
+)
+def test_a_consent_to_another_text_or_to_photos_of_a_thing_is_none_to_train_on_a_person(
+    jobs: Jobs, visitor: Workspace, trainer: Trainer, text_version: str, purpose: str
+) -> None:
+    trainer.breaks_at = 2
+    broken = ended(jobs.start(visitor, PLAN))
+    jobs.records.withdraw_consent(visitor.name)
+    jobs.records.give_consent(visitor.name, text_version, purpose)
+    for begin in (lambda: jobs.start(visitor, PLAN), lambda: jobs.resume(broken)):
+        with pytest.raises(JobError, match="tick the box"):
+            begin()
+    assert trainer.started == [0]
+
+
+def test_who_agrees_to_photos_of_a_thing_too_can_go_on_with_the_training_on_a_person(
+    jobs: Jobs, visitor: Workspace, trainer: Trainer
+) -> None:
+    trainer.breaks_at = 2
+    broken = ended(jobs.start(visitor, PLAN))
+    give_consent(jobs.records, visitor, "teapot")
+    trainer.breaks_at = None
+    assert ended(jobs.resume(broken)).state == "finished"
+    assert ended(jobs.start(visitor, replace(PLAN, subject="teapot"))).state == "finished"
 
 
 def test_taking_the_consent_back_ends_a_training_and_deletes_what_others_could_go_on_from(
@@ -310,7 +340,7 @@ def test_what_was_started_before_everything_was_deleted_makes_no_folder_again(
     ):
         with pytest.raises(WorkspaceError, match="deleted meanwhile"):
             act()
-    jobs.records.give_consent(visitor.name, "1", "training")
+    give_consent(jobs.records, visitor, PERSON_NOUN)
     with pytest.raises(WorkspaceError, match="deleted meanwhile"):
         jobs.start(visitor, PLAN)
     assert not list((tmp_path / "served").iterdir())

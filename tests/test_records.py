@@ -45,6 +45,13 @@ def test_a_consent_says_when_and_to_what(records: Records) -> None:
     assert found.given_at.utcoffset() == timedelta(0)
 
 
+def test_a_consent_is_found_by_what_it_was_given_to_though_another_was_given_since(records: Records) -> None:
+    first = consented(records)
+    records.give_consent(VISITOR, "2026-12", "portraits for the intranet")
+    assert records.latest_consent(VISITOR, text_version="2026-11", purpose="portraits").id == first
+    assert records.latest_consent(VISITOR, text_version="2026-12", purpose="portraits") is None
+
+
 def test_a_consent_that_is_withdrawn_stands_no_longer_and_is_still_written_down(records: Records) -> None:
     job = records.add_job(VISITOR, consented(records), **PLAN)
     theirs = consented(records, "other")

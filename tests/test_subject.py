@@ -1,5 +1,6 @@
 """What a visitor says of their subject is bounded, stays with the photos, and goes with them."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,17 +12,22 @@ from PIL import Image
 from things import RED, scene, teapot, teapots
 from visitor import files, make_old, uploaded
 
-from magicapture.bases import MINI, BaseError
+from magicapture.bases import MINI, SD15, BaseError
 from magicapture.config import TrainConfig
 from magicapture.photos.references import check_photos
 from magicapture.photos.subjects import load_subject
+from magicapture.server.consent import consent_for, give_consent
 from magicapture.server.engine import TrainRequest
+from magicapture.server.jobs import Jobs
 from magicapture.server.plans import TrainingPlan
+from magicapture.server.records import Records
 from magicapture.server.wire import pack, unpack
 from magicapture.server.workspace import TooLittleLikenessError, Workspace, WorkspaceError
 from magicapture.server.workspace.portraits import require_likeness
 from magicapture.server.workspace.retention import sweep
+from magicapture.settings import settings
 from magicapture.subject import noun_of
+from magicapture.ui import judging, references, subject
 from magicapture.ui.api_photos import subject_called
 from magicapture.ui.live import caption
 from magicapture.ui.readiness import what_is_missing
@@ -151,10 +157,60 @@ def test_a_painted_mask_says_where_the_thing_is_and_its_background_stays(root: P
     assert [problem.code for problem in gone.verdicts[0].problems] == ["no_mask"]
 
 
+@pytest.fixture
+def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
+    """Give what the tab References asks of the process, with a base whose weights nobody needs."""
+    monkeypatch.setattr(judging, "load_base", lambda _: SimpleNamespace(spec=SD15, resolution=64))
+    records = Records(f"sqlite:///{tmp_path / 'records.sqlite'}")
+    yield SimpleNamespace(records=records, settings=settings(), jobs=Jobs(records))
+    records.close()
+
+
+def trained(context: SimpleNamespace, root: Path, mine: Workspace) -> None:
+    """Let the visitor's training on a teapot, to which they agreed, be over: their photos are gone."""
+    give_consent(context.records, mine, "teapot")
+    mine.subject.name("teapot")
+    mine.ingest([uploaded(root)], "person")
+    mine.forget_photos()
+
+
+def test_photos_that_are_added_after_a_training_show_what_the_page_still_says(
+    context: SimpleNamespace, root: Path, mine: Workspace
+) -> None:
+    trained(context, root, mine)
+    upload = uploaded(root, "cut.png")
+    teapot(RED).save(upload)
+    _, checked, _, _ = references.add(context, "person", [(str(upload), None)], SD15.name, mine, None, (), "teapot")
+    assert (checked.subject, checked.verdicts[0].status) == ("teapot", "usable")
+    assert mine.subject.noun == "teapot"
+
+
+def test_a_consent_to_photos_of_a_thing_is_none_to_photos_of_a_person(
+    context: SimpleNamespace, root: Path, mine: Workspace
+) -> None:
+    trained(context, root, mine)
+    upload = str(uploaded(root))
+    *_, said, _ = references.add(context, "person", [(upload, None)], SD15.name, mine, None, (), "person")
+    assert "tick the box" in said
+    assert mine.photos("person") == []
+    assert not consent_for(context.records, mine, "person")
+    references.agree(context, True, mine, SD15.name, "teapot")
+    assert not consent_for(context.records, mine, "person"), "the page asked for the teapot's"
+
+
+def test_who_says_after_a_training_that_the_photos_show_a_person_agrees_to_that(
+    context: SimpleNamespace, root: Path, mine: Workspace
+) -> None:
+    trained(context, root, mine)
+    subject.choose(context, mine, "person", "", SD15.name, "teapot")
+    assert consent_for(context.records, mine, "person")
+    assert mine.subject.noun == "person"
+
+
 def test_what_the_photos_show_travels_with_the_training(tmp_path: Path) -> None:
-    references = stand_in.references(32)
-    plan = TrainingPlan("mini", references, references, TrainConfig(), subject="teapot")
-    request = TrainRequest("mini", references, references, TrainConfig(), None, 1.0, "teapot")
+    photos = stand_in.references(32)
+    plan = TrainingPlan("mini", photos, photos, TrainConfig(), subject="teapot")
+    request = TrainRequest("mini", photos, photos, TrainConfig(), None, 1.0, "teapot")
     assert unpack(pack(plan)).subject == unpack(pack(request)).subject == "teapot"
 
 

@@ -118,6 +118,14 @@ def test_a_teapot_is_named_painted_over_trained_and_drawn(
     open_tab(page, "My adapters")
     expect(page.locator("#adapter-facts")).to_contain_text("It shows a thing: teapot.")
 
+    open_tab(page, "References")
+    add(page, "person", cut_out[2:3])
+    expect(page.locator("#person-verdicts")).to_contain_text("Only 1 usable photo")
+    expect(page.locator("#to-training-said")).to_contain_text("Ready: 1 photo of the teapot, 4 of the style")
+    page.reload()
+    expect(tiles).to_have_count(1)
+    expect(page.get_by_label("what they show is mine")).to_be_checked()
+
 
 def test_a_hostile_name_is_refused_and_the_one_before_stays(page: Page) -> None:
     consent(page)

@@ -15,11 +15,13 @@ from magicapture.config import TrainConfig
 from magicapture.drawing.portrait import Portrait
 from magicapture.method.progress import Progress, TrainEvent
 from magicapture.method.training import Checkpoint
+from magicapture.server.consent import give_consent
 from magicapture.server.gpu import GpuError, refusal
 from magicapture.server.job import Job
 from magicapture.server.jobs import Jobs
 from magicapture.server.plans import TrainingPlan
 from magicapture.server.workspace import Workspace, new_key
+from magicapture.subject import PERSON_NOUN
 
 STEPS = 6
 
@@ -61,7 +63,7 @@ class Trainer:
 
 def newcomer(root: Path, jobs: Jobs) -> Workspace:
     workspace = Workspace.of(new_key(), root)
-    jobs.records.give_consent(workspace.name, "1", "training")
+    give_consent(jobs.records, workspace, PERSON_NOUN)
     return workspace
 
 

@@ -95,11 +95,13 @@ from magicapture.method.progress import TrainEvent  # noqa: E402
 from magicapture.method.training import Checkpoint  # noqa: E402
 from magicapture.photos.references import check_photos  # noqa: E402
 from magicapture.server import engine, gpu  # noqa: E402
+from magicapture.server.consent import give_consent  # noqa: E402
 from magicapture.server.jobs import Jobs  # noqa: E402
 from magicapture.server.plans import TrainingPlan  # noqa: E402
 from magicapture.server.records import Records  # noqa: E402
 from magicapture.server.wire import pack  # noqa: E402
 from magicapture.server.workspace import Workspace, new_key  # noqa: E402
+from magicapture.subject import PERSON_NOUN  # noqa: E402
 from magicapture.things import networks  # noqa: E402
 
 NAME = os.environ["MAGICAPTURE_BASE"]
@@ -228,7 +230,7 @@ def trainings_side_by_side() -> list[str]:
     started = []
     for _ in range(2):
         visitor = Workspace.of(new_key(), FOLDER)
-        jobs.records.give_consent(visitor.name, "1", "training")
+        give_consent(jobs.records, visitor, PERSON_NOUN)
         started.append(jobs.start(visitor, plan(SHORT)))
     while any(job.active for job in started):
         time.sleep(0.05)

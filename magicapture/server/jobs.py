@@ -11,6 +11,7 @@ from magicapture.adapters.adapter import Adapter
 from magicapture.messages import Message
 from magicapture.method.training import Checkpoint
 from magicapture.server import plans
+from magicapture.server.consent import consent_for
 from magicapture.server.drawings import Drawings
 from magicapture.server.forecast import training_seconds
 from magicapture.server.gpu import QUEUE, ZERO_GPU, GpuError, train_slice
@@ -58,7 +59,7 @@ class Jobs:
         Raises ``JobError`` when they have not consented, ``BusyError`` when there are as many jobs as is allowed,
         ``WorkspaceError`` when there is no room for its adapter, or they have deleted everything meanwhile.
         """
-        consent = self._consent(workspace)
+        consent = self._consent(workspace, plan.subject)
         with self._lock:
             self.check_room(workspace, address)
             workspace.shelf.require_room()
@@ -103,13 +104,13 @@ class Jobs:
                 raise BusyError(STILL_THERE)
             if job is None or not job.resumable:
                 raise JobError(NOTHING_LEFT)
-            self._consent(job.workspace)
             again = Job(job.id, job.workspace, curves=job.curves, event=job.event, address=address or job.address)
             self.limits.check(again.asker, [other.asker for other in self._active()])
             try:
                 plan = plans.load(job.files.plan, TrainingPlan)
             except UnreadableError as error:
                 raise JobError(NOTHING_LEFT) from error
+            self._consent(job.workspace, plan.subject)
             for left in (job.files.stop, job.files.end):
                 left.unlink(missing_ok=True)
             self._run_in_thread(again, plan)
@@ -146,9 +147,9 @@ class Jobs:
             workspace.training(row.id).forget_work()
         workspace.forget_photos()
 
-    def _consent(self, workspace: Workspace) -> Consent:
-        """Give the consent that a training of this visitor rests on. Raises ``JobError`` without one."""
-        if (consent := self.records.latest_consent(workspace.name)) is None:
+    def _consent(self, workspace: Workspace, subject: str) -> Consent:
+        """Give the consent that this visitor's training on a ``subject`` rests on. Raises ``JobError`` without one."""
+        if (consent := consent_for(self.records, workspace, subject)) is None:
             raise JobError(NO_CONSENT)
         return consent
 

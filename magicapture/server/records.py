@@ -155,10 +155,11 @@ class Records:
         """Write down that ``visitor`` agreed to this version of the text for ``purpose``, now."""
         return self._add(Consent(visitor=visitor, text_version=text_version, purpose=purpose))
 
-    def latest_consent(self, visitor: str) -> Consent | None:
-        """Find the consent that ``visitor`` gave last; None where they have withdrawn it."""
+    def latest_consent(self, visitor: str, **to: str) -> Consent | None:
+        """Find the consent that ``visitor`` gave last, of those with the columns ``to``; None where it is withdrawn."""
+        asked = select(Consent).where(*_standing(visitor)).filter_by(**to)
         with self._session() as session:
-            return session.scalar(select(Consent).where(*_standing(visitor)).order_by(Consent.id.desc()))
+            return session.scalar(asked.order_by(Consent.id.desc()))
 
     def withdraw_consent(self, visitor: str) -> None:
         """Write down, before their purposes, that ``visitor`` agrees to nothing any more, and since when."""

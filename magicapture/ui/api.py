@@ -15,6 +15,7 @@ from magicapture.config import GenerateConfig
 from magicapture.messages import Message
 from magicapture.photos.reading import read_photo
 from magicapture.photos.references import Role
+from magicapture.server.consent import give_consent
 from magicapture.server.gate.queue import BOUNDED
 from magicapture.server.gate.visits import VISITS
 from magicapture.server.jobs import Job, delete_everything
@@ -24,7 +25,6 @@ from magicapture.ui import api_responses, portraits, train
 from magicapture.ui.api_photos import checked, subject_called, usable
 from magicapture.ui.api_refusals import require, require_number, require_text, user_errors
 from magicapture.ui.api_uploads import Files, guest, received
-from magicapture.ui.consent import give_consent
 from magicapture.ui.session import AppContext, workspace_of
 
 NO_CONSENT = "Nothing is done without consent: pass consent=True if everyone in the photos agreed to it, or it is you."

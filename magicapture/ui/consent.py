@@ -1,18 +1,10 @@
 """What visitors agree to before they show photos of anyone."""
 
 from magicapture.messages import Html, Message, joined
-from magicapture.server.records import Records
-from magicapture.server.workspace import Workspace
 from magicapture.settings import Settings
 from magicapture.subject import PERSON_NOUN
 from magicapture.ui.html import hours
 from magicapture.ui.language import say
-
-VERSION = "2026-11-28.2"
-"""Of the text below: change it whenever the meaning changes, and everyone is asked again."""
-
-PURPOSE = "train an adapter on photos of a person and draw portraits with it"
-PURPOSE_OF_THINGS = "train an adapter on photos of a thing and draw pictures of it"
 
 QUESTION = "I may use these photos: everyone in them has agreed to it, or it is me."
 QUESTION_OF_THINGS = "I may use these photos: what they show is mine or may be shown, and everyone in them has agreed."
@@ -21,18 +13,6 @@ QUESTION_OF_THINGS = "I may use these photos: what they show is mine or may be s
 def question(noun: str) -> str:
     """Give what visitors agree to who want to train on what ``noun`` names."""
     return say(QUESTION if noun == PERSON_NOUN else QUESTION_OF_THINGS)
-
-
-def give_consent(records: Records, visitor: Workspace, noun: str) -> None:
-    """Write down that ``visitor`` agrees to the text as it stands, for what ``noun`` names."""
-    records.give_consent(visitor.name, VERSION, PURPOSE if noun == PERSON_NOUN else PURPOSE_OF_THINGS)
-    records.log("consent_given")
-
-
-def is_given(records: Records, visitor: Workspace) -> bool:
-    """Tell whether ``visitor`` agreed to the text as it stands."""
-    given = records.latest_consent(visitor.name)
-    return given is not None and given.text_version == VERSION
 
 
 def terms(settings: Settings) -> Message:

@@ -10,6 +10,7 @@ from anyio import to_thread
 from gradio.components import Component
 
 from magicapture.photos.references import CheckedSet, Role
+from magicapture.server.consent import consent_for, give_consent
 from magicapture.server.gate.queue import BOUNDED
 from magicapture.server.jobs import NO_CONSENT
 from magicapture.server.workspace import Workspace, WorkspaceError
@@ -24,7 +25,7 @@ from magicapture.ui.photo_grid import build_grid, told
 from magicapture.ui.readiness import what_is_missing
 from magicapture.ui.session import AppContext, Session, require_visitor
 from magicapture.ui.steps import Step, build_step
-from magicapture.ui.subject import SubjectChoice, build_choice, connect_choice, standing
+from magicapture.ui.subject import SubjectChoice, build_choice, connect_choice, settle_noun, standing
 
 GONE = "This example is not there any more: reload the page."
 
@@ -108,7 +109,8 @@ def connect(
     hidden = {"show_progress": "hidden", "api_visibility": "private"}
     shown = [piece for part in tab.parts for piece in (getattr(session, part.role), part.verdicts)]
     agreeing = [tab.below, tab.terms, tab.agreed, *shown, *tab.about(session)]
-    tab.agreed.input(partial(agree, context), [tab.agreed, session.visitor, base], agreeing, queue=False, **hidden)
+    asked = [tab.agreed, session.visitor, base, session.noun]
+    tab.agreed.input(partial(agree, context), asked, agreeing, queue=False, **hidden)
     entering = hidden | {"concurrency_limit": None}  # nobody who enters is refused, nor waits for others' photos
     returning = [*shown, tab.below, tab.terms, tab.agreed, *tab.about(session)]
     entered.then(partial(return_to, context), [session.visitor, base], returning, **entering)
@@ -116,17 +118,21 @@ def connect(
         checking, state = _checking(part), getattr(session, part.role)
         part.photos.change(
             partial(add, context, part.role),
-            [part.photos, base, session.visitor, state, part.taken],
+            [part.photos, base, session.visitor, state, part.taken, session.noun],
             [part.photos, state, part.verdicts, part.taken],
             **checking,
         )
         # MethodType, not partial: Gradio looks for the event's data in the annotations.
         part.verdicts.remove(
-            MethodType(remove, part.role), [base, session.visitor, state], [state, part.verdicts], **checking
+            MethodType(remove, part.role),
+            [base, session.visitor, state, session.noun],
+            [state, part.verdicts],
+            **checking,
         )
         base.change(**_looking_again(part, session, base))
     for offer in tab.examples:
-        loaded = offer.click(MethodType(take_examples, (context, offer)), session.visitor, **hidden)
+        asked = [session.visitor, session.noun]
+        loaded = offer.click(MethodType(take_examples, (context, offer)), asked, **hidden)
         for part in tab.parts:
             if part.role in offer.roles:
                 loaded.success(**_looking_again(part, session, base))
@@ -150,24 +156,34 @@ def _checking(part: RolePart) -> dict:
 def _looking_again(part: RolePart, session: Session, base: gr.Dropdown) -> dict:
     state = getattr(session, part.role)
     look = {
-        "fn": partial(judge, part.role),
-        "inputs": [base, session.visitor, state],
+        "fn": partial(look_again, part.role),
+        "inputs": [base, session.visitor, state, session.noun],
         "outputs": [state, part.verdicts],
     }
     return look | _checking(part)
 
 
-def agree(context: AppContext, agreed: bool, visitor: Workspace | None, base: str) -> tuple:
-    """Write the consent down; without it no photo can be added, those that were are deleted, and nothing is trained."""
+def look_again(
+    role: Role, base: str, visitor: Workspace | None, before: CheckedSet | None, noun: str
+) -> tuple[CheckedSet | None, str]:
+    """Check the photos of one role as ``judge`` does, as photos of a ``noun``, which is what the page says."""
+    return judge(role, base, settle_noun(visitor, noun), before)
+
+
+def agree(context: AppContext, agreed: bool, visitor: Workspace | None, base: str, noun: str) -> tuple:
+    """Write the consent to photos of a ``noun`` down, as the page asks for it.
+
+    Without it no photo can be added, those that were are deleted, and nothing is trained.
+    """
     visitor = require_visitor(visitor)
     if not agreed:
         context.jobs.withdraw_consent(visitor)
         nothing = [gone for role in ROLES for gone in (None, note(ROLES[role][2]))]
+        noun = visitor.subject.noun
     else:
-        consent.give_consent(context.records, visitor, visitor.subject.noun)
+        give_consent(context.records, visitor, noun)
         nothing = [gr.skip() for _ in ROLES for _ in range(2)]
-    terms, noun = consent.shown_terms(context.settings, given=agreed), visitor.subject.noun
-    question = gr.Checkbox(label=consent.question(noun))
+    terms, question = consent.shown_terms(context.settings, given=agreed), gr.Checkbox(label=consent.question(noun))
     return gr.Column(visible=agreed), terms, question, *nothing, *standing(base, noun)
 
 
@@ -181,23 +197,25 @@ async def return_to(context: AppContext, visitor: Workspace, base: str) -> tuple
 
 
 def _left(context: AppContext, visitor: Workspace, base: str, shown: list) -> tuple:
-    agreed = consent.is_given(context.records, visitor)
-    terms, noun = consent.shown_terms(context.settings, given=agreed), visitor.subject.noun
+    noun = visitor.subject.noun
+    agreed = consent_for(context.records, visitor, noun) is not None
+    terms = consent.shown_terms(context.settings, given=agreed)
     question = gr.Checkbox(agreed, label=consent.question(noun), interactive=True)
     return *shown, gr.Column(visible=agreed), terms, question, *standing(base, noun)
 
 
-def take_examples(here: tuple[AppContext, Offer], visitor: Workspace | None, event: gr.EventData) -> None:
+def take_examples(here: tuple[AppContext, Offer], visitor: Workspace | None, noun: str, event: gr.EventData) -> None:
     """Make copies of the pictures that were clicked the visitor's photos.
 
     Raises ``gr.Error`` without consent, and for what is not on offer.
     """
     (context, offer), visitor = here, require_visitor(visitor)
-    if not consent.is_given(context.records, visitor):
+    if consent_for(context.records, visitor, noun) is None:
         raise user_error(NO_CONSENT, "Not yet")
     pictures = offer.chosen(event)
     if not pictures:
         raise user_error(GONE, "Not there")
+    settle_noun(visitor, noun)
     with user_errors("Not loaded"):
         for role, paths in pictures.items():
             visitor.ingest(paths, role)
@@ -211,8 +229,9 @@ def add(
     visitor: Workspace | None,
     before: CheckedSet | None,
     taken: tuple[str, ...],
+    noun: str,
 ) -> tuple[object, CheckedSet | None, str, tuple[str, ...]]:
-    """Add uploads to the photos of one role and check them all.
+    """Add uploads to the photos of one role and check them all as photos of a ``noun``, which is what the page says.
 
     Gives the empty gallery, the ``CheckedSet`` or None, the verdicts, and which uploads these were.
     """
@@ -220,8 +239,9 @@ def add(
     visitor = require_visitor(visitor)
     if not new:
         return ([] if uploads else gr.skip()), gr.skip(), gr.skip(), gr.skip()
-    if not consent.is_given(context.records, visitor):
+    if consent_for(context.records, visitor, noun) is None:
         return [], None, note(NO_CONSENT, "bad"), taken
+    settle_noun(visitor, noun)
     try:
         visitor.ingest([*visitor.photos(role), *map(Path, new)], role)
     except WorkspaceError as error:
@@ -231,9 +251,9 @@ def add(
 
 
 def remove(
-    role: Role, base: str, visitor: Workspace | None, before: CheckedSet | None, event: gr.EventData
+    role: Role, base: str, visitor: Workspace | None, before: CheckedSet | None, noun: str, event: gr.EventData
 ) -> tuple[CheckedSet | None, str]:
     """Delete the photo whose name the event tells and check the others; what is no photo of theirs changes nothing."""
-    visitor, name = require_visitor(visitor), told(event, "name")
+    visitor, name = settle_noun(visitor, noun), told(event, "name")
     visitor.ingest([path for path in visitor.photos(role) if path.name != name], role)
     return judge(role, base, visitor, before)

@@ -60,7 +60,7 @@ def new_session(settings: Settings) -> Session:
         visitor=gr.State(time_to_live=results),
         person=gr.State(time_to_live=photos),
         style=gr.State(time_to_live=photos),
-        noun=gr.State(PERSON_NOUN, time_to_live=photos),
+        noun=gr.State(PERSON_NOUN, time_to_live=results),  # as long as the page shows it
         job=gr.State("", time_to_live=results),
         adapter=gr.State("", time_to_live=results),
     )

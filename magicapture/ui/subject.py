@@ -8,10 +8,11 @@ from gradio.components import Component
 
 from magicapture.bases import resolve_base
 from magicapture.messages import Message
+from magicapture.server.consent import consent_for, give_consent
 from magicapture.server.workspace import Workspace
 from magicapture.subject import PERSON_NOUN, THING_NOUN, noun_of
 from magicapture.ui import consent
-from magicapture.ui.events import AT_ONCE, QUEUED
+from magicapture.ui.events import AT_ONCE, QUEUED, user_errors
 from magicapture.ui.html import section
 from magicapture.ui.judging import roles_of
 from magicapture.ui.language import user_error
@@ -82,15 +83,15 @@ def connect_choice(
 ) -> None:
     """Wire the events. ``about``: all that ``standing`` gives; ``again``: the events that look at the photos anew."""
     said = [choice.kind.input, choice.noun.submit, choice.noun.blur]
-    asked = [session.visitor, choice.kind, choice.noun, base]
+    asked = [session.visitor, choice.kind, choice.noun, base, session.noun]
     gr.on(said, partial(choose, context), asked, [*about, agreed], **QUEUED)
     for look in again:
         session.noun.change(**look)
     base.change(standing, [base, session.noun], about, **AT_ONCE)
 
 
-def choose(context: AppContext, visitor: Workspace | None, kind: str, text: str, base: str) -> tuple:
-    """Let the visitor's photos show what they say; the consent is to that from now on.
+def choose(context: AppContext, visitor: Workspace | None, kind: str, text: str, base: str, before: str) -> tuple:
+    """Let the visitor's photos show what they say; the consent is to that from now on, if it was ``before``.
 
     Raises ``gr.Error`` for what is no name of a thing, and changes nothing.
     """
@@ -99,12 +100,22 @@ def choose(context: AppContext, visitor: Workspace | None, kind: str, text: str,
         noun = noun_of(text or "") if kind == THING_NOUN else PERSON_NOUN
     except ValueError as error:
         raise user_error(str(error), "Not a name") from error
-    before = visitor.subject.noun
-    if noun != before:
-        visitor.subject.name(noun)
-    if PERSON_NOUN in (noun, before) and noun != before and consent.is_given(context.records, visitor):
-        consent.give_consent(context.records, visitor, noun)
+    settle_noun(visitor, noun)
+    if PERSON_NOUN in (noun, before) and noun != before and consent_for(context.records, visitor, before):
+        give_consent(context.records, visitor, noun)
     return *standing(base, noun), gr.Checkbox(label=consent.question(noun))
+
+
+def settle_noun(visitor: Workspace | None, noun: str) -> Workspace:
+    """Give the visitor's workspace, in which the photos show what the page says: it forgets that with the photos.
+
+    Raises ``gr.Error``.
+    """
+    visitor = require_visitor(visitor)
+    if visitor.subject.noun != noun:
+        with user_errors("Not possible"):
+            visitor.subject.name(noun)
+    return visitor
 
 
 def shows(noun: str) -> Message | str:
