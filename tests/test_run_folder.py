@@ -106,6 +106,16 @@ def test_the_log_is_appended_to_and_a_torn_line_costs_itself_alone(run: RunFolde
     assert [(line["what"], line.get("person")) for line in run.log_lines()] == [("cell_done", 3), ("run_ended", None)]
 
 
+def test_what_is_logged_after_a_crash_in_the_middle_of_a_line_is_not_lost_with_it(run: RunFolder) -> None:
+    run.log("cell_done", 3)
+    with (run.folder / "log.jsonl").open("a") as file:
+        file.write('{"at": "2026-')
+    run.log("portrait_rejected", 2, key="k1", file="portrait-1.png", reason="other")
+    run.log("run_ended")
+    assert [line["what"] for line in run.log_lines()] == ["cell_done", "portrait_rejected", "run_ended"]
+    assert "\n\n" not in (run.folder / "log.jsonl").read_text()
+
+
 def test_a_folder_without_a_run_says_what_to_name(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="name the folder that --out"):
         RunFolder.existing(tmp_path)

@@ -10,6 +10,7 @@ and ``.change.lock`` are held by whoever computes, or changes what is kept of pe
 """
 
 import json
+import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -181,8 +182,10 @@ class RunFolder:
         self._make(self.folder)
         about = {} if person is None else {"person": person}
         line = {"at": datetime.now(UTC).isoformat(timespec="milliseconds"), "what": what, **about, **facts}
-        with (self.folder / LOG).open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        with (self.folder / LOG).open("ab+") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
+            start = b"" if file.read(1) in (b"", b"\n") else b"\n"  # the last line was broken off in a crash
+            file.write(start + json.dumps(line).encode() + b"\n")
 
     def log_lines(self) -> list[dict]:
         """List the log, oldest first; a line that was broken off is left out."""
