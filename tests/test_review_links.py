@@ -34,8 +34,9 @@ from magicapture.server.workspace.invitation import (
 from magicapture.settings import settings
 from magicapture.staff.decisions import decided, kept_by_person
 from magicapture.staff.engines import EngineError
-from magicapture.staff.invite import invite
+from magicapture.staff.invite import cell_of, invite
 from magicapture.staff.review_workspace import ReviewWorkspace
+from magicapture.staff.run_folder import RESULT
 from magicapture.ui.farewell import leave
 from magicapture.ui.language import translate
 
@@ -205,6 +206,32 @@ def test_what_is_decided_counts_in_the_run_at_once(pilot: Pilot, here: Path) -> 
     kept = workspace.portraits()[0]
     workspace.reject(kept.path, "other")
     assert kept_by_person(pilot.run) == {}
+
+
+def test_a_decision_on_a_portrait_of_a_negative_seed_counts_for_that_portrait(pilot: Pilot, here: Path) -> None:
+    key = f"{0:032x}"
+    result = pilot.run.result(key)
+    drawn = tuple(replace(one, seed=-one.seed) for one in result.portraits)
+    (pilot.run.cell(key) / RESULT).write_text(replace(result, portraits=drawn).as_json())
+    workspace = pilot.opened("anna", here)
+    best = workspace.portraits()[0]
+    workspace.reject(best.path, "not_like_me")
+    assert [one.decision for one in decided(pilot.run) if one.entry.key == key] == ["rejected", "open"]
+    assert not (pilot.run.cell(key) / "portrait-1.png").exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "seed7-0123456789abcdef.png",
+        "seed--1-portrait-1.png",
+        f"seed7-{0:032x}-portrait-1.jpg",
+        f"x-{0:032x}-portrait-1.png",
+    ],
+)
+def test_a_picture_that_no_run_named_is_filed_under_none(name: str) -> None:
+    with pytest.raises(ValueError, match="no portrait of a run"):
+        cell_of(name)
 
 
 def test_what_does_not_reach_its_least_likeness_is_not_kept_in_the_run_either(pilot: Pilot, here: Path) -> None:

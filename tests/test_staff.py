@@ -96,6 +96,16 @@ def test_check_says_who_allowed_a_cloud_where_anybody_did(
     assert [line.partition(":")[0] for line in lines if "to no cloud" in line] == ["line 2, E1", "line 3, E2"]
 
 
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_a_negative_seed_is_refused_in_a_sentence_before_anything_is_written(
+    command: str, manifest: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    out = ["--out", str(tmp_path / "run")]
+    assert main(["staff", command, *manifest, "--base", "mini", "--seed", "-1", *out]) == 1
+    assert told(capsys)[1]["error"] == "--seed must be 0 or more; it is -1."
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_plan_for_an_engine_that_cannot_be_had_says_so(manifest: list[str], capsys: pytest.CaptureFixture) -> None:
     assert main(["staff", "plan", *manifest, "--base", "mini", "--engine", "slurm"]) == 1
     assert "There is no engine slurm" in told(capsys)[1]["error"]

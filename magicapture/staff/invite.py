@@ -1,6 +1,7 @@
 """Who was invited to review their portraits: a prepared folder on the page for each, known by its hashed name alone."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from magicapture.staff.run_folder import RunFolder
 
 REVIEWS = "reviews.json"
 """By the person's number: the name of their folder on the page."""
+NAME = re.compile(r"seed-?[0-9]+-(?P<key>[0-9a-f]{32})-(?P<file>portrait-[0-9]+\.png)")
+"""What ``file_name`` gives; runs of earlier versions may have negative seeds."""
 
 
 def invite(folder: RunFolder, person: int) -> tuple[str, datetime]:
@@ -63,8 +66,9 @@ def file_name(seed: int, key: str, file: str) -> str:
 
 def cell_of(name: str) -> tuple[str, str]:
     """Give the key and the file that ``file_name`` made ``name`` of. Raises ``ValueError`` for another's name."""
-    _, key, stem = Path(name).stem.split("-", 2)
-    return key, f"{stem}.png"
+    if (found := NAME.fullmatch(name)) is None:
+        raise ValueError(f"{name} is no portrait of a run.")
+    return found["key"], found["file"]
 
 
 def _reviews(folder: RunFolder) -> dict[str, str]:

@@ -28,7 +28,7 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--base", default="auto")
     parser.add_argument("--preset", choices=MINI.presets, default="quick")
     parser.add_argument("--steps", type=int, help="of each training; the preset's number if left out")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="0 or more; the same one gives the same portraits")
     parser.add_argument("--best-of", type=int, default=2, help="candidates drawn for each portrait")
     parser.add_argument("--prompt", default="", help='what to add, such as "plain background"')
     parser.add_argument("--dial", type=float, default=0.5, help="0 = more like the style, 1 = more like the person")
@@ -36,7 +36,9 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
 
 
 def recipe_of(args: argparse.Namespace) -> tuple[Recipe, BaseSpec]:
-    """Give what ``add_recipe`` described, and the base that it names."""
+    """Give what ``add_recipe`` described, and the base that it names. Raises ``ValueError`` for a negative seed."""
+    if args.seed < 0:
+        raise ValueError(f"--seed must be 0 or more; it is {args.seed}.")
     spec = resolve_base(args.base)
     train = replace(spec.presets[args.preset], seed=args.seed)
     if args.steps:
