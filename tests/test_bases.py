@@ -1,5 +1,6 @@
 """Which base is taken, and what a visitor reads when one cannot be had."""
 
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -9,7 +10,9 @@ import pytest
 import tiny
 import torch
 import yaml
-from diffusers import StableDiffusionPipeline
+from diffusers import AutoencoderKL, AutoencoderTiny, StableDiffusionPipeline
+from httpx2 import ConnectTimeout, ReadError
+from huggingface_hub import hf_api
 
 from magicapture.bases import (
     MINI,
@@ -19,6 +22,7 @@ from magicapture.bases import (
     BaseSpec,
     BaseUnavailableError,
     load_base,
+    loading,
     registry,
     resolve_base,
 )
@@ -40,14 +44,60 @@ def test_the_environment_names_the_base(monkeypatch: pytest.MonkeyPatch) -> None
     assert resolve_base("mini") is MINI
 
 
-def test_a_base_out_of_reach_is_one_sentence_with_a_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def reachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the Hub answer whoever asks whether it does."""
+    monkeypatch.setattr(loading, "model_info", lambda *_, **__: None)
+
+
+@pytest.mark.parametrize("error", [OSError("no route"), ConnectTimeout("timed out"), ReadError("broken off")])
+def test_a_base_out_of_reach_is_one_sentence_with_a_way_out(
+    error: Exception, reachable: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object, **__: object) -> None:
-        raise OSError("no route")
+        raise error
 
     monkeypatch.setattr(StableDiffusionPipeline, "from_pretrained", refuse)
     registry._loader.cache_clear()
     with pytest.raises(BaseUnavailableError, match=r"stable-diffusion-v1-5.*embedded demo model"):
         load_base("sd15")
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_where_the_hub_does_not_answer_a_base_is_loaded_from_this_machine(
+    answers: bool, reachable: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {}
+
+    def load(kind: type, *_: object, local_files_only: bool, **__: object) -> object:
+        asked[kind] = local_files_only
+        if kind is StableDiffusionPipeline:
+            return tiny.base(sample_size=16).pipeline
+        raise OSError("it is not here")
+
+    def swallow(*_: object, **__: object) -> None:
+        raise ConnectTimeout("timed out")
+
+    if not answers:
+        monkeypatch.setattr(loading, "model_info", swallow)
+    parts = (StableDiffusionPipeline, AutoencoderKL, AutoencoderTiny)
+    for part in parts:
+        monkeypatch.setattr(part, "from_pretrained", classmethod(load))
+    registry._loader.cache_clear()
+    assert load_base("sd15").spec is SD15
+    registry._loader.cache_clear()
+    assert asked == dict.fromkeys(parts, not answers)
+
+
+def test_a_hub_that_takes_connections_and_never_answers_is_not_waited_for_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "ANSWER_SECONDS", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setattr(hf_api.api, "endpoint", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        assert loading.here_alone("someone/portraits")
+        assert loading.pipeline_kind("someone/portraits", fetch=True) is None
+    assert loading.here_alone(str(tmp_path))
 
 
 def test_auto_falls_back_to_the_embedded_base(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +140,9 @@ def test_two_who_ask_at_once_load_a_base_once_and_nobody_waits_for_another_one(
     assert loaded == ["sd15", "mini"]
 
 
-def test_a_gpu_without_room_for_a_base_is_one_sentence_with_a_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_without_room_for_a_base_is_one_sentence_with_a_way_out(
+    reachable: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fill(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("Tried to allocate 5 GiB")
 

@@ -343,6 +343,22 @@ def test_activations_are_computed_anew_where_a_trainings_own_gpu_cannot_keep_the
     assert base.denoiser.is_gradient_checkpointing == recomputed
 
 
+def test_where_the_hub_does_not_answer_both_denoisers_are_loaded_from_this_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    def load(kind: type, *_: object, local_files_only: bool, **__: object) -> object:
+        asked.append((kind, local_files_only))
+        return tiny_flux2.pipeline() if kind is Flux2KleinPipeline else tiny_flux2.transformer(seed=1)
+
+    kinds = (Flux2KleinPipeline, Flux2Transformer2DModel)
+    for kind in kinds:
+        monkeypatch.setattr(kind, "from_pretrained", classmethod(load))
+    Flux2.load(FLUX2, here=True)
+    assert asked == [(kind, True) for kind in kinds]
+
+
 # Its own editing
 
 

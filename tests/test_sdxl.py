@@ -299,6 +299,7 @@ def test_the_hub_is_asked_for_a_family_when_a_base_is_loaded_and_not_for_a_stran
         return str(tmp_path / file)
 
     monkeypatch.setattr(loading, "hf_hub_download", download)
+    monkeypatch.setattr(loading, "model_info", lambda *_, **__: None)
     monkeypatch.setattr(registry, "_loader", lambda _: lambda spec: spec)
     assert resolve_base("someone/portraits-xl").family is StableDiffusion
     spec = load_base("someone/portraits-xl")

@@ -177,8 +177,8 @@ class Base(Protocol):
     pipeline: DiffusionPipeline
 
     @classmethod
-    def load(cls, spec: BaseSpec) -> Self:
-        """Load ``spec``, frozen, onto the GPU if there is one.
+    def load(cls, spec: BaseSpec, *, here: bool = False) -> Self:
+        """Load ``spec``, frozen, onto the GPU if there is one; ``here``: from this machine alone.
 
         Raises ``BaseError`` for a base that cannot be trained here, and what diffusers raises for missing weights.
         """

@@ -65,13 +65,14 @@ class Flux2(Base):
     """A step with six pictures takes 54 GB, as ``bench --meta`` counts; otherwise each block is computed once more."""
 
     @classmethod
-    def load(cls, spec: BaseSpec) -> Self:
+    def load(cls, spec: BaseSpec, *, here: bool = False) -> Self:
         """See ``Base.load``. The text encoder stays on the CPU, and is on the GPU only while it reads new prompts."""
         device, dtype = "cuda" if torch.cuda.is_available() else "cpu", fast_dtype()
         if dtype == torch.float16:
             old = "The base model {source} cannot be used on this GPU, which lacks bfloat16. Choose another one."
             raise BaseError(Message(old, source=spec.source))
-        pipeline = cls.pipeline_class.from_pretrained(spec.source, dtype=dtype)
+        settings = {"dtype": dtype, "local_files_only": here}
+        pipeline = cls.pipeline_class.from_pretrained(spec.source, **settings)
         if pipeline.config.is_distilled:
             distilled = (
                 "The base model {source} cannot be used: it is distilled to few steps, which training would undo. "
@@ -80,7 +81,7 @@ class Flux2(Base):
             raise BaseError(Message(distilled, source=spec.source))
         drawing = None
         if spec.drawn_with is not None:
-            drawing = Flux2Transformer2DModel.from_pretrained(spec.drawn_with, subfolder="transformer", dtype=dtype)
+            drawing = Flux2Transformer2DModel.from_pretrained(spec.drawn_with, subfolder="transformer", **settings)
         for module in filter(None, (pipeline.transformer, drawing, pipeline.vae)):
             module.to(device)
         # ZeroGPU shows a whole GPU to the process that loads, and lends half of one.

@@ -8,19 +8,39 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, DiffusionPipeline, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from httpx2 import TransportError
+from huggingface_hub import hf_hub_download, model_info
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 from torch import nn
 
 from magicapture.bases.base import BaseSpec
 from magicapture.bases.linear import LinearDecoder
 
-MISSING = (OSError, ValueError, HfHubHTTPError, LocalEntryNotFoundError)
+MISSING = (OSError, ValueError, TransportError, HfHubHTTPError, LocalEntryNotFoundError)
 """What diffusers raises when weights are neither here nor to be downloaded."""
+
+ANSWER_SECONDS = 10
+"""Within which the Hub has to answer, or is taken for out of reach."""
 
 INDEX_FILE = "model_index.json"
 
 logger = logging.getLogger(__name__)
+
+
+def here_alone(source: str) -> bool:
+    """Tell whether ``source`` can be had from this machine alone: it is a folder, or the Hub does not answer.
+
+    Ask before loading anything: diffusers waits for an answer without end.
+    """
+    if Path(source).is_dir():
+        return True
+    try:
+        model_info(source, timeout=ANSWER_SECONDS)
+    except HfHubHTTPError:  # an answer too: whoever loads it is told why
+        return False
+    except (TransportError, OfflineModeIsEnabled, ValueError):  # nothing, or not the Hub's words
+        return True
+    return False
 
 
 def pipeline_kind(source: str, *, fetch: bool = False) -> str | None:
@@ -33,7 +53,7 @@ def pipeline_kind(source: str, *, fetch: bool = False) -> str | None:
         if Path(source).is_dir():
             index = Path(source, INDEX_FILE)
         else:
-            index = Path(hf_hub_download(source, INDEX_FILE, local_files_only=not fetch))
+            index = Path(hf_hub_download(source, INDEX_FILE, local_files_only=not fetch or here_alone(source)))
         kind = json.loads(index.read_text())["_class_name"]
     except (*MISSING, KeyError, TypeError):
         return None
@@ -41,29 +61,33 @@ def pipeline_kind(source: str, *, fetch: bool = False) -> str | None:
 
 
 def load_pipeline(
-    pipeline_class: type[DiffusionPipeline], spec: BaseSpec, dtype: torch.dtype, **settings: object
+    pipeline_class: type[DiffusionPipeline], spec: BaseSpec, dtype: torch.dtype, *, here: bool, **settings: object
 ) -> DiffusionPipeline:
-    """Load the weights, in half precision where they are published in it: half the download."""
+    """Load the weights, in half precision where they are published in it: half the download.
+
+    ``here``: from this machine alone.
+    """
+    settings |= {"dtype": dtype, "local_files_only": here}
     try:
-        pipeline = pipeline_class.from_pretrained(spec.source, variant="fp16", dtype=dtype, **settings)
+        pipeline = pipeline_class.from_pretrained(spec.source, variant="fp16", **settings)
     except MISSING:
-        pipeline = pipeline_class.from_pretrained(spec.source, dtype=dtype, **settings)
+        pipeline = pipeline_class.from_pretrained(spec.source, **settings)
     if spec.vae is not None:
         try:
-            pipeline.vae = AutoencoderKL.from_pretrained(spec.vae, dtype=dtype)
+            pipeline.vae = AutoencoderKL.from_pretrained(spec.vae, dtype=dtype, local_files_only=here)
         except MISSING:
             logger.warning("%s could not be had: the base's own autoencoder stands in for it.", spec.vae)
     return pipeline
 
 
-def identity_decoder(spec: BaseSpec, vae: AutoencoderKL) -> nn.Module:
-    """Give what decodes faces for the identity loss: the cheapest that there is."""
+def identity_decoder(spec: BaseSpec, vae: AutoencoderKL, *, here: bool) -> nn.Module:
+    """Give what decodes faces for the identity loss: the cheapest that there is; ``here``: on this machine."""
     if spec.linear:
         return LinearDecoder(vae)
-    return _tiny_decoder(spec, vae.dtype, vae.config.latent_channels) or vae
+    return _tiny_decoder(spec, vae.dtype, vae.config.latent_channels, here=here) or vae
 
 
-def _tiny_decoder(spec: BaseSpec, dtype: torch.dtype, channels: int) -> AutoencoderTiny | None:
+def _tiny_decoder(spec: BaseSpec, dtype: torch.dtype, channels: int, *, here: bool) -> AutoencoderTiny | None:
     """Load the distilled decoder of latents with so many ``channels``.
 
     None where there is none, which costs time in the identity loss and nothing else.
@@ -71,7 +95,7 @@ def _tiny_decoder(spec: BaseSpec, dtype: torch.dtype, channels: int) -> Autoenco
     if spec.tiny_decoder is None:
         return None
     try:
-        decoder = AutoencoderTiny.from_pretrained(spec.tiny_decoder, dtype=dtype)
+        decoder = AutoencoderTiny.from_pretrained(spec.tiny_decoder, dtype=dtype, local_files_only=here)
     except MISSING:
         logger.warning(
             "%s could not be had: the identity loss uses the full decoder, which is slower.", spec.tiny_decoder

@@ -12,7 +12,7 @@ import torch
 from magicapture.bases.architectures import klein_parts, sd15_parts, sdxl_parts
 from magicapture.bases.base import Base, BaseError, BaseSpec, BaseUnavailableError
 from magicapture.bases.flux2 import FLUX2_TARGETS, TEXT_PROJECTIONS, Flux2
-from magicapture.bases.loading import MISSING, pipeline_kind
+from magicapture.bases.loading import MISSING, here_alone, pipeline_kind
 from magicapture.bases.sdxl import XL_ATTENTION_TARGETS, StableDiffusionXL
 from magicapture.bases.stable_diffusion import ATTENTION_TARGETS, CONVOLUTION_TARGETS, StableDiffusion
 from magicapture.bases.unet import KEYS_AND_VALUES
@@ -302,7 +302,7 @@ def _load(spec: BaseSpec) -> Base:
         other = "The base model {source} cannot be used: it is a {kind}, and {kinds} are known. Choose another one."
         raise BaseError(Message(other, source=spec.source, kind=kind, kinds=", ".join(ALIKE)))
     try:
-        return spec.family.load(spec)
+        return spec.family.load(spec, here=here_alone(spec.source))
     except torch.OutOfMemoryError as error:
         large = (
             "The GPU has too little free memory for the base model {title}. Free what other programs hold of it, or "

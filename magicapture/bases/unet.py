@@ -89,10 +89,10 @@ class UNetBase(Base):
         """Give both prompts by the pipeline's names for them."""
 
     @classmethod
-    def load(cls, spec: BaseSpec) -> Self:
+    def load(cls, spec: BaseSpec, *, here: bool = False) -> Self:
         """See ``Base.load``."""
         dtype = fast_dtype()
-        pipeline = load_pipeline(cls.pipeline_class, spec, dtype, **cls.settings)
+        pipeline = load_pipeline(cls.pipeline_class, spec, dtype, here=here, **cls.settings)
         try:
             Schedule.of(pipeline.scheduler)
         except ValueError as error:
@@ -101,7 +101,7 @@ class UNetBase(Base):
                 "(v_prediction). Choose another one."
             )
             raise BaseError(Message(unknown, source=spec.source)) from error
-        decoder = identity_decoder(spec, pipeline.vae)
+        decoder = identity_decoder(spec, pipeline.vae, here=here)
         pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config, use_karras_sigmas=True)
         return cls(spec, pipeline, decoder).placed()
 
