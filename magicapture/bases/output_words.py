@@ -133,7 +133,11 @@ class OutputWords:
         """Give the rows (2, D) of the stand-ins where each stands alone in a prompt; the second with ``noise``."""
         alone = [prompt_for(task, noun=noun) for task in ("source", "reference")]
         found = self._remembered([*alone, *COMMON], noun)  # a training asks for the vocabulary next
-        person, style = (found[place].output[found[place].places[place]][0].float().cpu() for place in range(2))
+        rows = []
+        for place, prompt in enumerate(alone):
+            text, ends = spelled(prompt, noun)
+            rows.append(found[place].output.float().cpu()[self._places(text, ends)[place]][0])
+        person, style = rows
         return torch.stack([person, style + noise * torch.randn(style.shape, generator=generator)])
 
     def _remembered(self, prompts: list[str], noun: str | None) -> list[Encoded]:
