@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -113,11 +114,67 @@ def test_two_people_never_share_a_file_where_case_does_not_count(tmp_path: Path)
 
 def test_a_forged_table_deletes_nothing_elsewhere(pilot: Pilot, tmp_path: Path) -> None:
     out = tmp_path / "hr"
-    out.mkdir()
-    (tmp_path / "precious.jpg").write_bytes(b"precious")
-    (out / "photos.csv").write_text("Username,Filename\nanna,../precious.jpg\n")
     export(pilot.run, out)
-    assert (tmp_path / "precious.jpg").is_file()
+    precious = [tmp_path / "precious.jpg", out / "precious.jpg"]
+    for path in precious:
+        path.write_bytes(b"precious")
+    (out / "photos.csv").write_text("Username,Filename\nanna,../precious.jpg\nanna,precious.jpg\n")
+    export(pilot.run, out)
+    (out / "photos.csv").write_text("Username,Filename\nanna,../precious.jpg\nanna,precious.jpg\n")
+    forget(pilot.run, pilot.number("anna"))
+    assert all(path.is_file() for path in precious)
+    assert not (out / "anna.jpg").exists()
+
+
+@pytest.mark.parametrize("theirs", ["photos.csv", "anna.jpg"])
+def test_a_file_that_no_export_of_the_run_wrote_is_neither_overwritten_nor_deleted(
+    theirs: str, pilot: Pilot, tmp_path: Path
+) -> None:
+    out = tmp_path / "hr"
+    out.mkdir()
+    (out / theirs).write_text("Username,Filename\nanna,original.jpg\n")
+    (out / "original.jpg").write_bytes(b"an original")
+    before = everything_below(out)
+    for _ in range(2):
+        with pytest.raises(ExportError, match=rf"{theirs} was put there by no export of this run: move it away"):
+            export(pilot.run, out)
+    assert everything_below(out) == before
+    forget(pilot.run, pilot.number("anna"))
+    assert everything_below(out) == before
+
+
+def test_two_runs_do_not_take_each_others_pictures_back(pilot: Pilot, tmp_path: Path) -> None:
+    export(pilot.run, tmp_path / "hr")
+    before = everything_below(tmp_path / "hr")
+    with pytest.raises(ExportError, match="no export of this run"):
+        export(Pilot(tmp_path / "second", [Member("eva", ("kept",))]).run, tmp_path / "hr")
+    assert everything_below(tmp_path / "hr") == before
+
+
+def test_what_a_killed_export_had_written_can_be_exported_anew_and_forgotten(
+    pilot: Pilot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "hr"
+    with monkeypatch.context() as patch:
+        patch.setattr("magicapture.staff.export._write_table", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            export(pilot.run, out, everything=True)
+    assert (out / "Ben-7~2.jpg").is_file()
+    forget(pilot.run, pilot.number("Ben-7"))
+    assert sorted(path.name for path in out.iterdir()) == ["anna.jpg"]
+    export(pilot.run, out)
+    assert sorted(path.name for path in out.iterdir()) == ["anna.jpg", "photos.csv"]
+
+
+def test_what_an_earlier_version_exported_is_replaced_and_forgotten_by_its_table(pilot: Pilot, tmp_path: Path) -> None:
+    out = tmp_path / "hr"
+    export(pilot.run, out, everything=True)
+    (pilot.folder / "exports.json").write_text(json.dumps([str(out)]))
+    export(pilot.run, out)
+    assert sorted(path.name for path in out.iterdir()) == ["Ben-7.jpg", "anna.jpg", "photos.csv"]
+    (pilot.folder / "exports.json").write_text(json.dumps([str(out)]))
+    forget(pilot.run, pilot.number("Ben-7"))
+    assert sorted(path.name for path in out.iterdir()) == ["anna.jpg", "photos.csv"]
 
 
 def test_a_large_portrait_is_made_to_fit_and_stays_signed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

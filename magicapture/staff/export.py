@@ -4,6 +4,7 @@ import argparse
 import csv
 import json
 import re
+from collections import Counter
 from io import BytesIO, StringIO
 from pathlib import Path
 from secrets import token_hex
@@ -22,6 +23,7 @@ QUALITIES = (95, 90, 85, 75, 60, 40)
 TABLE, COLUMNS = "photos.csv", ("Username", "Filename")
 """As SuccessFactors reads it; kaonavi goes by the name of the file alone."""
 EXPORTS = "exports.json"
+"""By the folder: how many pictures of each person, who is called by their number, exports of the run put there."""
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 """Names that Windows keeps for devices (https://learn.microsoft.com/windows/win32/fileio/naming-a-file)."""
 
@@ -52,26 +54,30 @@ def run_export(args: argparse.Namespace) -> tuple[dict, int]:
 
 
 def export(folder: RunFolder, out: Path, *, everything: bool = False, label: bool = False) -> list[tuple[str, str]]:
-    """Put what was kept into ``out``; gives id and file of each. What an earlier export left there of others goes.
+    """Put what was kept into ``out``; gives id and file of each. What earlier exports of the run left of others goes.
 
-    Raises ``ExportError`` before anything is written if an id cannot name a file, ``CredentialsError`` for a portrait
-    that was changed since it was signed.
+    Raises ``ExportError`` before anything is written if an id cannot name a file, or a file is in the way that no
+    export of the run put there, ``CredentialsError`` for a portrait that was changed since it was signed.
     """
     with folder.changing():
-        kept = kept_by_person(folder)
+        kept = {person: found if everything else found[:1] for person, found in kept_by_person(folder).items()}
         _check_names(list(kept))
+        counts = Counter({person: len(found) for person, found in kept.items()})
+        exports, place = _exports(folder), str(out.resolve())
+        files = {TABLE, *_files(counts)}
+        earlier = {TABLE, *_files(exports[place])} if place in exports else set()
+        _check_free(out, files - earlier)
         out.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _note_export(folder, out)
-        written = []
-        for person, portraits in kept.items():
-            for place, one in enumerate(portraits if everything else portraits[:1], start=1):
-                name = f"{person}.jpg" if place == 1 else f"{person}~{place}.jpg"
-                _replace(out / name, as_jpeg(folder.cell(one.entry.key) / one.portrait.file, label))
-                written.append((person, name))
-        stale = {name for _, name in _rows(out)} - {name for _, name in written}
-        for name in stale:
+        # Noted before the first is written, so that nothing of an export that is killed stays unknown.
+        _note_exports(folder, {**exports, place: counts | exports.get(place, Counter())})
+        portraits = [one for found in kept.values() for one in found]
+        for name, one in zip(_files(counts), portraits, strict=True):
+            _replace(out / name, as_jpeg(folder.cell(one.entry.key) / one.portrait.file, label))
+        for name in earlier - files:
             (out / name).unlink(missing_ok=True)
+        written = [(person, name) for name, person in _files(counts).items()]
         _write_table(out, written)
+        _note_exports(folder, {**exports, place: counts})
         folder.log("exported", pictures=len(written))
     return written
 
@@ -93,16 +99,19 @@ def as_jpeg(portrait: Path, label: bool = False) -> bytes:
 
 def remove_exported(folder: RunFolder, person: str) -> int:
     """Delete what was exported of a person from every folder that the run knows of; gives the number of pictures."""
-    removed = 0
-    for out in _exports(folder):
-        rows = _rows(out)
-        theirs = [row for row in rows if row[0] == person]
-        for _, name in theirs:
+    removed, exports = 0, _exports(folder)
+    for place, counts in exports.items():
+        out, theirs = Path(place), _files(Counter({person: counts.pop(person, 0)}))
+        for name in theirs:
             removed += (out / name).is_file()
             for path in (out / name, *out.glob(f".{name}.*")):  # the latter of an export that was killed
                 path.unlink(missing_ok=True)
-        if theirs:
-            _write_table(out, [row for row in rows if row[0] != person])
+        rows = _rows(out)
+        others = [(name, file) for name, file in rows if file not in theirs]
+        if others != rows:
+            _write_table(out, others)
+    if exports:
+        _note_exports(folder, exports)
     return removed
 
 
@@ -119,13 +128,43 @@ def _check_names(people: list[str]) -> None:
             raise ExportError(f"{other} and {name} are one file where case does not count: tell them apart otherwise.")
 
 
-def _exports(folder: RunFolder) -> list[Path]:
+def _check_free(out: Path, files: set[str]) -> None:
+    """Refuse to overwrite what no export of the run put into ``out``."""
+    if taken := sorted(file for file in files if (out / file).exists()):
+        raise ExportError(
+            f"{out / taken[0]} was put there by no export of this run: move it away, or name another folder."
+        )
+
+
+def _files(counts: Counter[str]) -> dict[str, str]:
+    """Name the files of everyone's pictures, best first; gives with each whose it is."""
+    return {
+        f"{person}.jpg" if place == 1 else f"{person}~{place}.jpg": person
+        for person, count in counts.items()
+        for place in range(1, count + 1)
+    }
+
+
+def _exports(folder: RunFolder) -> dict[str, Counter[str]]:
+    """Give, by the folder, how many pictures of each person were put there."""
     path = folder.folder / EXPORTS
-    return [Path(name) for name in json.loads(path.read_text())] if path.is_file() else []
+    noted = json.loads(path.read_text()) if path.is_file() else {}
+    if isinstance(noted, list):  # by an earlier version, whose tables alone say whose pictures these are
+        return {place: Counter(name for name, _ in _rows(Path(place))) for place in noted}
+    people = {str(number): name for name, number in folder.numbers().items()}
+    return {
+        place: Counter({people[number]: count for number, count in counts.items() if number in people})
+        for place, counts in noted.items()
+    }
 
 
-def _note_export(folder: RunFolder, out: Path) -> None:
-    folder.write_json(EXPORTS, sorted({str(path) for path in (*_exports(folder), out.resolve())}))
+def _note_exports(folder: RunFolder, exports: dict[str, Counter[str]]) -> None:
+    numbers = folder.numbers()
+    noted = {
+        place: {str(numbers[name]): count for name, count in counts.items() if name in numbers}
+        for place, counts in exports.items()
+    }
+    folder.write_json(EXPORTS, noted)
 
 
 def _rows(out: Path) -> list[tuple[str, str]]:
