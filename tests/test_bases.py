@@ -12,7 +12,7 @@ import torch
 import yaml
 from diffusers import AutoencoderKL, AutoencoderTiny, StableDiffusionPipeline
 from httpx2 import ConnectTimeout, ReadError
-from huggingface_hub import hf_api
+from huggingface_hub import constants, hf_api
 
 from magicapture.bases import (
     MINI,
@@ -98,6 +98,17 @@ def test_a_hub_that_takes_connections_and_never_answers_is_not_waited_for_withou
         assert loading.here_alone("someone/portraits")
         assert loading.pipeline_kind("someone/portraits", fetch=True) is None
     assert loading.here_alone(str(tmp_path))
+
+
+def test_the_hub_is_not_asked_again_what_kind_a_base_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit = "0" * 40
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(loading, "model_info", lambda *_, **__: pytest.fail("asked"))
+    cached = tmp_path / "models--someone--portraits"
+    tiny.base(sample_size=16).pipeline.save_config(cached / "snapshots" / commit)
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text(commit)
+    assert loading.pipeline_kind("someone/portraits", fetch=True) == "StableDiffusionPipeline"
 
 
 def test_auto_falls_back_to_the_embedded_base(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, DiffusionPipeline, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from httpx2 import TransportError
-from huggingface_hub import hf_hub_download, model_info
+from huggingface_hub import hf_hub_download, model_info, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 from torch import nn
 
@@ -46,14 +46,16 @@ def here_alone(source: str) -> bool:
 def pipeline_kind(source: str, *, fetch: bool = False) -> str | None:
     """Give the diffusers class of the pipeline in a folder or on the Hub; None when nothing says it.
 
-    Of the Hub only what is on this machine is read, unless ``fetch`` allows to ask it.
+    Of the Hub only what is on this machine is read; what is not, only if ``fetch`` allows to ask it.
     The format: https://huggingface.co/docs/diffusers/using-diffusers/loading
     """
     try:
         if Path(source).is_dir():
             index = Path(source, INDEX_FILE)
         else:
-            index = Path(hf_hub_download(source, INDEX_FILE, local_files_only=not fetch or here_alone(source)))
+            known = isinstance(try_to_load_from_cache(source, INDEX_FILE), str)
+            here = known or not fetch or here_alone(source)
+            index = Path(hf_hub_download(source, INDEX_FILE, local_files_only=here))
         kind = json.loads(index.read_text())["_class_name"]
     except (*MISSING, KeyError, TypeError):
         return None
