@@ -1,6 +1,7 @@
 """A disk that is full, or a visitor's share of it, is told in plain words, and what was there stays."""
 
 import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,16 +15,18 @@ from visitor import files, portrait, small_adapter, uploaded
 from magicapture.adapters.adapter import Adapter
 from magicapture.drawing.portrait import Portrait
 from magicapture.server.workspace import Workspace, WorkspaceError, shelf, visitor
+from magicapture.server.workspace.space import held_bytes
 from magicapture.settings import settings
+
+
+def full(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 @pytest.mark.parametrize("act", ["add_adapter", "add_portrait", "ingest", "zip_kept"])
 def test_a_full_disk_is_told_and_nothing_is_lost(
     root: Path, mine: Workspace, act: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
     mine.keep(mine.add_portrait(portrait(), label=False), None)
     mine.shelf.add(small_adapter(), "first")
     photos = mine.ingest([uploaded(root)], "person")
@@ -41,6 +44,54 @@ def test_a_full_disk_is_told_and_nothing_is_lost(
     with pytest.raises(WorkspaceError, match=r"disk is full\. Nothing of yours is lost"):
         acts[act]()
     assert {path: path.read_bytes() for path in files(root) if path != upload} == before
+
+
+def test_everything_can_be_deleted_from_a_disk_without_room_for_another_name(
+    root: Path, mine: Workspace, other: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for space in (mine, other):
+        space.ingest([uploaded(root)], "person")
+        space.shelf.add(small_adapter(), "first")
+    with monkeypatch.context() as patch:
+        for place, act in ((os, "mkdir"), (os, "rename")):
+            patch.setattr(place, act, full)
+        with pytest.raises(WorkspaceError, match=r"disk is full\. Nothing of yours is lost"):
+            other.place.part("portraits", "new")
+        mine.delete_everything()
+        other.forget_photos()
+        other.shelf.delete(other.shelf.stored()[0].id)
+    assert files(root) == []
+    assert not mine.folder.exists()
+
+
+def test_a_folder_of_which_others_delete_parts_goes_as_a_whole(
+    root: Path, mine: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unlink_twice(*path: object, **options: object) -> None:
+        unlink(*path, **options)
+        unlink(*path, **options)
+
+    mine.ingest([uploaded(root, "a.jpg"), uploaded(root, "b.jpg")], "person")
+    unlink = os.unlink
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", unlink_twice)
+        mine.delete_everything()
+    assert list((root / "served").iterdir()) == []
+
+
+def test_what_is_held_is_added_up_while_folders_vanish(
+    root: Path, mine: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def scan(folder: str) -> object:
+        if Path(folder).name == "person":
+            raise FileNotFoundError(folder)
+        return scandir(folder)
+
+    mine.ingest([uploaded(root)], "person")
+    drawn, scandir = mine.add_portrait(portrait(), label=False), os.scandir
+    size = drawn.stat().st_size + sum(path.stat().st_size for path in root.rglob("*") if path.is_dir())
+    monkeypatch.setattr(os, "scandir", scan)
+    assert held_bytes(root) == size
 
 
 def test_what_one_visitor_may_hold_is_bounded(mine: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,8 @@
 """Trainings as jobs: what a visitor would lose when a page closes, a server dies, or someone else is in the queue."""
 
+import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -8,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import gradio as gr
@@ -17,22 +20,25 @@ import stand_in
 import tiny
 import torch
 from PIL import Image
-from trainings import ADAPTER, PLAN, STEPS, Trainer, ended, wait_until
+from sqlalchemy.exc import OperationalError
+from trainings import ADAPTER, PLAN, STEPS, Trainer, ended, newcomer, wait_until
 
 from magicapture.adapters.adapter import Adapter
 from magicapture.config import GenerateConfig, TrainConfig
 from magicapture.drawing.portrait import Portrait
 from magicapture.method.progress import TrainEvent
 from magicapture.server import drawings as drawings_module
-from magicapture.server import engine, gpu
+from magicapture.server import engine, gpu, plans
 from magicapture.server.consent import PURPOSE, PURPOSE_OF_THINGS, VERSION, give_consent
 from magicapture.server.drawings import Drawings
 from magicapture.server.gpu import GpuError
 from magicapture.server.job import Job
 from magicapture.server.jobs import TRAININGS, JobError, Jobs, delete_everything
 from magicapture.server.queue import BusyError, Limits
+from magicapture.server.records import Records
 from magicapture.server.wire import pack
 from magicapture.server.workspace import Workspace, WorkspaceError, new_key
+from magicapture.server.workspace.space import FULL
 from magicapture.settings import Settings, settings
 from magicapture.subject import PERSON_NOUN
 from magicapture.ui import train, training_view
@@ -171,6 +177,81 @@ def test_nothing_is_begun_that_a_full_disk_could_not_hold(
     assert not jobs.records.jobs_of(visitor.name)
 
 
+@pytest.mark.parametrize(
+    ("place", "name", "error", "said"),
+    [
+        (plans, "save", WorkspaceError(FULL), "disk is full"),
+        (plans, "save", OSError("Input/output error"), r"could not begin \(OSError\)\. Your photos are still here"),
+        (Records, "add_job", OperationalError("INSERT", {}, Exception("database is full")), "could not begin"),
+        (Records, "log", OperationalError("INSERT", {}, Exception("database is locked")), "could not begin"),
+        (threading.Thread, "start", RuntimeError("can't start new thread"), "could not begin"),
+    ],
+)
+def test_a_training_that_cannot_begin_has_failed_and_says_why(
+    jobs: Jobs,
+    visitor: Workspace,
+    trainer: Trainer,
+    monkeypatch: pytest.MonkeyPatch,
+    place: object,
+    name: str,
+    error: Exception,
+    said: str,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, name, fail)
+        with pytest.raises((JobError, WorkspaceError), match=said):
+            jobs.start(visitor, PLAN)
+    for row in jobs.records.jobs_of(visitor.name):
+        assert row.state == "failed"
+        assert row.ended_at is not None
+        assert re.search(said, jobs.get(row.id).error)
+    assert (jobs.latest(visitor.name) is None) == (name == "add_job")
+    assert not trainer.started
+    assert ended(jobs.start(visitor, PLAN)).state == "finished"
+
+
+def test_a_training_that_cannot_go_on_has_failed_and_can_be_tried_again(
+    jobs: Jobs, visitor: Workspace, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    trainer.breaks_at = 2
+    job = ended(jobs.start(visitor, PLAN))
+    trainer.breaks_at = None
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", fail)
+        with pytest.raises(JobError, match="could not begin"):
+            jobs.resume(job)
+    found = jobs.latest(visitor.name)
+    assert found.state == "failed"
+    assert ended(jobs.resume(found)).state == "finished"
+
+
+def test_a_training_whose_end_cannot_be_written_down_does_not_seem_to_run_for_ever(
+    jobs: Jobs, visitor: Workspace, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    update = Records.update_job
+
+    def update_while_it_runs(records: Records, job_id: str, **values: object) -> None:
+        if "ended_at" in values:
+            raise OperationalError("UPDATE", {}, Exception("database is full"))
+        update(records, job_id, **values)
+
+    trainer.breaks_at = 2
+    with monkeypatch.context() as patch:
+        patch.setattr(Records, "update_job", update_while_it_runs)
+        job = ended(jobs.start(visitor, PLAN))
+    assert jobs.latest(visitor.name).state == "interrupted"
+    trainer.breaks_at = None
+    assert ended(jobs.resume(job)).state == "finished"
+    assert jobs.get(job.id).state == "finished"
+    assert not jobs._jobs
+
+
 def test_a_refused_slice_can_go_on_from_its_checkpoint(jobs: Jobs, visitor: Workspace, trainer: Trainer) -> None:
     trainer.breaks_at = 2
     job = ended(jobs.start(visitor, PLAN))
@@ -289,6 +370,40 @@ def test_deleting_everything_ends_the_training_and_leaves_no_byte(
     assert jobs.latest(visitor.name) is None
 
 
+def test_deleting_everything_ends_a_training_that_waits_though_the_disk_is_full(
+    jobs: Jobs, visitor: Workspace, tmp_path: Path, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with gpu.QUEUE.join(seconds=60) as first:
+        assert first.wait(20)
+        job = jobs.start(visitor, PLAN)
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "touch", full)
+            delete_everything(jobs, Drawings(jobs.records, TRAININGS), visitor)
+        assert not job.active
+    assert not trainer.started
+    assert not list((tmp_path / "served").iterdir())
+
+
+def test_who_deletes_everything_is_told_what_could_not_be_and_can_try_again(
+    jobs: Jobs, visitor: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OperationalError("DELETE", {}, Exception("database or disk is full"))
+
+    visitor.place.part("photos", "person")
+    drawings = Drawings(jobs.records, TRAININGS)
+    with monkeypatch.context() as patch:
+        patch.setattr(Records, "forget", fail)
+        with pytest.raises(WorkspaceError, match=r"files are deleted, but .* try again"):
+            delete_everything(jobs, drawings, visitor)
+    assert not list((tmp_path / "served").iterdir())
+    delete_everything(jobs, drawings, visitor)
+    assert jobs.records.latest_consent(visitor.name) is None
+
+
 def test_what_cannot_go_on_after_a_restart_says_so(jobs: Jobs, visitor: Workspace, trainer: Trainer) -> None:
     consent = jobs.records.latest_consent(visitor.name)
     row = jobs.records.add_job(visitor.name, consent.id, base="mini", preset="quick", steps=STEPS)
@@ -296,6 +411,28 @@ def test_what_cannot_go_on_after_a_restart_says_so(jobs: Jobs, visitor: Workspac
     found = jobs.records.job(row.id)
     assert found.state == "interrupted"
     assert "restarted in the middle" in found.error
+
+
+def test_a_training_that_a_restart_broke_off_is_forgotten_in_time_unless_it_goes_on(
+    jobs: Jobs, visitor: Workspace, tmp_path: Path, trainer: Trainer
+) -> None:
+    later = datetime.now(UTC) + timedelta(days=2)
+    trainer.breaks_at = 2
+    broken, left = (ended(jobs.start(space, PLAN)) for space in (visitor, newcomer(tmp_path, jobs)))
+    trainer.breaks_at, trainer.hold = None, True
+    left.files.forget_work()
+    for job in (broken, left):
+        jobs.records.update_job(job.id, state="running", ended_at=None)
+    jobs.recover()
+    jobs.records.purge(later)
+    assert jobs.records.job(left.id) is None
+    assert jobs.records.latest_consent(left.workspace.name) is None
+    assert jobs.records.job(broken.id).ended_at is None
+    assert jobs.records.latest_consent(visitor.name) is not None
+    jobs.stop(jobs.get(broken.id))
+    ended(jobs.get(broken.id))
+    jobs.records.purge(later)
+    assert jobs.records.job(broken.id) is None
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from magicapture.method.training import Checkpoint
 from magicapture.server import plans
 from magicapture.server.jobs import JobError, Jobs
 from magicapture.server.plans import TrainingPlan
-from magicapture.server.workspace import Workspace
+from magicapture.server.workspace import Workspace, WorkspaceError
 
 pytest_plugins = ["job_fixtures"]
 
@@ -38,6 +38,13 @@ def test_a_file_that_was_exchanged_runs_no_code(
     else:
         assert ended(jobs.resume(job)).state == "failed"
     assert not (tmp_path / "evil").exists()
+
+
+def test_a_disk_that_fills_up_is_told_and_leaves_nothing_half_written(tmp_path: Path, trainer: Trainer) -> None:
+    (tmp_path / "plan.part").symlink_to("/dev/full")
+    with pytest.raises(WorkspaceError, match="disk is full"):
+        plans.save(PLAN, tmp_path / "plan.pt")
+    assert list(tmp_path.glob("plan*")) == []
 
 
 def test_a_plan_and_a_checkpoint_come_back_as_they_were(tmp_path: Path, trainer: Trainer) -> None:

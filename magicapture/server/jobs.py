@@ -2,10 +2,13 @@
 
 import logging
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from datetime import UTC, datetime
 from typing import cast
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from magicapture.adapters.adapter import Adapter
 from magicapture.messages import Message
@@ -20,7 +23,7 @@ from magicapture.server.metrics import STAGE
 from magicapture.server.pace import Pace
 from magicapture.server.plans import TrainingPlan, UnreadableError
 from magicapture.server.queue import STILL_THERE, Asker, BusyError, Limits
-from magicapture.server.records import ACTIVE, Consent, Records, State, What
+from magicapture.server.records import ACTIVE, Consent, Records, State, What, new_job_id
 from magicapture.server.workspace import Workspace, WorkspaceError
 
 TRAININGS = Limits(per_visitor=1, per_address=3, in_all=24)
@@ -31,6 +34,13 @@ TRAINING_BYTES = 2**26
 
 NO_CONSENT = "Say first that you may use these photos: tick the box in the tab References."
 NOTHING_LEFT = "Nothing is left of this training to go on from: start a new one."
+NOT_BEGUN = (
+    "The training could not begin ({reason}). Your photos are still here: try again, or ask whoever runs this page."
+)
+NOT_FORGOTTEN = (
+    "Your files are deleted, but what is written down of your consent and your trainings could not be: "
+    "try again in a few minutes."
+)
 
 logger = logging.getLogger(__name__)
 
@@ -56,8 +66,8 @@ class Jobs:
     def start(self, workspace: Workspace, plan: TrainingPlan, address: str = "") -> Job:
         """Start a training for the visitor of ``workspace``, asked for from ``address``.
 
-        Raises ``JobError`` when they have not consented, ``BusyError`` when there are as many jobs as is allowed,
-        ``WorkspaceError`` when there is no room for its adapter, or they have deleted everything meanwhile.
+        Raises ``JobError`` when they have not consented, or it cannot begin, ``BusyError`` when there are as many jobs
+        as is allowed, ``WorkspaceError`` when there is no room for it, or they have deleted everything meanwhile.
         """
         consent = self._consent(workspace, plan.subject)
         with self._lock:
@@ -65,15 +75,15 @@ class Jobs:
             workspace.shelf.require_room()
             workspace.place.require_space(TRAINING_BYTES)
             workspace.place.part()
-            config = plan.config
-            row = self.records.add_job(
-                workspace.name, consent.id, base=plan.base, preset=config.preset, steps=config.steps
-            )
-            job = Job(row.id, workspace, address=address)
-            job.files.make()
-            plans.save(plan, job.files.plan)
-            self.records.log("job_started")
-            self._run_in_thread(job, plan)
+            config, job = plan.config, Job(new_job_id(), workspace, address=address)
+            with self._beginning(job):
+                self.records.add_job(
+                    workspace.name, consent.id, base=plan.base, preset=config.preset, steps=config.steps, job_id=job.id
+                )
+                job.files.make()
+                plans.save(plan, job.files.plan)
+                self.records.log("job_started")
+                self._run_in_thread(job, plan)
         return job
 
     def get(self, job_id: str) -> Job | None:
@@ -96,11 +106,11 @@ class Jobs:
     def resume(self, job: Job | None, address: str = "") -> Job:
         """Go on with a job that was broken off, as asked for from ``address``.
 
-        Raises ``JobError`` when nothing of it is left, or its visitor consents no longer, ``BusyError`` when there are
-        as many jobs as is allowed.
+        Raises ``JobError`` when nothing of it is left, its visitor consents no longer, or it cannot begin,
+        ``BusyError`` when there are as many jobs as is allowed.
         """
         with self._lock:
-            if job is not None and job.id in self._jobs:
+            if job is not None and job.id in self._threads:
                 raise BusyError(STILL_THERE)
             if job is None or not job.resumable:
                 raise JobError(NOTHING_LEFT)
@@ -113,7 +123,9 @@ class Jobs:
             self._consent(job.workspace, plan.subject)
             for left in (job.files.stop, job.files.end):
                 left.unlink(missing_ok=True)
-            self._run_in_thread(again, plan)
+            with self._beginning(again):
+                self._note(again, ended_at=None)
+                self._run_in_thread(again, plan)
         return again
 
     def recover(self) -> None:
@@ -125,7 +137,7 @@ class Jobs:
             job = Job.from_row(row)
             job.state, job.error = "interrupted", "The server was restarted in the middle of this training."
             job.keep_end()
-            self._note(job)
+            self._note(job, ended_at=datetime.now(UTC))
             self.records.log("job_interrupted")
             if job.resumable and not ZERO_GPU:
                 with suppress(JobError, BusyError):  # it stays interrupted
@@ -135,7 +147,8 @@ class Jobs:
         """End all jobs of a visitor without a result, and wait until they have ended."""
         for job in self._active(visitor):
             job.abandoned = True
-            self.stop(job)
+            with suppress(OSError):  # a full disk has no room for the wish; it is noticed without it
+                self.stop(job)
             if thread := self._threads.get(job.id):
                 thread.join(PATIENCE_S)
 
@@ -157,23 +170,49 @@ class Jobs:
         jobs = [job for job in list(self._jobs.values()) if job.active]
         return [job for job in jobs if visitor in (None, job.workspace.name)]
 
+    @contextmanager
+    def _beginning(self, job: Job) -> Iterator[None]:
+        """Let no ``job`` wait for ever that cannot begin: it has failed, and the records and an error say why."""
+        try:
+            yield
+        except Exception as error:
+            known = isinstance(error, WorkspaceError)
+            job.state = "failed"
+            job.error = str(error) if known else Message(NOT_BEGUN, reason=type(error).__name__)
+            job.keep_end()
+            with suppress(SQLAlchemyError):  # the error that comes next matters more
+                self._note(job, ended_at=datetime.now(UTC))
+            if known:
+                raise
+            logger.exception("A training could not begin.")
+            raise JobError(job.error) from error
+
     def _run_in_thread(self, job: Job, plan: TrainingPlan) -> None:
         # The context holds the visitor's request: ZeroGPU charges the time to whoever asked for it.
         thread = threading.Thread(target=copy_context().run, args=(self._run, job, plan), daemon=True)
-        self._jobs[job.id], self._threads[job.id] = job, thread
         thread.start()
+        self._jobs[job.id], self._threads[job.id] = job, thread  # it cannot end before: that takes the lock
 
     def _run(self, job: Job, plan: TrainingPlan) -> None:
-        """Bring ``job`` to its end, whatever happens, and write down what it was; then only the records tell of it."""
+        """Bring ``job`` to its end, whatever happens, and write down what it was; then only the records tell of it.
+
+        Where they cannot be written to, it stays in memory, or it would seem to run for ever.
+        """
         state = self._outcome(job, plan)
         job.ticket = None
+        noted = False
         try:
             job.keep_end()
             self._note(job, state=state, ended_at=datetime.now(UTC))
+            noted = True
             self.records.log(cast("What", f"job_{state}"))
+        except SQLAlchemyError:
+            logger.exception("The end of a training could not be written down.")
         finally:
             with self._lock:
-                del self._jobs[job.id], self._threads[job.id]
+                del self._threads[job.id]
+                if noted:
+                    del self._jobs[job.id]
             job.state = state
 
     def _outcome(self, job: Job, plan: TrainingPlan) -> State:
@@ -181,9 +220,9 @@ class Jobs:
         stop = job.files.stop
         try:
             with QUEUE.join(training_seconds(plan.base, plan.config), job.asker) as job.ticket:
-                while not job.ticket.wait(timeout=0.5) and not stop.exists():
+                while not job.ticket.wait(timeout=0.5) and not (job.abandoned or stop.exists()):
                     pass
-                adapter = None if stop.exists() else self._train(job, plan, job.ticket.place)
+                adapter = None if job.abandoned or stop.exists() else self._train(job, plan, job.ticket.place)
             if adapter is not None and not job.abandoned:
                 job.adapter = job.workspace.shelf.add(adapter, plan.title)
                 job.workspace.forget_photos()
@@ -233,11 +272,18 @@ class Jobs:
 
 
 def delete_everything(jobs: Jobs, drawings: Drawings, workspace: Workspace) -> None:
-    """Delete all that a visitor has here: trainings and drawings, files, and records but the nameless log."""
+    """Delete all that a visitor has here: trainings and drawings, files, and records but the nameless log.
+
+    Raises ``WorkspaceError`` when the records cannot be written to, as may be on a full disk: all else is gone then.
+    """
     workspace.close()
     drawings.stop(workspace.name)
     jobs.abandon(workspace.name)
     drawings.abandon(workspace.name)
     workspace.delete_everything()
-    jobs.records.forget(workspace.name)
-    jobs.records.log("everything_deleted")
+    try:
+        jobs.records.forget(workspace.name)
+        jobs.records.log("everything_deleted")
+    except SQLAlchemyError as error:
+        logger.exception("What is written down of a visitor could not be deleted.")
+        raise WorkspaceError(NOT_FORGOTTEN) from error

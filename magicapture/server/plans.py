@@ -4,8 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-import torch
-
 from magicapture.config import TrainConfig
 from magicapture.method.training import Checkpoint
 from magicapture.photos.references import Reference
@@ -40,7 +38,7 @@ def save(value: TrainingPlan | Checkpoint, path: Path) -> None:
     part = path.with_suffix(".part")
     with told_if_full():
         try:
-            torch.save(wire.plain(value), part)
+            part.write_bytes(wire.pack(value))  # torch would not say that the disk is full
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)

@@ -66,6 +66,11 @@ class UTCDateTime(TypeDecorator):
         return value and (value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC))
 
 
+def new_job_id() -> str:
+    """Draw the id of a job: 128 random bits in hexadecimal."""
+    return token_hex(16)
+
+
 def _now() -> datetime:
     return datetime.now(UTC)
 
@@ -100,7 +105,7 @@ class JobRow(_Table):
 
     __tablename__ = "jobs"
 
-    id: Mapped[str] = mapped_column(primary_key=True, default=lambda: token_hex(16))
+    id: Mapped[str] = mapped_column(primary_key=True, default=new_job_id)
     visitor: Mapped[str] = mapped_column(index=True)
     consent_id: Mapped[int] = mapped_column(ForeignKey(Consent.id))
     state: Mapped[State] = mapped_column(_one_of(State), default="waiting", index=True)
@@ -167,9 +172,12 @@ class Records:
         with self._session.begin() as session:
             session.execute(update(Consent).where(*_standing(visitor)).values(purpose=withdrawn + Consent.purpose))
 
-    def add_job(self, visitor: str, consent_id: int, *, base: str, preset: str, steps: int) -> JobRow:
-        """Write down a new job that waits; its id cannot be guessed."""
-        return self._add(JobRow(visitor=visitor, consent_id=consent_id, base=base, preset=preset, steps=steps))
+    def add_job(
+        self, visitor: str, consent_id: int, *, base: str, preset: str, steps: int, job_id: str | None = None
+    ) -> JobRow:
+        """Write down a new job that waits; its id cannot be guessed: one of ``new_job_id``, drawn here unless given."""
+        row = JobRow(id=job_id, visitor=visitor, consent_id=consent_id, base=base, preset=preset, steps=steps)
+        return self._add(row)
 
     def update_job(self, job_id: str, **values: object) -> None:
         """Set columns of a job; of one that was forgotten meanwhile, nothing."""

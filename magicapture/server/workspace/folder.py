@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
+from shutil import rmtree
 from tempfile import TemporaryDirectory
 from typing import Self
 
@@ -34,13 +35,22 @@ def new_key() -> str:
 
 
 def remove(path: Path) -> None:
-    """Delete a file or folder; whoever looks meanwhile sees all of it or nothing. Not to be there is fine."""
-    with suppress(FileNotFoundError):
-        if not path.is_dir():
-            path.unlink()
-            return
-        with TemporaryDirectory(prefix=TEMPORARY, dir=path.parent) as place:
-            path.rename(Path(place) / path.name)
+    """Delete a file or folder. Not to be there is fine.
+
+    Whoever looks meanwhile sees all of it or nothing, unless a full disk has no room for another name.
+    """
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+        return
+    with suppress(OSError):
+        path = path.rename(path.with_name(f"{TEMPORARY}{secrets.token_hex(16)}"))
+    rmtree(path, onerror=_unless_gone)
+
+
+def _unless_gone(_function: object, _path: str, raised: tuple) -> None:
+    """Go on where a part is gone already, because somebody else deletes it, too."""
+    if not isinstance(raised[1], FileNotFoundError):
+        raise raised[1]
 
 
 def served_folder(root: Path | None) -> Path:
@@ -118,10 +128,10 @@ class VisitorFolder:
     def part(self, *names: str) -> Path:
         """Give a folder below the visitor's, made if need be.
 
-        Raises ``WorkspaceError`` if the visitor has deleted everything meanwhile.
+        Raises ``WorkspaceError`` if the visitor has deleted everything meanwhile, or the disk is full.
         """
         part = self.folder.joinpath(*names)
-        with _CHANGING:
+        with _CHANGING, told_if_full():
             if self.visit != _LEFT.get(self.folder.name, 0):
                 raise WorkspaceError("Everything of yours was deleted meanwhile: reload the page to begin anew.")
             self.folder.parent.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,11 @@
 """How much of the disk an installation may still take, whoever asks for it."""
 
+import os
 import shutil
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 FULL = "The server's disk is full. Nothing of yours is lost: delete what you do not need, or try again later."
@@ -43,11 +45,10 @@ SPACE = Space()
 def held_bytes(root: Path) -> int:
     """Add up what lies below ``root``, in bytes."""
     total = 0
-    for path in root.rglob("*"):
-        try:
-            total += path.lstat().st_size
-        except FileNotFoundError:  # deleted while this looks
-            continue
+    for folder, folders, files in os.walk(root):  # which passes over folders that vanish
+        for name in (*folders, *files):
+            with suppress(FileNotFoundError):  # deleted while this looks
+                total += Path(folder, name).lstat().st_size
     return total
 
 
