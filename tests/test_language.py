@@ -288,7 +288,7 @@ def test_a_japanese_visitor_reads_japanese_from_the_first_photo_to_the_portrait(
     page.get_by_role("button", name="ポートレートを作る").first.click()
     expect(page.locator("#adapter-status")).to_contain_text("使用中: クイック")
     slide(page, "count", 1)
-    page.locator("#upscale").get_by_label("4×").check()
+    page.locator("#upscale").get_by_label("4倍").check()
     page.locator("#draw").click()
     expect(page.locator("#portraits-said")).to_contain_text(f"ポートレートが1枚できました（{UPSCALER} ×4で拡大）。")
     assert english_on(page) == []

@@ -34,8 +34,6 @@ FOR_OTHER_TOOLS = (KOHYA_FILE, *WORD_FILES.values())
 Rows = dict[str, Tensor]
 """The embeddings (2, D) of the two trigger words by text encoder, under the keys that other tools read them by."""
 
-NOT_KNOWN_INSIDE = "What {name} looks like inside is not known without its weights: bench it as it is."
-
 
 class BaseError(Exception):
     """A base model that cannot be used; the text says why and what to use instead."""

@@ -30,6 +30,7 @@ ROUNDS, WARMUP_STEPS, TIMED_STEPS = 3, 3, 8
 MATRIX_SIDE = 4096
 FEW_STEPS = 12
 """Enough to see whether what is learned grows out of all proportion."""
+NOT_KNOWN_INSIDE = "What {name} looks like inside is not known without its weights: bench it as it is."
 
 
 def bench(base: Base, engine: FaceEngine) -> dict[str, float]:

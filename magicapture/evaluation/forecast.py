@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 import torch
 
 from magicapture.bases import Base, BaseError, BaseSpec
-from magicapture.bases.base import NOT_KNOWN_INSIDE
 from magicapture.bases.lora import lora_layers
 from magicapture.config import GenerateConfig, Term
 from magicapture.drawing.generation import draw
-from magicapture.evaluation.bench import dreambooth_lora_step, noise_reference
+from magicapture.evaluation.bench import NOT_KNOWN_INSIDE, dreambooth_lora_step, noise_reference
 from magicapture.evaluation.meter import Meter, metered
 from magicapture.faces.builtin import BuiltinEngine
 from magicapture.faces.recogniser import Recogniser

@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 import torch
 
 from magicapture.bases import Base, BaseError, BaseSpec
-from magicapture.bases.base import NOT_KNOWN_INSIDE
 from magicapture.bases.lora import lora_layers
 from magicapture.config import GenerateConfig, TrainConfig
 from magicapture.drawing.generation import draw
-from magicapture.evaluation.bench import dreambooth_lora_seconds, noise_reference, peak_memory_gb
+from magicapture.evaluation.bench import NOT_KNOWN_INSIDE, dreambooth_lora_seconds, noise_reference, peak_memory_gb
 from magicapture.faces import FaceEngine
 from magicapture.method.objective import Phase
 from magicapture.method.progress import TrainEvent
