@@ -86,7 +86,11 @@ def assert_learns_and_draws_in_half(base: Base, config: TrainConfig) -> None:
 
 
 def assert_card_draws_our_picture(base: Base, adapter: Adapter, changes: dict[str, str]) -> None:
-    """Run the code of the card in this folder, with ``changes`` to it, and draw the same with ``base`` ourselves."""
+    """Run the code of the card in this folder, with ``changes`` to it, and draw the same with ``base`` ourselves.
+
+    It is code for a GPU, in half precision: here it runs on the CPU, in that of ``base``.
+    """
+    changes = {'"cuda"': '"cpu"', "float16": "float32", **changes}
     code = re.search(r"```python\n(.*?)```", Path("README.md").read_text(), re.DOTALL)[1]
     code = re.sub(r"(?m)^pipe\.vae = .*$", "", code)  # not to be had here
     for before, after in changes.items():

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from magicapture.adapters.adapter import TARGETS_FILE, Adapter, applied
 from magicapture.adapters.card import model_card
 from magicapture.adapters.info import AdapterError, AdapterInfo
-from magicapture.bases import FLUX2, SD15, SDXL, Base, BaseSpec
+from magicapture.bases import FLUX2, MINI, SD15, SDXL, Base, BaseSpec
 from magicapture.bases.words import PERSON, STYLE, prompt_for
 from magicapture.config import GenerateConfig, TrainConfig
 from magicapture.drawing.generation import draw, generate
@@ -237,9 +237,20 @@ def test_the_code_on_the_card_draws_our_picture(
     base: Base, adapter: Adapter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(adapter.save(tmp_path / "adapter"))
-    base.pipeline.save_pretrained(tmp_path / "base")
+    base.pipeline.save_pretrained(tmp_path / "base", variant="fp16")
     here = {"stable-diffusion-v1-5/stable-diffusion-v1-5": str(tmp_path / "base"), "512": "128"}
     stand_in.assert_card_draws_our_picture(base, adapter, here)
+
+
+def test_the_code_on_the_card_loads_half_the_weights_onto_a_gpu_unless_any_machine_can_draw_with_them() -> None:
+    own = replace(SDXL, name="someone/portraits-xl", variant=None, vae=None)
+    codes = {spec: spec.family.usage(spec, spec.source, "person", None, (0.1,) * 4) for spec in (SD15, SDXL, own, MINI)}
+    for spec, code in codes.items():
+        loaded = 0 if spec is MINI else 1 + (spec.vae is not None)
+        assert code.count("from_pretrained(") == max(loaded, 1)
+        assert code.count("torch_dtype=torch.float16") == loaded
+        assert code.count('"cuda"') == (2 if loaded else 0), "the pipeline, and what it starts from"
+        assert ('variant="fp16"' in code) == (spec in (SD15, SDXL))
 
 
 def test_the_card_names_base_licence_and_trigger_words(adapter: Adapter, tmp_path: Path) -> None:

@@ -208,7 +208,7 @@ def test_the_code_on_the_card_draws_our_picture(
     base: Base, adapter: Adapter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(adapter.save(tmp_path / "adapter"))
-    base.pipeline.save_pretrained(tmp_path / "base")
+    base.pipeline.save_pretrained(tmp_path / "base", variant="fp16")
     assert "license: openrail++" in Path("README.md").read_text()
     stand_in.assert_card_draws_our_picture(base, adapter, {SDXL.source: str(tmp_path / "base"), "768": "128"})
 

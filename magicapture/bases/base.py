@@ -68,6 +68,7 @@ class BaseSpec:
     untouched_guidance_scale: float | None = None  # without an adapter, likewise
     lora_scale: float = 1.0  # weight of the LoRA for drawing, unless it is set
     negative_prompt: str = ""  # likewise
+    variant: str | None = None  # of its weights on the Hub, in half precision; None: it is not known to have one
     vae: str | None = None  # Hub id of a better autoencoder; None: its own
     tiny_decoder: str | None = None  # Hub id of a distilled decoder for the identity loss; None: its own serves
     linear: bool = False  # whether its encoder is linear: the identity loss then decodes by the inverse

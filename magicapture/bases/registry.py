@@ -126,6 +126,7 @@ SD15 = BaseSpec(
     resolution=512,
     lora_scale=0.8,
     negative_prompt="blurry, deformed, extra fingers, watermark, text",
+    variant="fp16",
     vae="stabilityai/sd-vae-ft-mse",
     things=True,
     tiny_decoder="madebyollin/taesd",
@@ -159,6 +160,7 @@ SDXL = BaseSpec(
     resolution=768,
     lora_scale=0.8,
     negative_prompt=SD15.negative_prompt,
+    variant="fp16",
     vae="madebyollin/sdxl-vae-fp16-fix",
     things=True,
     tiny_decoder="madebyollin/taesdxl",
@@ -245,7 +247,7 @@ def resolve_base(name: str = "auto", *, fetch: bool = False) -> BaseSpec:
     like = ALIKE.get(pipeline_kind(name, fetch=fetch), SD15_LIKE)
     known: dict[str, Any] = {"name": name, "source": name, "title": Path(name).name, "licence": "other"}
     tiny_decoder = None if Path(name).is_dir() else like.tiny_decoder
-    return replace(like, **known, download_gb=None, vae=None, tiny_decoder=tiny_decoder)
+    return replace(like, **known, download_gb=None, variant=None, vae=None, tiny_decoder=tiny_decoder)
 
 
 def offered_bases(*, gpu: bool) -> dict[str, BaseSpec]:
