@@ -10,7 +10,7 @@ import pytest
 import tiny
 import torch
 import yaml
-from diffusers import AutoencoderKL, AutoencoderTiny, StableDiffusionPipeline
+from diffusers import AutoencoderKL, AutoencoderTiny, StableDiffusionPipeline, UNet2DConditionModel
 from httpx2 import ConnectTimeout, ReadError
 from huggingface_hub import constants, hf_api
 
@@ -26,6 +26,7 @@ from magicapture.bases import (
     registry,
     resolve_base,
 )
+from magicapture.bases.lora import lora_layers
 from magicapture.server.gpu import training_seconds
 from magicapture.things.networks import DINOV2
 
@@ -228,6 +229,18 @@ def test_what_the_embedded_base_shows_is_drawn_by_its_decoder_and_judged_by_its_
         drawn = base.pipeline.vae.decode(latents.to(base.pipeline.vae.dtype)).sample
     assert torch.allclose(again, latents, atol=0.05 * float(latents.std()))
     assert base.pictures(latents) == base.pipeline.image_processor.postprocess(drawn)
+
+
+@pytest.mark.parametrize("spec", [MINI, SD15])
+def test_an_adapter_that_was_trained_here_is_not_too_large_to_be_taken_back(spec: BaseSpec) -> None:
+    with torch.device("meta"):
+        if spec.parts:
+            denoiser = spec.parts()["unet"]
+        else:
+            denoiser = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(spec.source, subfolder="unet"))
+        with lora_layers(denoiser, spec.presets["quick"].rank, spec.lora_targets) as parameters:
+            for_each_rank = 4 * sum(map(torch.numel, parameters)) / spec.presets["quick"].rank
+    assert 0.9 * spec.lora_bytes < for_each_rank <= spec.lora_bytes
 
 
 def test_the_table_of_bases_says_what_is_known_of_each(monkeypatch: pytest.MonkeyPatch) -> None:

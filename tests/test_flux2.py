@@ -398,3 +398,5 @@ def test_the_loras_of_the_true_size_fit_a_file_that_can_be_uploaded(klein: Flux2
         ours = get_peft_model_state_dict(klein, adapter_name=LORA_NAME)
         theirs = kohya_layers(ours)
     assert 4 * sum(value.numel() for value in (*ours.values(), *theirs.values())) < 0.7 * MAX_ADAPTER_BYTES
+    for_each_rank = 4 * sum(value.numel() for value in ours.values()) / FLUX2.presets["quick"].rank
+    assert 0.9 * FLUX2.lora_bytes < for_each_rank <= FLUX2.lora_bytes

@@ -97,6 +97,18 @@ def test_a_bomb_is_refused_before_it_unpacks(tmp_path: Path, sound: Files, monke
     assert "at most 1 MB" in refused(tmp_path / "weights", packed(weights))
 
 
+def test_weights_that_get_much_smaller_are_refused_before_they_unpack(tmp_path: Path, sound: Files) -> None:
+    mostly_zeros = os.urandom(2**15) + bytes(2**19)
+    assert "unpacks to far more" in refused(tmp_path, packed(sound | {"magicapture_targets.safetensors": mostly_zeros}))
+
+
+@pytest.mark.parametrize("name", ["pytorch_lora_weights", "magicapture_emb", "magicapture_targets"])
+def test_one_that_is_larger_than_its_base_allows_is_refused(tmp_path: Path, sound: Files, name: str) -> None:
+    large = safetensors.torch.save({"unet.conv_in.lora_A.weight": torch.zeros(2, 3 * 2**19)})
+    package = packed(sound | {f"{name}.safetensors": large}, zipfile.ZIP_STORED)
+    assert "anna is larger than one of rank 2 for the base sd15 can be" in refused(tmp_path, package)
+
+
 @pytest.mark.parametrize("name", ["pytorch_lora_weights", "magicapture_emb", "magicapture_targets"])
 def test_a_hundred_thousand_tensors_are_refused_before_they_are_loaded(
     tmp_path: Path, sound: Files, name: str, monkeypatch: pytest.MonkeyPatch

@@ -4,7 +4,9 @@ import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from zipfile import ZipFile
 
+import gradio as gr
 import httpx
 import pytest
 from page_session import PageSession
@@ -17,6 +19,7 @@ from magicapture.drawing.portrait import Portrait
 from magicapture.server.workspace import Workspace, WorkspaceError, shelf, visitor
 from magicapture.server.workspace.space import held_bytes
 from magicapture.settings import settings
+from magicapture.ui.adapters import build_shelf
 
 
 def full(*_: object, **__: object) -> None:
@@ -127,6 +130,45 @@ def test_nothing_more_is_taken_in_than_an_installation_may_hold_and_what_was_com
     mine.keep(mine.add_portrait(portrait(), label=False), None)
     assert mine.zip_kept().is_file()
     mine.delete_everything()
+
+
+def test_adapters_from_elsewhere_take_no_more_than_a_visitors_share(
+    tmp_path: Path, mine: Workspace, other: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = other.shelf.zip(other.shelf.add(small_adapter(), "first")).rename(tmp_path / "first.zip")
+    monkeypatch.setenv("MAGICAPTURE_DISK_GB", "0.001")
+    settings.cache_clear()
+    imports = (mine.shelf.import_zip(package) for _ in range(shelf.MOST_ADAPTERS))
+    with pytest.raises(WorkspaceError, match=r"would take \d+ MB here.* delete one first"):
+        list(imports)
+    assert 2 <= len(mine.shelf.stored()) < shelf.MOST_ADAPTERS
+    mine.shelf.add(small_adapter(), "trained here")
+    other.shelf.import_zip(package)
+
+
+def test_where_there_is_no_space_a_zip_is_neither_unpacked_nor_made_and_the_list_is_shown(
+    root: Path, mine: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = mine.shelf.add(small_adapter(), "first")
+    upload = uploaded(root, "anna.zip", format="JPEG")
+    upload.write_bytes(mine.shelf.zip(kept).read_bytes())
+    assert mine.shelf.zip(kept).is_file(), "made anew it takes no more"
+    mine.shelf.rename(kept, "second")
+    monkeypatch.setenv("MAGICAPTURE_DISK_GB", "0.000001")
+    settings.cache_clear()
+    monkeypatch.setattr(ZipFile, "extractall", lambda *_: pytest.fail("unpacked"))
+    for act in (lambda: mine.shelf.import_zip(upload), lambda: mine.shelf.zip(kept)):
+        with pytest.raises(WorkspaceError, match=r"disk is full\. Nothing of yours is lost"):
+            act()
+    assert not upload.exists()
+    assert not list(mine.folder.rglob("*.zip"))
+    with gr.Blocks():
+        parts = build_shelf()
+    shown = parts.show(mine, kept)
+    assert "disk is full" in shown[parts.facts]
+    assert not shown[parts.download].interactive
+    assert shown[parts.use].interactive
+    assert shown[parts.delete].interactive
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from magicapture.adapters.adapter import Adapter, AdapterError, applied
 from magicapture.bases import Base
 from magicapture.bases.base import FOR_OTHER_TOOLS
 from magicapture.server.hub import HubError, account, pull, push
+from magicapture.settings import settings
 
 pytest_plugins = ["hub_fixtures"]
 WEIGHTS = "pytorch_lora_weights.safetensors"
@@ -93,6 +94,23 @@ def test_an_adapter_that_is_for_another_base_or_lies_is_refused(server, folder, 
     files = server.repositories["mona/mine"].files
     files["magicapture.json"] = json.dumps(json.loads(files["magicapture.json"]) | change).encode()
     refused("mona/mine", tmp_path / "adapters", words)
+
+
+def test_an_adapter_larger_than_its_base_allows_is_refused(server, adapter, base, tmp_path) -> None:
+    first = next(key for key in adapter.lora if ".lora_A." in key)
+    wider = replace(adapter, lora=adapter.lora | {first: torch.zeros(2, 3 * 2**19)}, targets=None)
+    push(wider.save(tmp_path / "wider"), "mine", [], WRITER, private=False)
+    refused("mona/mine", tmp_path / "adapters", "larger than one of rank 2 for the base sd15 can be")
+
+
+def test_a_full_installation_fetches_nothing_and_says_so(server, folder, base, tmp_path, monkeypatch) -> None:
+    push(folder, "mine", [], WRITER, private=False)
+    monkeypatch.setenv("MAGICAPTURE_ROOT", str(tmp_path / "root"))
+    monkeypatch.setenv("MAGICAPTURE_DISK_GB", "0.0001")
+    settings.cache_clear()
+    with pytest.raises(HubError, match=r"disk is full\. Nothing of yours is lost"):
+        pull("mona/mine", tmp_path / "adapters" / "1")
+    assert server.asked("GET", "/resolve/") == 0
 
 
 def test_layers_of_another_shape_are_refused_and_leave_nothing_on_the_base(server, adapter, base, tmp_path) -> None:

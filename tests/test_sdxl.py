@@ -346,6 +346,7 @@ def test_the_true_size_is_known_and_an_adapter_for_it_is_small_enough_to_be_take
     assert (len(base.refocusing_layers()), crossed) == (20, 70)
     with lora_layers(base.denoiser, SDXL.presets["quick"].rank, SDXL.lora_targets) as parameters:
         size = sum(parameter.numel() for parameter in parameters)
+    assert 0.9 * SDXL.lora_bytes < 4 * size / SDXL.presets["quick"].rank <= SDXL.lora_bytes
     files = size * (4 + 2)  # in float32, and for other tools in float16
     assert 100e6 < files < 0.9 * min(MAX_ADAPTER_BYTES, MAX_BYTES)
 

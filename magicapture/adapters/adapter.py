@@ -55,6 +55,12 @@ class Adapter:
         return Start.of(self.info.latent_mean, self.info.layouts, self.photos)
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of its weights and of the photos that it keeps."""
+        photos = () if self.photos is None else (self.photos,)
+        return sum(tensor.nbytes for tensor in (*self.lora.values(), *self.rows.values(), *photos))
+
+    @property
     def palette(self) -> Palette | None:
         """What its portraits are held to."""
         return None if self.info.palette is None else Palette.read(self.info.palette)

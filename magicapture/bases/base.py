@@ -56,6 +56,7 @@ class BaseSpec:
     presets: Mapping[str, TrainConfig] = field(hash=False)
     guidance_scale: float  # for drawing with an adapter, unless it is set
     lora_targets: str  # regular expression on the denoiser's layers
+    lora_bytes: int  # of its LoRA in float32, for each rank, at most
     text_projections: tuple[str, ...]  # endings of the weights with which the denoiser reads the prompt
     step_seconds: float  # of a training step with two pictures per task, on the device that it is meant for
     portrait_seconds: float  # of a portrait with ``sampling_steps``, likewise

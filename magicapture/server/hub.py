@@ -22,6 +22,7 @@ from magicapture.bases.words import prompt_for
 from magicapture.drawing.credentials import CredentialsError, outgoing
 from magicapture.drawing.portrait import read_facts
 from magicapture.messages import Message, joined, own
+from magicapture.server.workspace.space import FULL, SPACE
 from magicapture.server.workspace.uploads import read_foreign
 from magicapture.settings import settings
 
@@ -212,7 +213,7 @@ def _left_by_a_push(api: HfApi, repo_id: str, weights: Path, private: bool) -> s
 
 
 def _download(api: HfApi, repo_id: str, folder: Path) -> None:
-    """Fetch the adapter's files, and no other, once their sizes are known to be within bounds."""
+    """Fetch the adapter's files, and no other, once their sizes are known to be within bounds and to have room."""
     info = api.model_info(repo_id, files_metadata=True)
     sizes = {file.rfilename: file.size for file in info.siblings or ()}
     missing = [name for name in FILES if sizes.get(name) is None]
@@ -224,6 +225,8 @@ def _download(api: HfApi, repo_id: str, folder: Path) -> None:
         large = "its files have {n} MB, and an adapter may have at most {m} MB"
         reason = Message(large, n=size // 10**6, m=MAX_BYTES // 10**6)
         raise _error(NOT_LOADED, reason, "Choose a smaller one.", repository=repo_id)
+    if not SPACE.take(2 * size, settings().root, settings().disk_gb * 2**30):  # as it comes, and once it is checked
+        raise HubError(FULL)
     for name in FILES:
         api.hf_hub_download(repo_id, name, revision=info.sha, local_dir=folder)
 

@@ -17,7 +17,7 @@ from magicapture.ui.events import AT_ONCE, QUEUED, user_errors
 from magicapture.ui.farewell import build_farewell
 from magicapture.ui.html import note, preset_name, section
 from magicapture.ui.hub import NOTHING
-from magicapture.ui.live import summary
+from magicapture.ui.live import packed, summary
 from magicapture.ui.session import AppContext, Session, require_visitor
 from magicapture.ui.subject import shows
 
@@ -51,15 +51,15 @@ class Shelf:
         facts = _facts(adapter) if adapter else ""
         can = bool(facts)
         chosen = adapter.id if adapter else None
-        archive = str(visitor.shelf.zip(adapter.id)) if visitor and adapter and can else None
+        archive, why_not = packed(visitor.shelf, adapter.id) if visitor and adapter and can else (None, "")
         return {
             self.chosen: chosen,
             self.menu: gr.Dropdown([(_line(item), item.id) for item in stored.values()], value=chosen),
-            self.facts: note(facts, "good") if can else note(DAMAGED, "bad") if adapter else note(NOTHING),
+            self.facts: _told(facts, why_not) if can else note(DAMAGED, "bad") if adapter else note(NOTHING),
             self.title: gr.Textbox(adapter.title if adapter and can else "", interactive=can),
             self.use: gr.Button(interactive=can),
             self.retitle: gr.Button(interactive=can),
-            self.download: gr.DownloadButton(value=archive, interactive=can),
+            self.download: gr.DownloadButton(value=archive, interactive=archive is not None),
             self.delete: gr.Button(interactive=adapter is not None),
         }
 
@@ -186,6 +186,11 @@ def _facts(adapter: StoredAdapter) -> Message | str:
     known = "Preset {preset}, base {base}, licence {licence}."
     known = Message(known, preset=preset_name(info.preset), base=info.base, licence=info.licence)
     return joined(" ", shows(info.subject), summary(info), known)
+
+
+def _told(facts: str, why_not: str) -> str:
+    """Frame the facts of an adapter, and why it cannot be downloaded if it cannot."""
+    return note(joined(" ", facts, why_not), "warn" if why_not else "good")
 
 
 def use(visitor: Workspace | None, chosen: str) -> str:

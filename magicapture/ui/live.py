@@ -8,6 +8,8 @@ from magicapture.drawing.portrait import readable
 from magicapture.messages import Html, Message, joined, own
 from magicapture.scoring import likeness_in_words
 from magicapture.server.jobs import Job
+from magicapture.server.workspace import WorkspaceError
+from magicapture.server.workspace.shelf import AdapterShelf
 from magicapture.subject import PERSON_NOUN
 from magicapture.ui.html import duration, file_address, section
 from magicapture.ui.language import say
@@ -123,6 +125,17 @@ def caption(facts: Mapping[str, Any]) -> Message:
     words = likeness_in_words(likeness) if is_person or likeness is None else "likeness"
     alike = Message(words) if likeness is None else Message(f"{words} {{n}}", n=f"{likeness:.2f}")
     return joined(" · ", alike, "" if style is None else Message("style {n}", n=f"{style:.2f}"))
+
+
+def packed(shelf: AdapterShelf, adapter_id: str) -> tuple[str | None, str]:
+    """Pack an adapter to be downloaded; gives the path of the zip, or None and why there is none.
+
+    Raises ``AdapterError`` if there is no adapter with this id.
+    """
+    try:
+        return str(shelf.zip(adapter_id)), ""
+    except WorkspaceError as error:
+        return None, str(error)
 
 
 def summary(info: AdapterInfo) -> Message:

@@ -7,9 +7,10 @@ import gradio as gr
 from gradio.components import Component
 
 from magicapture.adapters.adapter import AdapterError
+from magicapture.messages import joined
 from magicapture.server.jobs import Job, Jobs
 from magicapture.ui.html import note
-from magicapture.ui.live import filmstrip, loss_plot, progress_bar, summary
+from magicapture.ui.live import filmstrip, loss_plot, packed, progress_bar, summary
 
 TICK_SECONDS = 1.0
 
@@ -69,14 +70,14 @@ class TrainingView:
         """Give what came out, and take its adapter into use; nothing if it is gone again."""
         try:
             info = job.workspace.shelf.load(job.adapter).info if job.adapter else None
-            archive = str(job.workspace.shelf.zip(job.adapter)) if job.adapter else None
+            archive, why_not = packed(job.workspace.shelf, job.adapter) if job.adapter else (None, "")
         except AdapterError:  # deleted meanwhile
             info = None
         if info is None:
             return {self.done: gr.Column(visible=False), self.result: ""}
         return {
             self.done: gr.Column(visible=True),
-            self.result: note(summary(info), "good"),
-            self.download: gr.DownloadButton(value=archive),
+            self.result: note(joined(" ", summary(info), why_not), "warn" if why_not else "good"),
+            self.download: gr.DownloadButton(value=archive, interactive=archive is not None),
             self.adapter: job.adapter,
         }

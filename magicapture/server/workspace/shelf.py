@@ -11,11 +11,22 @@ from tempfile import TemporaryDirectory
 from magicapture.adapters.adapter import Adapter
 from magicapture.adapters.info import INFO_FILE, AdapterError, AdapterInfo, clean_title
 from magicapture.messages import Message
-from magicapture.server.workspace.folder import TEMPORARY, VisitorFolder, WorkspaceError, remove, same_age
+from magicapture.server.workspace.folder import (
+    TEMPORARY,
+    VisitorFolder,
+    WorkspaceError,
+    remove,
+    same_age,
+    told_if_full,
+)
+from magicapture.server.workspace.space import held_bytes
 from magicapture.server.workspace.uploads import ADAPTER_FILES, safe_stem, unpack_adapter, write_zip
+from magicapture.settings import settings
 
 UNTITLED = "Untitled"
 MOST_ADAPTERS = 20
+SHARE = 0.1
+"""Of what an installation may hold: as much may a visitor's adapters take with one from elsewhere, zips included."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +58,17 @@ class AdapterShelf:
         return adapter_id
 
     def take_in(self, adapter: Adapter, title: str) -> str:
-        """Store an adapter that comes from elsewhere, as ``add`` does; the installation must have space for it."""
-        size = 2 * sum(layer.nbytes for layer in adapter.lora.values())  # a copy of them is for other tools
+        """Store an adapter that comes from elsewhere, as ``add`` does.
+
+        Raises ``WorkspaceError`` also if the installation has no space for it, or the visitor's adapters would take
+        more than a tenth of what it may hold.
+        """
+        size = 2 * adapter.nbytes  # a copy is for other tools
         self.place.require_space(size)
+        held, most = held_bytes(self.place.folder / "adapters"), SHARE * settings().disk_gb * 2**30
+        if held + size > most:
+            large = "Your adapters would take {n} MB here, and there is room for {m} MB: delete one first."
+            raise WorkspaceError(Message(large, n=(held + size) // 2**20, m=int(most) // 2**20))
         return self.add(adapter, title)
 
     def require_room(self) -> None:
@@ -89,12 +108,16 @@ class AdapterShelf:
     def zip(self, adapter_id: str) -> Path:
         """Pack an adapter; the zip is named after its title and lies beside its files, to be deleted with them.
 
-        Raises ``AdapterError`` if there is none with this id.
+        Raises ``AdapterError`` if there is none with this id, ``WorkspaceError`` if there is no space for the zip.
         """
         folder = self._adapter(adapter_id)
         target = folder / f"{safe_stem(_title(folder, _read_info(folder)))}.zip"
+        files = [folder / name for name in ADAPTER_FILES if (folder / name).is_file()]
+        before = target.stat().st_size if target.is_file() else 0
+        if (more := sum(file.stat().st_size for file in files) - before) > 0:
+            self.place.require_space(more)
         with same_age(folder), self.place.building(target) as package:
-            write_zip([folder / name for name in ADAPTER_FILES if (folder / name).is_file()], package)
+            write_zip(files, package)
         return target
 
     def delete(self, adapter_id: str) -> None:
@@ -105,13 +128,14 @@ class AdapterShelf:
         """Store the adapter in an uploaded zip; gives its id. The upload is gone afterwards, whatever happens.
 
         Raises ``AdapterError`` if the zip holds anything but a sound adapter, ``WorkspaceError`` if it is not there for
-        this visitor.
+        this visitor, and as ``take_in`` does.
         """
         path = Path(path).resolve()
         try:
             self.place.check_access(path)
-            with TemporaryDirectory(prefix=TEMPORARY, dir=self.place.part()) as place:
-                adapter = unpack_adapter(path, Path(place) / safe_stem(path.stem))
+            self.require_room()
+            with told_if_full(), TemporaryDirectory(prefix=TEMPORARY, dir=self.place.part()) as place:
+                adapter = unpack_adapter(self.place, path, Path(place) / safe_stem(path.stem))
                 return self.take_in(adapter, adapter.info.title or path.stem)
         finally:
             self.place.discard_upload(path)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from magicapture.adapters.adapter import TARGETS_FILE, Adapter
 from magicapture.adapters.info import INFO_FILE, AdapterError, AdapterInfo
-from magicapture.bases import SPECS, resolve_base
+from magicapture.bases import SPECS, BaseSpec, resolve_base
 from magicapture.bases.base import FOR_OTHER_TOOLS, LORA_FILE, ROWS_FILE
 from magicapture.messages import Message
 from magicapture.photos.reading import PhotoError, read_layers
@@ -25,8 +25,10 @@ STORED_SIDE = 2048
 ADAPTER_FILES = (INFO_FILE, LORA_FILE, ROWS_FILE, TARGETS_FILE, "README.md", *FOR_OTHER_TOOLS)
 MAX_ADAPTER_BYTES = 256 * 2**20
 """Unpacked: the largest rank on Stable Diffusion takes half of it."""
-MAX_PACKING = 100
-"""How many times smaller an entry may be packed; weights hardly get smaller, and zeros a thousand times."""
+MAX_PACKING, MAX_TEXT_PACKING = 10, 100
+"""How many times smaller weights and texts may be packed; weights hardly get smaller, and zeros a thousand times."""
+MAX_BESIDE_LORA = 8 * 2**20
+"""Bytes of the words, the targets, and 20 photos as latents in float16, whatever the base."""
 MAX_HEADER_BYTES, MAX_TENSORS = 2**20, 4096
 """What a file of tensors may declare: reading it takes memory for each, however small they are."""
 MAX_TEXT_BYTES = 2**20
@@ -94,16 +96,20 @@ def bare_photo(source: Path) -> tuple[Image.Image, Image.Image | None, str]:
         return picture, mask, ".png" if header.format == "PNG" else ".jpg"
 
 
-def unpack_adapter(package: Path, folder: Path) -> Adapter:
-    """Unpack a zip of unknown origin into the empty ``folder``, and read the adapter in it.
+def unpack_adapter(place: VisitorFolder, package: Path, folder: Path) -> Adapter:
+    """Unpack a zip of unknown origin into the empty ``folder``, which lies in ``place``, and read the adapter in it.
 
     Raises ``AdapterError`` if it is no zip, holds anything but an adapter's files, is larger than 256 MB, or is an
-    adapter that cannot be used here.
+    adapter that cannot be used here; ``WorkspaceError`` if there is no space to unpack it.
     """
     try:
         with ZipFile(package) as archive:
-            _check_entries(package.name, archive.infolist())
+            entries = archive.infolist()
+            _check_entries(package.name, entries)
+            place.require_space(sum(entry.file_size for entry in entries))
             archive.extractall(folder)
+    except WorkspaceError:
+        raise
     except (BadZipFile, zlib.error, EOFError, ValueError) as error:
         unreadable = "{name} is not a zip file that can be read: download or pack it again."
         raise AdapterError(Message(unreadable, name=package.name)) from error
@@ -117,19 +123,32 @@ def read_foreign(folder: Path) -> Adapter:
     if (folder / INFO_FILE).is_file():
         if (folder / INFO_FILE).stat().st_size > MAX_TEXT_BYTES:
             raise AdapterError(Message(LONG_TEXT, entry=INFO_FILE, name=folder.name))
-        _require_known_base(AdapterInfo.read(folder))
+        info = AdapterInfo.read(folder)
+        _require_size(info, folder, _known_base(info))
     return Adapter.load(folder)
 
 
-def _require_known_base(info: AdapterInfo) -> None:
-    """Raise ``AdapterError`` for a base that a stranger chose: it would be downloaded, run, and named on the card."""
+def _known_base(info: AdapterInfo) -> BaseSpec:
+    """Give the base of an adapter of unknown origin.
+
+    Raises ``AdapterError`` for one that a stranger chose: it would be downloaded, run, and named on the card.
+    """
     here = resolve_base()
     spec = {**SPECS, here.name: here}.get(info.base)
     if spec is not None and spec.embedded not in (None, info.base_source):
-        return  # an earlier one: ``Adapter.load`` refuses it and says what to do
+        return spec  # an earlier one: ``Adapter.load`` refuses it and says what to do
     if spec is None or (info.base_source, info.licence) != (spec.public_source, spec.licence):
         named = f"{info.base} ({info.base_source}, {info.licence})"
         raise AdapterError(Message("It was trained on a base that is not known here: {base}.", base=named))
+    return spec
+
+
+def _require_size(info: AdapterInfo, folder: Path, spec: BaseSpec) -> None:
+    """Raise ``AdapterError`` if what is kept of ``folder`` takes more bytes than a LoRA of its rank on its base."""
+    files = (folder / name for name in (LORA_FILE, ROWS_FILE, TARGETS_FILE))
+    if sum(file.stat().st_size for file in files if file.is_file()) > info.rank * spec.lora_bytes + MAX_BESIDE_LORA:
+        large = "The adapter in {name} is larger than one of rank {n} for the base {base} can be: use one trained here."
+        raise AdapterError(Message(large, name=folder.name, n=info.rank, base=spec.name))
 
 
 def check_tensors(file: Path) -> None:
@@ -163,9 +182,11 @@ def _check_entries(name: str, entries: list[ZipInfo]) -> None:
         if entry.flag_bits & 1 or entry.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
             unusual = "{name} is encrypted or packed in an unusual way: pack it as an ordinary zip."
             raise AdapterError(Message(unusual, name=name))
-        if not entry.filename.endswith(".safetensors") and entry.file_size > MAX_TEXT_BYTES:
+        is_text = not entry.filename.endswith(".safetensors")
+        if is_text and entry.file_size > MAX_TEXT_BYTES:
             raise AdapterError(Message(LONG_TEXT, entry=entry.filename, name=name))
-        if entry.file_size > MAX_PACKING * max(entry.compress_size, 1024):
+        most = MAX_TEXT_PACKING if is_text else MAX_PACKING
+        if entry.file_size > most * max(entry.compress_size, 1024):
             bomb = "{entry} in {name} unpacks to far more than a file of an adapter: pack it again."
             raise AdapterError(Message(bomb, entry=entry.filename, name=name))
     # zipfile never unpacks more of an entry than the size it declares
