@@ -1,5 +1,6 @@
 """FLUX.2 [klein] on a pipeline of its true classes with random weights, from the photos to stock diffusers' picture."""
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -242,6 +243,20 @@ def test_an_adapter_is_read_back_as_it_was(adapter: Adapter, tmp_path: Path) -> 
     assert torch.equal(loaded.rows[ROWS_KEY], adapter.rows[ROWS_KEY])
     assert loaded.lora.keys() == adapter.lora.keys()
     assert all(torch.equal(loaded.lora[key], value) for key, value in adapter.lora.items())
+
+
+def test_one_of_a_base_that_is_not_on_this_machine_is_read_and_fits_once_that_is_there(
+    base: Flux2, adapter: Adapter, tmp_path: Path
+) -> None:
+    folder = adapter.save(tmp_path / "adapter")
+    facts = json.loads((folder / "magicapture.json").read_text())
+    own = {"base": "someone/klein-of-their-own", "base_source": "someone/klein-of-their-own"}
+    (folder / "magicapture.json").write_text(json.dumps(facts | own))
+    assert resolve_base(own["base"]).family is not Flux2, "nothing says here what it is"
+    loaded = Adapter.load(folder)
+    assert loaded.lora.keys() == adapter.lora.keys()
+    with applied(base, loaded):
+        pass
 
 
 def test_other_tools_read_the_lora_under_the_names_of_the_original_model(adapter: Adapter, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Protocol, Self
 import torch
 from diffusers import DiffusionPipeline
 from PIL import Image
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from magicapture.bases.precision import WorkingCopies
@@ -295,7 +296,13 @@ class Base(Protocol):
 
     @staticmethod
     def read_weights(folder: Path) -> tuple[dict[str, Tensor], Rows]:
-        """Read what ``save_weights`` wrote. Raises ``SafetensorError`` for damaged files."""
+        """Read what ``save_weights`` wrote, of whatever family: which it is may not be known before the base is loaded.
+
+        Raises ``SafetensorError`` for damaged files.
+        """
+        lora = load_file(folder / LORA_FILE)
+        plain = {key.removeprefix("unet.").removeprefix("transformer."): value for key, value in lora.items()}
+        return plain, load_file(folder / ROWS_FILE)
 
     @staticmethod
     def usage(

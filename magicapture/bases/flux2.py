@@ -13,13 +13,12 @@ import torch
 import torch.nn.functional as F
 from diffusers import Flux2KleinPipeline, Flux2Transformer2DModel
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from spaces.config import Config as SpacesConfig
 from torch import Tensor, nn
 
 from magicapture.bases.base import (
     KOHYA_FILE,
-    LORA_FILE,
     ROWS_FILE,
     Base,
     BaseError,
@@ -240,12 +239,6 @@ class Flux2(Base):
         Flux2KleinPipeline.save_lora_weights(folder, transformer_lora_layers=lora)
         save_file({key: value.contiguous() for key, value in rows.items()}, folder / ROWS_FILE)
         save_file(kohya_layers(lora), folder / KOHYA_FILE)
-
-    @staticmethod
-    def read_weights(folder: Path) -> tuple[dict[str, Tensor], Rows]:
-        """See ``Base.read_weights``."""
-        lora = {key.removeprefix("transformer."): value for key, value in load_file(folder / LORA_FILE).items()}
-        return lora, load_file(folder / ROWS_FILE)
 
     usage = staticmethod(usage)
 

@@ -19,13 +19,12 @@ from diffusers import (
 )
 from diffusers.utils import convert_state_dict_to_kohya
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from magicapture.bases.attention import pick_words, record_attention
 from magicapture.bases.base import (
     KOHYA_FILE,
-    LORA_FILE,
     ROWS_FILE,
     WORD_FILES,
     Base,
@@ -277,12 +276,6 @@ class UNetBase(Base):
             save_file({key: value.half().contiguous() for key, value in kohya.items()}, folder / KOHYA_FILE)
             for place, file in enumerate(WORD_FILES.values()):
                 save_file({key: value[place, None].contiguous() for key, value in rows.items()}, folder / file)
-
-    @staticmethod
-    def read_weights(folder: Path) -> tuple[dict[str, Tensor], Rows]:
-        """See ``Base.read_weights``."""
-        lora = {key.removeprefix("unet."): value for key, value in load_file(folder / LORA_FILE).items()}
-        return lora, load_file(folder / ROWS_FILE)
 
     @classmethod
     def usage(
