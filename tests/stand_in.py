@@ -85,14 +85,16 @@ def assert_learns_and_draws_in_half(base: Base, config: TrainConfig) -> None:
     assert np.asarray(portrait.image).std() > 0
 
 
-def assert_card_draws_our_picture(base: Base, adapter: Adapter, changes: dict[str, str]) -> None:
-    """Run the code of the card in this folder, with ``changes`` to it, and draw the same with ``base`` ourselves.
+def code_on(card: str) -> str:
+    """Give the code on a card to be run here: on the CPU, in full precision, with the autoencoder that is there."""
+    code = re.search(r"```python\n(.*?)```", card, re.DOTALL)[1]
+    code = re.sub(r"(?m)^pipe\.vae = .*$", "", code)
+    return code.replace('"cuda"', '"cpu"').replace("float16", "float32")
 
-    It is code for a GPU, in half precision: here it runs on the CPU, in that of ``base``.
-    """
-    changes = {'"cuda"': '"cpu"', "float16": "float32", **changes}
-    code = re.search(r"```python\n(.*?)```", Path("README.md").read_text(), re.DOTALL)[1]
-    code = re.sub(r"(?m)^pipe\.vae = .*$", "", code)  # not to be had here
+
+def assert_card_draws_our_picture(base: Base, adapter: Adapter, changes: dict[str, str]) -> None:
+    """Run the code of the card in this folder, with ``changes`` to it, and draw the same with ``base`` ourselves."""
+    code = code_on(Path("README.md").read_text())
     for before, after in changes.items():
         code = code.replace(before, after)
     names = {}

@@ -2,13 +2,13 @@
 
 import copy
 import json
-import re
 import socket
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import stand_in
 import torch
 from diffusers import StableDiffusionPipeline
 from hub_server import READER, WRITER, Hub
@@ -87,12 +87,12 @@ def test_a_card_without_pictures_or_with_the_demo_base_promises_neither(folder: 
 
 def test_the_code_on_the_card_runs_with_stock_diffusers(server, folder, portraits, base, adapter, monkeypatch) -> None:
     push(folder, "mine", portraits, WRITER, private=False)
-    code = re.search("```python\n(.+?)```", server.repositories["mona/mine"].files["README.md"].decode(), re.DOTALL)[1]
+    code = stand_in.code_on(server.repositories["mona/mine"].files["README.md"].decode())
     stock = copy.deepcopy(base.pipeline)
-    monkeypatch.setattr(StableDiffusionPipeline, "from_pretrained", lambda _: stock)
+    monkeypatch.setattr(StableDiffusionPipeline, "from_pretrained", lambda _, **_kw: stock)
     monkeypatch.setattr(StableDiffusionPipeline, "__call__", lambda _, prompt, **_kw: SimpleNamespace(images=[prompt]))
     named: dict = {}
-    exec(re.sub(r"(?m)^pipe\.vae = .*$", "", code), named)  # the autoencoder is not to be had here
+    exec(code, named)
     assert named["image"] == prompt_for("composed")
     learned = stock.tokenizer.convert_tokens_to_ids([PERSON, STYLE])
     assert torch.equal(stock.text_encoder.get_input_embeddings().weight[learned], adapter.rows["clip_l"])
