@@ -117,7 +117,7 @@ def test_nothing_leaves_the_machine_from_sign_in_to_portraits(
     page.locator("#to-portraits").click()
     slide(page, "count", 1)
     page.locator("#draw").click()
-    expect(page.locator("#portraits-said")).to_contain_text("1 portrait of 64 × 64 pixels")
+    expect(page.locator("#portraits-said")).to_contain_text("1 portrait of 128 × 128 pixels")
     page.locator("#portraits .keep").click()
     expect(page.get_by_test_id("toast-body")).to_contain_text("can be kept here from a likeness of 0.99")
     open_tab(page, "My adapters")

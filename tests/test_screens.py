@@ -84,13 +84,13 @@ def test_the_titles_of_the_tabs_tell_what_is_done(browser: Browser, address: str
     page.context.close()
 
 
-def test_a_portrait_is_compared_with_the_nearest_photo_while_there_are_photos(
+def test_a_portrait_without_a_face_is_compared_with_itself_as_drawn(
     browser: Browser, address: str, visitor: StorageState
 ) -> None:
     page = SCREENS[0].open(browser, address, visitor)
     open_by_id(page, "portraits")
     page.locator("#portraits [data-event=compare]").first.click()
-    expect(page.locator("#compared")).to_contain_text("nearest")
+    expect(page.locator("#compared")).to_contain_text("No face was found in this portrait")
     pictures = page.locator("#comparison img")
     expect(pictures).to_have_count(2)
     for picture in pictures.all():
