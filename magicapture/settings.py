@@ -123,6 +123,11 @@ class Settings:
         return self.host_token or alone
 
     @property
+    def disk_bytes(self) -> int:
+        """What ``root`` may hold in all, in bytes."""
+        return int(self.disk_gb * 2**30)
+
+    @property
     def served(self) -> Path:
         """The folder whose files the page may show: one folder per visitor, and Gradio's own cache."""
         return self.root / "served"

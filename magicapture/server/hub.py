@@ -225,7 +225,7 @@ def _download(api: HfApi, repo_id: str, folder: Path) -> None:
         large = "its files have {n} MB, and an adapter may have at most {m} MB"
         reason = Message(large, n=size // 10**6, m=MAX_BYTES // 10**6)
         raise _error(NOT_LOADED, reason, "Choose a smaller one.", repository=repo_id)
-    if not SPACE.take(2 * size, settings().root, settings().disk_gb * 2**30):  # as it comes, and once it is checked
+    if not SPACE.take(2 * size, settings().root, settings().disk_bytes):  # as it comes, and once it is checked
         raise HubError(FULL)
     for name in FILES:
         api.hf_hub_download(repo_id, name, revision=info.sha, local_dir=folder)

@@ -40,7 +40,7 @@ class Bodies:
     """Bounds the body of every request, of all that are held at a time, and what an address uploads in an hour."""
 
     def __init__(self, app: ASGIApp, *, settings: Settings) -> None:
-        self.app, self.root, self.disk_bytes = app, settings.root, int(settings.disk_gb * 2**30)
+        self.app, self.root, self.disk_bytes = app, settings.root, settings.disk_bytes
         self._held = 0
         self._uploaded: Counter[str] = Counter()
         self._hour = time.monotonic()

@@ -147,7 +147,7 @@ class VisitorFolder:
 
     def require_space(self, size: int) -> None:
         """Raise ``WorkspaceError`` unless the installation may take ``size`` more bytes, which are about to come."""
-        if not SPACE.take(size, self.folder.parents[1], settings().disk_gb * 2**30):
+        if not SPACE.take(size, self.folder.parents[1], settings().disk_bytes):
             raise WorkspaceError(FULL)
 
     def close(self) -> None:

@@ -54,7 +54,7 @@ class AdapterShelf:
         self.require_room()
         adapter_id = secrets.token_hex(8)
         with self.place.building(self.place.part("adapters") / adapter_id) as folder:
-            replace(adapter, info=replace(adapter.info, title=clean_title(title) or UNTITLED)).save(folder)
+            replace(adapter, info=_called(title, adapter.info)).save(folder)
         return adapter_id
 
     def take_in(self, adapter: Adapter, title: str) -> str:
@@ -65,10 +65,10 @@ class AdapterShelf:
         """
         size = 2 * adapter.nbytes  # a copy is for other tools
         self.place.require_space(size)
-        held, most = held_bytes(self.place.folder / "adapters"), SHARE * settings().disk_gb * 2**30
+        held, most = held_bytes(self.place.folder / "adapters"), int(SHARE * settings().disk_bytes)
         if held + size > most:
             large = "Your adapters would take {n} MB here, and there is room for {m} MB: delete one first."
-            raise WorkspaceError(Message(large, n=(held + size) // 2**20, m=int(most) // 2**20))
+            raise WorkspaceError(Message(large, n=(held + size) // 2**20, m=most // 2**20))
         return self.add(adapter, title)
 
     def require_room(self) -> None:
@@ -98,7 +98,7 @@ class AdapterShelf:
         if info is None:
             damaged = "The adapter in {name} is damaged: {file} cannot be read."
             raise AdapterError(Message(damaged, name=folder.name, file=INFO_FILE))
-        info = replace(info, title=clean_title(title) or UNTITLED)
+        info = _called(title, info)
         with same_age(folder):
             for named_as_before in folder.glob("*.zip"):
                 remove(named_as_before)
@@ -154,6 +154,10 @@ def _read_info(folder: Path) -> AdapterInfo | None:
         return AdapterInfo.read(folder)
     except (OSError, AdapterError):
         return None
+
+
+def _called(title: str, info: AdapterInfo) -> AdapterInfo:
+    return replace(info, title=clean_title(title) or UNTITLED)
 
 
 def _title(folder: Path, info: AdapterInfo | None) -> str:
