@@ -259,6 +259,7 @@ def test_what_a_killed_process_left_half_written_is_forgotten_too(pilot: Pilot, 
         pilot.folder / ".manifest.jsonl.0123",
         pilot.folder / ".numbers.json.0123",
         out / ".Ben-7.jpg.0123",
+        out / ".photos.csv.0123",
     ]
     pilot.run.discard(key)
     torn[0].parent.mkdir()

@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -12,6 +12,7 @@ import pytest
 from page_session import PageSession
 from PIL import Image
 from running import PATIENCE, running_app
+from safetensors import SafetensorError
 from visitor import files, portrait, small_adapter, uploaded
 
 from magicapture.adapters.adapter import Adapter
@@ -26,9 +27,22 @@ def full(*_: object, **__: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-@pytest.mark.parametrize("act", ["add_adapter", "add_portrait", "ingest", "zip_kept"])
+def full_for_weights(*_: object, **__: object) -> None:
+    raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+
+@pytest.mark.parametrize(
+    ("act", "fault"),
+    [
+        ("add_adapter", full),
+        ("add_adapter", full_for_weights),
+        ("add_portrait", full),
+        ("ingest", full),
+        ("zip_kept", full),
+    ],
+)
 def test_a_full_disk_is_told_and_nothing_is_lost(
-    root: Path, mine: Workspace, act: str, monkeypatch: pytest.MonkeyPatch
+    root: Path, mine: Workspace, act: str, fault: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mine.keep(mine.add_portrait(portrait(), label=False), None)
     mine.shelf.add(small_adapter(), "first")
@@ -42,7 +56,7 @@ def test_a_full_disk_is_told_and_nothing_is_lost(
         "zip_kept": mine.zip_kept,
     }
     for thing in (Adapter, Portrait, Image.Image):
-        monkeypatch.setattr(thing, "save", full)
+        monkeypatch.setattr(thing, "save", fault)
     monkeypatch.setattr(visitor, "write_zip", full)
     with pytest.raises(WorkspaceError, match=r"disk is full\. Nothing of yours is lost"):
         acts[act]()

@@ -217,3 +217,12 @@ def test_records_name_a_visitor_by_their_folder_and_never_by_the_key(records: Re
     stored = b"".join(path.read_bytes() for path in tmp_path.rglob("records*"))
     assert Workspace.of(key, tmp_path).name.encode() in stored
     assert key.encode() not in stored
+
+
+@pytest.mark.parametrize(
+    "url", ["records.sqlite", "oracel://a:s3cret@host/b", "postgresql+psycopg://a:s3cret@host:port/b", "mysql://a@b/c"]
+)
+def test_an_address_of_no_database_is_refused_by_its_variables_name_and_without_its_password(url: str) -> None:
+    with pytest.raises(ValueError, match="DATABASE_URL must be an address as SQLAlchemy takes it") as refused:
+        Records(url)
+    assert "s3cret" not in str(refused.value)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from httpx2 import ReadTimeout
 from PIL import Image
 from things import RED, scene, teapot
 from transformers import CLIPSegConfig, CLIPSegForImageSegmentation, CLIPSegProcessor, ViTImageProcessor
@@ -89,8 +90,14 @@ def test_the_visitors_own_mask_goes_first(model: Path, tmp_path: Path, monkeypat
 
 
 def test_without_the_model_one_sentence_says_what_to_do(photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut_off(*_: object, **__: object) -> None:
+        raise ReadTimeout("The read operation timed out")
+
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    use(photo.parent / "nowhere", monkeypatch)
-    said = verdict(photo)
-    assert said.status == "unusable"
-    assert "is neither on this machine nor to be had from here. Paint over the photo" in said.sentence
+    for broken in (False, True):
+        if broken:
+            monkeypatch.setattr(segmenter.CLIPSegProcessor, "from_pretrained", cut_off)
+        use(photo.parent / "nowhere", monkeypatch)
+        said = verdict(photo)
+        assert said.status == "unusable"
+        assert "is neither on this machine nor to be had from here. Paint over the photo" in said.sentence

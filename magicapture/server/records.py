@@ -25,6 +25,7 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
 
 What = Literal[
@@ -141,8 +142,17 @@ class Records:
     """The records of one installation; its methods may be called from any thread."""
 
     def __init__(self, url: str) -> None:
-        """Open the database at ``url``, an address as SQLAlchemy takes it, and create what tables it lacks."""
-        self._engine = create_engine(url, pool_pre_ping=True)
+        """Open the database at ``url``, an address as SQLAlchemy takes it, and create what tables it lacks.
+
+        Raises ``ValueError`` that names the variable which it comes from, and never the password in it.
+        """
+        try:
+            self._engine = create_engine(url, pool_pre_ping=True)
+        except (ArgumentError, ImportError, ValueError) as error:  # no address, no driver, no number for a port
+            raise ValueError(
+                "DATABASE_URL must be an address as SQLAlchemy takes it, such as postgresql+psycopg://USER:PASSWORD@"
+                "HOST/DATABASE, whose driver is installed."
+            ) from error
         if self._engine.name == "sqlite":
             path = Path(self._engine.url.database or "")
             path.parent.mkdir(parents=True, exist_ok=True)

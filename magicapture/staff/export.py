@@ -106,6 +106,8 @@ def remove_exported(folder: RunFolder, person: str) -> int:
             removed += (out / name).is_file()
             for path in (out / name, *out.glob(f".{name}.*")):  # the latter of an export that was killed
                 path.unlink(missing_ok=True)
+        for path in out.glob(f".{TABLE}.*"):
+            path.unlink(missing_ok=True)
         rows = _rows(out)
         others = [(name, file) for name, file in rows if file not in theirs]
         if others != rows:

@@ -11,11 +11,11 @@ from typing import Self
 
 import torch
 import torch.nn.functional as F
-from huggingface_hub.errors import HfHubHTTPError
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, Dinov2Model, Dinov2WithRegistersModel, PreTrainedModel
 
+from magicapture.bases.loading import MISSING
 from magicapture.features import CHANNELS, NETWORK, image_features, pooled_features
 from magicapture.messages import Message
 from magicapture.settings import settings
@@ -111,7 +111,7 @@ class Dino(ThingNetwork):
     def load(cls, source: str, *, here: bool) -> Self:
         """Load it from the Hub, or from a folder; from this disk alone if ``here``.
 
-        Raises ``OSError`` or ``HfHubHTTPError`` if it cannot be had, ``ThingNetworkError`` if it is something else.
+        Raises what is ``MISSING`` if it cannot be had, ``ThingNetworkError`` if it is something else.
         """
         try:
             kind = AutoConfig.from_pretrained(source, local_files_only=here).model_type
@@ -158,7 +158,7 @@ def _load(source: str) -> ThingNetwork:
     here = source == AUTO
     try:
         return Dino.load(DINOV2 if here else source, here=here)
-    except (OSError, HfHubHTTPError, ThingNetworkError) as error:
+    except MISSING as error:
         if here:
             return ImageNetNetwork()
         if isinstance(error, ThingNetworkError):

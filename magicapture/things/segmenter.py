@@ -4,10 +4,10 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from huggingface_hub.errors import HfHubHTTPError
 from PIL import Image
 from transformers import CLIPSegForImageSegmentation, CLIPSegProcessor
 
+from magicapture.bases.loading import MISSING
 from magicapture.messages import Message
 
 SHOWN = 0.4
@@ -41,7 +41,7 @@ def _load(source: str) -> tuple[CLIPSegProcessor, CLIPSegForImageSegmentation]:
     try:
         processor = CLIPSegProcessor.from_pretrained(source)
         return processor, CLIPSegForImageSegmentation.from_pretrained(source).eval().requires_grad_(False)
-    except (OSError, ValueError, HfHubHTTPError) as error:
+    except MISSING as error:
         lacking = (
             "The model {source}, which finds things in photos, is neither on this machine nor to be had from here. "
             "Paint over the photo, or use a picture whose background is transparent."

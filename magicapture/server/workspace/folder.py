@@ -15,6 +15,8 @@ from shutil import rmtree
 from tempfile import TemporaryDirectory
 from typing import Self
 
+from safetensors import SafetensorError
+
 from magicapture.messages import Message
 from magicapture.server.workspace.space import FULL, SPACE
 from magicapture.settings import settings
@@ -68,8 +70,8 @@ def told_if_full() -> Iterator[None]:
     """Say it in a visitor's words when there is no room on the disk; nothing half-written stays."""
     try:
         yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except (OSError, SafetensorError) as error:  # the latter tells a system's error in its text alone
+        if not any(error.args[:1] == (n,) or f"(os error {n})" in str(error) for n in (errno.ENOSPC, errno.EDQUOT)):
             raise
         raise WorkspaceError(FULL) from error
 
