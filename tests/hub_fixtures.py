@@ -8,7 +8,7 @@ import pytest
 import tiny
 import torch
 from hub_server import Hub, running_hub
-from huggingface_hub import constants
+from huggingface_hub import constants, hf_api
 from huggingface_hub.utils import _http
 from PIL import Image
 from visitor import some_targets
@@ -65,6 +65,7 @@ def server(monkeypatch, tmp_path: Path, hub: Hub | None) -> Iterator[Hub]:
     monkeypatch.setattr(_http, "time", SimpleNamespace(sleep=lambda _: None))  # between its retries
     with running_hub(hub) as running:
         monkeypatch.setattr(constants, "ENDPOINT", running.url)
+        monkeypatch.setattr(hf_api.api, "endpoint", running.url)
         monkeypatch.setattr(
             constants, "HUGGINGFACE_CO_URL_TEMPLATE", running.url + "/{repo_id}/resolve/{revision}/{filename}"
         )

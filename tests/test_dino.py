@@ -226,6 +226,21 @@ def test_a_model_that_cannot_be_had_is_replaced_in_one_sentence(
     assert said in things(SD15)
 
 
+def test_a_hub_that_gives_no_answer_is_not_asked_for_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked_for = []
+
+    def load(source: str, *, here: bool) -> None:
+        asked_for.append((source, here))
+        raise OSError
+
+    monkeypatch.setattr(networks, "here_alone", lambda source: source == "silent/dinov2")
+    monkeypatch.setattr(Dino, "load", load)
+    for source in ("silent/dinov2", "nobody/dinov2"):
+        use(source, monkeypatch)
+        assert load_network().lacking
+    assert asked_for == [("silent/dinov2", True), ("nobody/dinov2", False)]
+
+
 def test_another_kind_of_model_is_refused_and_so_is_half_a_model(
     model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from magicapture.faces.critic import face_window, shrunk_faces
+from magicapture.faces.critic import FaceCritic, face_window, shrunk_faces
 from magicapture.faces.recogniser import align
 from magicapture.method.losses import identity_loss, masked_mse, pull_norms
 
@@ -57,6 +57,7 @@ def test_the_recogniser_sees_all_pixels_of_a_large_face_and_not_every_third() ->
     stripes = torch.where(columns % 3 == 0, 1.0, -0.5).expand(1, 3, 512, 512)  # grey from afar
     assert align(stripes, eyes).std() > 0.1
     assert align(*shrunk_faces(stripes, eyes, 35.2)).std() < 0.02
+    assert FaceCritic(torch.nn.Identity())(stripes, eyes, stripes).std() < 0.02
     small, landmarks = shrunk_faces(stripes[..., :64, :64], eyes / 8, 35.2)
     assert small.shape[-1] == 64
     assert torch.equal(landmarks, eyes / 8), "a small face stays as it is"

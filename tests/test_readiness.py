@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from importlib.resources import files
+from types import SimpleNamespace
 
 import gradio as gr
 import pytest
@@ -14,8 +15,9 @@ from magicapture.bases import MINI, SD15
 from magicapture.config import GenerateConfig, TrainConfig
 from magicapture.photos.references import CheckedSet, Verdict
 from magicapture.server import forecast
+from magicapture.server.workspace import Workspace
 from magicapture.settings import Settings
-from magicapture.ui import readiness
+from magicapture.ui import readiness, train
 
 CARDS = files("spaces.zero") / "configs.json"
 """What ``spaces`` knows of the platform's cards."""
@@ -110,3 +112,19 @@ def test_words_cost_a_second_look_where_drawing_needs_none_without(monkeypatch: 
 
 def test_where_time_is_not_counted_no_quota_is_mentioned() -> None:
     assert "quota" not in readiness.readiness(CHECKED, CHECKED, "mini", TrainConfig(), PRO)
+
+
+@pytest.mark.parametrize("side", [MINI.resolution, 2 * MINI.resolution])
+def test_a_training_waits_until_the_photos_are_cut_for_the_base_that_was_just_chosen(
+    side: int, mine: Workspace
+) -> None:
+    found = CheckedSet("person", tuple(Verdict("me.jpg", reference) for reference in stand_in.references(side)))
+    started = SimpleNamespace(id="of-the-job")
+    context = SimpleNamespace(settings=Settings.from_environment(), jobs=SimpleNamespace(start=lambda *_: started))
+    request = SimpleNamespace(request=SimpleNamespace(scope={"client": ("192.0.2.1", 1), "headers": []}))
+    arguments = context, mine, found, found, train.Choice("mini", "quick"), request
+    if side == MINI.resolution:
+        assert train.start(*arguments) == started.id
+        return
+    with pytest.raises(gr.Error, match="looked at anew: wait a moment"):
+        train.start(*arguments)

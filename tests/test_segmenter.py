@@ -101,3 +101,19 @@ def test_without_the_model_one_sentence_says_what_to_do(photo: Path, monkeypatch
         said = verdict(photo)
         assert said.status == "unusable"
         assert "is neither on this machine nor to be had from here. Paint over the photo" in said.sentence
+
+
+@pytest.mark.parametrize("silent", [True, False])
+def test_a_hub_that_gives_no_answer_is_not_asked_for_the_model(silent: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked_for = []
+
+    def load(_: str, *, local_files_only: bool) -> None:
+        asked_for.append(local_files_only)
+        raise OSError
+
+    monkeypatch.setattr(segmenter, "here_alone", lambda _: silent)
+    monkeypatch.setattr(segmenter.CLIPSegProcessor, "from_pretrained", load)
+    segmenter._load.cache_clear()
+    with pytest.raises(segmenter.SegmenterUnavailableError):
+        segmenter._load("nobody/clipseg")
+    assert asked_for == [silent]

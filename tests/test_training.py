@@ -16,6 +16,7 @@ from magicapture.bases import Base, load_base
 from magicapture.bases.schedule import Schedule
 from magicapture.config import TrainConfig
 from magicapture.faces import Face
+from magicapture.method import objective
 from magicapture.method.material import Material, Samples
 from magicapture.method.objective import teaches_style
 from magicapture.method.progress import Weights
@@ -228,6 +229,55 @@ def test_the_base_is_left_exactly_as_it_was(base: Base, fails: bool) -> None:
     except KeyboardInterrupt:
         pass
     assert tiny.fingerprint(base) == before
+
+
+@pytest.mark.parametrize("role", ["person", "style"])
+def test_photos_that_were_cut_for_another_base_are_refused(base: Base, role: str) -> None:
+    sets = {name: stand_in.references(base.resolution) for name in ("person", "style")}
+    sets[role][1:] = stand_in.references(2 * base.resolution, 1)
+    with pytest.raises(ValueError, match="cut for another base model"):
+        Training(base, stand_in.StandInEngine(), *sets.values(), SHORT)
+
+
+@pytest.mark.parametrize(("timestep", "judged"), [(99, False), (100, True), (599, True), (600, False)])
+def test_identity_is_judged_between_two_shares_of_noise(
+    base: Base, timestep: int, judged: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Schedule, "draw_timesteps", lambda _, late, *__: torch.full((len(late),), timestep))
+    config = replace(SHORT, identity_from=0.1, identity_limit=0.6)
+    with training(base, config) as run:
+        identity = run.objective.terms(0, "lora", 1.0, run.generator)["identity"]
+    assert bool(identity != 0) is judged
+
+
+def test_the_least_noisy_samples_are_judged(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, trust = [], Schedule.trust
+    monkeypatch.setattr(Schedule, "draw_timesteps", lambda _, late, *__: 500 - 10 * torch.arange(len(late)))
+    monkeypatch.setattr(Schedule, "trust", lambda self, timesteps: trust(self, seen.append(timesteps) or timesteps))
+    config = replace(SHORT, images_per_task=2, identity_images=2, identity_from=0.0, identity_limit=1.0)
+    with training(base, config) as run:
+        run.objective.terms(0, "lora", 1.0, run.generator)
+    samples = 3 * config.images_per_task
+    assert seen[0].tolist() == [500 - 10 * (samples - 1), 500 - 10 * (samples - 2)]
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_terms_are_weighted_and_maps_compared_as_set(
+    base: Base, together: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared, compare = [], objective.refocusing_loss
+
+    def watched(*args: torch.Tensor, heads_together: bool) -> torch.Tensor:
+        compared.append(heads_together)
+        return compare(*args, heads_together=heads_together)
+
+    monkeypatch.setattr(objective, "refocusing_loss", watched)
+    config = replace(SHORT, attention_weight=0.5, identity_weight=3.0, identity_every=2, heads_together=together)
+    with training(base, config) as run:
+        run.objective.terms(1, "lora", 1.0, run.generator)
+        total = run.objective.total({"reconstruction": 1, "attention": 10, "identity": 100})
+    assert compared == [together]
+    assert total == 1 + 0.5 * 10 + 3 * 2 * 100
 
 
 def test_training_without_photos_says_so(base: Base) -> None:

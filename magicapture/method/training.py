@@ -60,13 +60,16 @@ class Training:
     def __init__(
         self, base: Base, subject: Subject, person: list[Reference], style: list[Reference], config: TrainConfig
     ) -> None:
-        """Prepare latents, masks and targets once. Raises ``ValueError`` unless there is a reference of each role.
+        """Prepare latents, masks and targets once.
 
-        Raises ``BaseError`` if the base knows nothing of such a subject.
+        Raises ``ValueError`` unless there is a reference of each role, of the base's size, ``BaseError`` if the base
+        knows nothing of such a subject.
         """
         base.spec.require(subject.noun)
         if not person or not style:
             raise ValueError("Training needs at least one usable photo of the person and one of the style.")
+        if any(reference.image.size != (base.resolution, base.resolution) for reference in (*person, *style)):
+            raise ValueError("The photos were cut for another base model: choose it again, and they are cut anew.")
         require_embedded_by(subject.name, person)
         self.base, self.subject, self.config = base, subject, config
         self.person, self.style = person, style

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, Dinov2Model, Dinov2WithRegistersModel, PreTrainedModel
 
-from magicapture.bases.loading import MISSING
+from magicapture.bases.loading import MISSING, here_alone
 from magicapture.features import CHANNELS, NETWORK, image_features, pooled_features
 from magicapture.messages import Message
 from magicapture.settings import settings
@@ -155,11 +155,11 @@ def load_network() -> ThingNetwork:
 def _load(source: str) -> ThingNetwork:
     if source == IMAGENET:
         return ImageNetNetwork()
-    here = source == AUTO
+    auto = source == AUTO
     try:
-        return Dino.load(DINOV2 if here else source, here=here)
+        return Dino.load(DINOV2 if auto else source, here=auto or here_alone(source))
     except MISSING as error:
-        if here:
+        if auto:
             return ImageNetNetwork()
         if isinstance(error, ThingNetworkError):
             raise

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from transformers import CLIPSegForImageSegmentation, CLIPSegProcessor
 
-from magicapture.bases.loading import MISSING
+from magicapture.bases.loading import MISSING, here_alone
 from magicapture.messages import Message
 
 SHOWN = 0.4
@@ -39,8 +39,10 @@ def find_thing(photo: Image.Image, noun: str, source: str) -> Image.Image | None
 def _load(source: str) -> tuple[CLIPSegProcessor, CLIPSegForImageSegmentation]:
     """Load the model, once per process, on the CPU."""
     try:
-        processor = CLIPSegProcessor.from_pretrained(source)
-        return processor, CLIPSegForImageSegmentation.from_pretrained(source).eval().requires_grad_(False)
+        here = here_alone(source)
+        processor = CLIPSegProcessor.from_pretrained(source, local_files_only=here)
+        model = CLIPSegForImageSegmentation.from_pretrained(source, local_files_only=here)
+        return processor, model.eval().requires_grad_(False)
     except MISSING as error:
         lacking = (
             "The model {source}, which finds things in photos, is neither on this machine nor to be had from here. "

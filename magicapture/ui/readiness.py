@@ -13,6 +13,7 @@ from magicapture.ui.html import duration, note
 
 ANONYMOUS_QUOTA, FREE_QUOTA, PRO_QUOTA = 120, 300, 2400
 """A visitor's GPU seconds on ZeroGPU per day."""
+LOOKED_AT_ANEW = "The photos are being looked at anew: wait a moment."
 
 
 def readiness(
@@ -80,5 +81,10 @@ def what_is_missing(person: CheckedSet | None, style: CheckedSet | None, noun: s
             unusable = Message("The photos {whose} cannot be used.", whose=of_role)
             return joined(" ", unusable, checked.problem, "See the tab References.")
     if person and style and person.subject != style.subject:
-        return "The photos are being looked at anew: wait a moment."
+        return LOOKED_AT_ANEW
     return ""
+
+
+def are_cut_for(side: int, person: CheckedSet, style: CheckedSet) -> bool:
+    """Tell whether all that training would take has this many pixels a side, the base just chosen or not."""
+    return all(reference.image.width == side for reference in (*person.references, *style.references))

@@ -22,7 +22,7 @@ from magicapture.ui.events import AT_ONCE, QUEUED, user_errors
 from magicapture.ui.html import preset_name, section
 from magicapture.ui.language import say, user_error
 from magicapture.ui.live import filmstrip, loss_plot, progress_bar
-from magicapture.ui.readiness import called, readiness, what_is_missing
+from magicapture.ui.readiness import LOOKED_AT_ANEW, are_cut_for, called, readiness, what_is_missing
 from magicapture.ui.session import AppContext, Session, require_visitor
 from magicapture.ui.steps import NO_ADAPTER, Step, build_step
 from magicapture.ui.training_view import TICK_SECONDS, TrainingView
@@ -215,6 +215,9 @@ def start(
         raise user_error(missing, "Not yet")
     assert person is not None
     assert style is not None
+    spec = resolve_base(choice.base)
+    if not are_cut_for(spec.resolution, person, style):
+        raise user_error(LOOKED_AT_ANEW, "Not yet")
     settings = context.settings
     limit = (settings.slice_seconds if profile is None else settings.slice_seconds_signed_in) if ZERO_GPU else inf
     named = [] if person.subject == PERSON_NOUN else [say(called(person.subject))]
@@ -222,7 +225,7 @@ def start(
     title = f"{words[0].upper()}{words[1:]}, {datetime.now().astimezone():%Y-%m-%d %H:%M}"
     plan = TrainingPlan(choice.base, person.references, style.references, choice.config, title, limit, person.subject)
     with user_errors("Not yet"):
-        resolve_base(choice.base).require(person.subject)
+        spec.require(person.subject)
         require_base(choice.base)
         return context.jobs.start(require_visitor(visitor), plan, address_of(request.request.scope)).id
 
