@@ -63,10 +63,9 @@ def judge(
     paths, noun = visitor.photos(role), visitor.subject.noun
     if not paths:
         return None, note(roles_of(noun)[role][2])
-    spec = resolve_base(base)
     try:
-        spec.require(noun)
-        side = spec.resolution or load_base(base).resolution  # unknown of a base that is this installation's own
+        resolve_base(base).require(noun)
+        side = side_for(base)
     except BaseError as error:
         return None, note(str(error), "bad")
     if before is None or not _is_of(before, paths, side, noun):
@@ -75,6 +74,11 @@ def judge(
     if visitor.subject.noun != noun:  # another choice was made while they were checked
         return judge(role, base, visitor)
     return before, photo_grid(before, paths)
+
+
+def side_for(base: str) -> int:
+    """Give the pixels a side that photos are cut to. Raises ``BaseError`` if only loading would tell, and fails."""
+    return resolve_base(base).resolution or load_base(base).resolution
 
 
 async def judge_again(base: str, visitor: Workspace) -> list:

@@ -20,6 +20,7 @@ from magicapture.server.workspace import Workspace
 from magicapture.subject import PERSON_NOUN
 from magicapture.ui.events import AT_ONCE, QUEUED, user_errors
 from magicapture.ui.html import preset_name, section
+from magicapture.ui.judging import side_for
 from magicapture.ui.language import say, user_error
 from magicapture.ui.live import filmstrip, loss_plot, progress_bar
 from magicapture.ui.readiness import LOOKED_AT_ANEW, are_cut_for, called, readiness, what_is_missing
@@ -215,9 +216,6 @@ def start(
         raise user_error(missing, "Not yet")
     assert person is not None
     assert style is not None
-    spec = resolve_base(choice.base)
-    if not are_cut_for(spec.resolution, person, style):
-        raise user_error(LOOKED_AT_ANEW, "Not yet")
     settings = context.settings
     limit = (settings.slice_seconds if profile is None else settings.slice_seconds_signed_in) if ZERO_GPU else inf
     named = [] if person.subject == PERSON_NOUN else [say(called(person.subject))]
@@ -225,7 +223,9 @@ def start(
     title = f"{words[0].upper()}{words[1:]}, {datetime.now().astimezone():%Y-%m-%d %H:%M}"
     plan = TrainingPlan(choice.base, person.references, style.references, choice.config, title, limit, person.subject)
     with user_errors("Not yet"):
-        spec.require(person.subject)
+        resolve_base(choice.base).require(person.subject)
+        if not are_cut_for(side_for(choice.base), person, style):
+            raise user_error(LOOKED_AT_ANEW, "Not yet")
         require_base(choice.base)
         return context.jobs.start(require_visitor(visitor), plan, address_of(request.request.scope)).id
 
