@@ -1,8 +1,10 @@
 """Nobody should learn from a refusal that their quota was too small: the page says the share before the start."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from importlib.resources import files
+from pathlib import Path
 from types import SimpleNamespace
 
 import gradio as gr
@@ -10,6 +12,7 @@ import pytest
 import stand_in
 import torch
 from PIL import Image
+from visitor import uploaded
 
 from magicapture.bases import MINI, SD15
 from magicapture.config import GenerateConfig, TrainConfig
@@ -114,17 +117,35 @@ def test_where_time_is_not_counted_no_quota_is_mentioned() -> None:
     assert "quota" not in readiness.readiness(CHECKED, CHECKED, "mini", TrainConfig(), PRO)
 
 
-@pytest.mark.parametrize("side", [MINI.resolution, 2 * MINI.resolution])
-def test_a_training_waits_until_the_photos_are_cut_for_the_base_that_was_just_chosen(
-    side: int, mine: Workspace
-) -> None:
-    found = CheckedSet("person", tuple(Verdict("me.jpg", reference) for reference in stand_in.references(side)))
-    started = SimpleNamespace(id="of-the-job")
-    context = SimpleNamespace(settings=Settings.from_environment(), jobs=SimpleNamespace(start=lambda *_: started))
+@pytest.fixture
+def begin(root: Path, mine: Workspace) -> Callable[[int], str]:
+    """Give what starts a training on the photos that ``mine`` has now, cut to a number of pixels a side."""
+    paths = {role: mine.ingest([uploaded(root)], role) for role in ("person", "style")}
+    context = SimpleNamespace(
+        settings=Settings.from_environment(), jobs=SimpleNamespace(start=lambda *_: SimpleNamespace(id="begun"))
+    )
     request = SimpleNamespace(request=SimpleNamespace(scope={"client": ("192.0.2.1", 1), "headers": []}))
-    arguments = context, mine, found, found, train.Choice("mini", "quick"), request
-    if side == MINI.resolution:
-        assert train.start(*arguments) == started.id
-        return
+
+    def begin(side: int) -> str:
+        sets = []
+        for role, (path,) in paths.items():
+            reference = replace(*stand_in.references(side, 1), name=path.name)
+            sets.append(CheckedSet(role, (Verdict(path.name, reference),)))
+        return train.start(context, mine, *sets, train.Choice("mini", "quick"), request)
+
+    return begin
+
+
+def test_a_training_waits_until_the_photos_are_cut_for_the_base_that_was_just_chosen(begin: Callable) -> None:
     with pytest.raises(gr.Error, match="looked at anew: wait a moment"):
-        train.start(*arguments)
+        begin(2 * MINI.resolution)
+    assert begin(MINI.resolution) == "begun"
+
+
+@pytest.mark.parametrize("forget", [Workspace.forget_photos, Workspace.delete_everything])
+def test_photos_that_another_page_deleted_are_not_trained_on(
+    mine: Workspace, begin: Callable, forget: Callable
+) -> None:
+    forget(mine)
+    with pytest.raises(gr.Error, match="are deleted meanwhile: add photos again"):
+        begin(MINI.resolution)

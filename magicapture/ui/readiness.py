@@ -8,11 +8,13 @@ from magicapture.photos.references import CheckedSet, Role
 from magicapture.server.forecast import quota_seconds, training_seconds
 from magicapture.server.gpu import ZERO_GPU
 from magicapture.server.pace import corrected
+from magicapture.server.workspace import Workspace
 from magicapture.subject import PERSON_NOUN, THING_NOUN
 from magicapture.ui.html import duration, note
 
 ANONYMOUS_QUOTA, FREE_QUOTA, PRO_QUOTA = 120, 300, 2400
 """A visitor's GPU seconds on ZeroGPU per day."""
+DELETED_MEANWHILE = "Some of these photos are deleted meanwhile: add photos again in the tab References."
 LOOKED_AT_ANEW = "The photos are being looked at anew: wait a moment."
 
 
@@ -83,6 +85,14 @@ def what_is_missing(person: CheckedSet | None, style: CheckedSet | None, noun: s
     if person and style and person.subject != style.subject:
         return LOOKED_AT_ANEW
     return ""
+
+
+def are_there(visitor: Workspace, *sets: CheckedSet) -> bool:
+    """Tell whether all that training would take is still the visitor's: nobody deleted it, on whatever page."""
+    return all(
+        {reference.name for reference in checked.references} <= {path.name for path in visitor.photos(checked.role)}
+        for checked in sets
+    )
 
 
 def are_cut_for(side: int, person: CheckedSet, style: CheckedSet) -> bool:

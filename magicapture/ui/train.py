@@ -23,7 +23,15 @@ from magicapture.ui.html import preset_name, section
 from magicapture.ui.judging import side_for
 from magicapture.ui.language import say, user_error
 from magicapture.ui.live import filmstrip, loss_plot, progress_bar
-from magicapture.ui.readiness import LOOKED_AT_ANEW, are_cut_for, called, readiness, what_is_missing
+from magicapture.ui.readiness import (
+    DELETED_MEANWHILE,
+    LOOKED_AT_ANEW,
+    are_cut_for,
+    are_there,
+    called,
+    readiness,
+    what_is_missing,
+)
 from magicapture.ui.session import AppContext, Session, require_visitor
 from magicapture.ui.steps import NO_ADAPTER, Step, build_step
 from magicapture.ui.training_view import TICK_SECONDS, TrainingView
@@ -212,10 +220,13 @@ def start(
 
     Raises ``gr.Error`` in words a visitor understands.
     """
-    if missing := what_is_missing(person, style, require_visitor(visitor).subject.noun):
+    visitor = require_visitor(visitor)
+    if missing := what_is_missing(person, style, visitor.subject.noun):
         raise user_error(missing, "Not yet")
     assert person is not None
     assert style is not None
+    if not are_there(visitor, person, style):
+        raise user_error(DELETED_MEANWHILE, "Not yet")
     settings = context.settings
     limit = (settings.slice_seconds if profile is None else settings.slice_seconds_signed_in) if ZERO_GPU else inf
     named = [] if person.subject == PERSON_NOUN else [say(called(person.subject))]
@@ -227,7 +238,7 @@ def start(
         if not are_cut_for(side_for(choice.base), person, style):
             raise user_error(LOOKED_AT_ANEW, "Not yet")
         require_base(choice.base)
-        return context.jobs.start(require_visitor(visitor), plan, address_of(request.request.scope)).id
+        return context.jobs.start(visitor, plan, address_of(request.request.scope)).id
 
 
 def require_room(context: AppContext, visitor: Workspace, request: gr.Request) -> None:
