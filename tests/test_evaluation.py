@@ -10,6 +10,7 @@ import tiny
 import torch
 from PIL import Image, ImageOps
 from running import ROOT
+from scipy import stats
 from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from magicapture.__main__ import main
@@ -78,9 +79,36 @@ def test_what_was_not_measured_is_no_zero() -> None:
 
 
 def test_an_interval_holds_its_mean_and_is_a_point_for_one_value() -> None:
-    spread = Estimate.of([0.0, 1.0, 0.0, 1.0])
-    assert 0 <= spread.low < spread.mean == 0.5 < spread.high <= 1
-    assert Estimate.of([0.4]) == Estimate(0.4, 0.4, 0.4)
+    expected = stats.ttest_1samp([0.2, 0.9, 0.4], 0).confidence_interval()
+    spread = Estimate.of([0.2, None, 0.9, 0.4])
+    assert (spread.low, spread.high) == pytest.approx(tuple(expected))
+    assert spread.mean == pytest.approx(0.5)
+    assert Estimate.of([0.4]).measured == (0.4, 0.4, 0.4)
+    assert Estimate.of([0.4, 0.4]).measured == (0.4, 0.4, 0.4)
+
+
+def test_the_looks_of_one_person_are_no_people() -> None:
+    results = [
+        {**cell(method, portrait(likeness + look / 10, 0.5)), "person": person, "style": look}
+        for method, likenesses in (("untouched", (0.1, 0.2)), ("magicapture", (0.5, 0.7)))
+        for person, likeness in enumerate(likenesses)
+        for look in range(3)
+    ]
+    ours = summarise(results, Table("t", ["untouched", "magicapture"], people=2, styles=3))["magicapture"]
+    assert ours.likeness.measured == pytest.approx(Estimate.of([0.6, 0.8]).measured)
+    alone = summarise(results, Table("t", ["untouched", "magicapture"], people=1, styles=3))["magicapture"]
+    assert alone.likeness.measured == pytest.approx(Estimate.of([0.5, 0.6, 0.7]).measured)
+
+
+def test_a_look_that_lies_hardly_further_says_little_of_the_way() -> None:
+    results = [
+        {**cell(method, portrait(0.5, style)), "style": look, "own_style": own, "person": person}
+        for person in range(2)
+        for look, (start, style_of_ours, own) in enumerate([(0.2, 0.5, 0.8), (0.79, 0.99, 0.8)])
+        for method, style in (("untouched", start), ("magicapture", style_of_ours))
+    ]
+    ours = summarise(results, Table("t", ["untouched", "magicapture"], people=2, styles=2))["magicapture"]
+    assert ours.style_way.mean == pytest.approx((0.3 + 0.2) / (0.6 + 0.01))
 
 
 def test_closeness_is_one_minus_the_mean_distance() -> None:
@@ -196,15 +224,17 @@ def test_likeness_to_each_person_tells_of_missing_faces() -> None:
 
 
 def test_groups_are_set_beside_the_first_one_with_an_interval() -> None:
-    people = {"women": [1, 3], "men": [2]}
-    table = Table("t", ["magicapture"], people=3, styles=1, groups={"gender": people})
+    people = {"women": [1, 3], "men": [2, 4], "others": [5]}
+    table = Table("t", ["magicapture"], people=5, styles=2, groups={"gender": people})
     results = [
-        {**cell("magicapture", portrait(likeness, 0.5)), "person": person}
-        for person, likeness in enumerate((0.4, 0.7, 0.6))
+        {**cell("magicapture", portrait(likeness + look / 10, 0.5)), "person": person, "style": look}
+        for person, likeness in enumerate((0.35, 0.55, 0.55, 0.75, 0.45))
+        for look in range(2)
     ]
     header, ours = group_rows(results, table, "gender")
-    assert header == ["likeness by gender", "women (2)", "men (1)", "men − women"]
-    assert ours == ["MagiCapture (ours)", "0.50", "0.70", "0.20 [0.10, 0.30]"]  # women of 0.4 alone, of 0.6 alone
+    low, high = stats.ttest_ind([0.6, 0.8], [0.4, 0.6], equal_var=False).confidence_interval()
+    assert header == ["likeness by gender", "women (2)", "men (2)", "men − women", "others (1)", "others − women"]
+    assert ours == ["MagiCapture (ours)", "0.50", "0.70", f"0.20 [{low:.2f}, {high:.2f}]", "0.50", "0.00"]
 
 
 def test_clip_compares_looks_outside_the_face(

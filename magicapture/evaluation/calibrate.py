@@ -190,7 +190,7 @@ def best_of_table(portraits: list[Judged], method: str) -> Iterator[str]:
             styles.append(float(np.mean([p.style for p in best])))
             gains.append(float(judged[-1] - np.mean([p.dlib for p in few])))
         gain = Estimate.of(gains)
-        interval = f"{gain.mean:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})"
+        interval = "{:+.3f} ({:+.3f} to {:+.3f})".format(*gain.measured)
         yield f"| {name} | {np.mean(judged):.3f} | {interval} | {np.mean(styles):.2f} |"
 
 

@@ -49,8 +49,8 @@ further.
 the face of one photo of the training (1). **Only the person**: no more of the style than the person's photos have by
 themselves, on the pairs where photos and style are told apart; **only the style**: no more likeness than the untouched
 base has. **Leak**: share of the person's attention outside the face. **Diversity**: mean 1 − cos between portraits.
-**Sharpness**: Laplacian over contrast of the face. In brackets: bootstrap 95 % intervals over pairs of person and
-style."""
+**Sharpness**: Laplacian over contrast of the face. In brackets: Student's 95 % intervals over people, between groups
+Welch's; of one person alone over looks."""
 PLOT, KEY = 420, 280
 """Side of the scatter plot and width of its key, in its own units."""
 SIDE, CAPTION = 96, 190
@@ -115,7 +115,7 @@ def group_rows(results: list[dict], table: Table, kind: str) -> list[list[str]]:
     rows = [[f"likeness by {kind}", _counted(first, reference), *gaps]]
     for method in table.methods:
         theirs, *found = (
-            [likeness(cell) for cell in cells_of(results, table, method, [i - 1 for i in people])]
+            [np.mean([likeness(cell) for cell in cells_of(results, table, method, [i - 1])]) for i in people]
             for people in table.groups[kind].values()
         )
         rows.append([METHODS[method].title, f"{np.mean(theirs):.2f}"])
@@ -150,7 +150,7 @@ def _cell(key: str, summary: Summary) -> str:
 
 def _measured(found: Estimate, digits: int) -> str:
     mean, low, high = found.measured
-    return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+    return f"{mean:.{digits}f}" + ("" if found.low is None else f" [{low:.{digits}f}, {high:.{digits}f}]")
 
 
 def _markdown(rows: list[list[str]]) -> str:

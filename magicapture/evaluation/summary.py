@@ -1,54 +1,66 @@
 """From the figures of single portraits to those of methods: means, intervals, shares."""
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
 from magicapture.evaluation.plan import Table
 from magicapture.scoring import TOLD_APART
 
-RESAMPLES, INTERVAL = 2000, (2.5, 97.5)
-"""Of the bootstrap: how often cells are drawn anew, and the percentiles that are given."""
+LEVEL = 0.95
+"""Of the intervals."""
+Paired = tuple[dict, dict | None]
+"""A cell, and the untouched base's of the same pair."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over cells with its bootstrap 95 % interval; all None where nothing was measured."""
+    """A mean over people with Student's 95 % interval; None where nothing was measured, or only once."""
 
     mean: float | None
-    low: float | None
-    high: float | None
+    low: float | None = None
+    high: float | None = None
 
     @classmethod
     def of(cls, values: Sequence[float | None]) -> "Estimate":
-        """Resample the cells' ``values``, each a mean over its portraits."""
-        known = np.array([value for value in values if value is not None])
-        if not len(known):
-            return cls(None, None, None)
-        draws = np.random.default_rng(0).choice(known, (RESAMPLES, len(known))).mean(axis=1)
-        low, high = np.percentile(draws, INTERVAL)
-        return cls(float(known.mean()), float(low), float(high))
+        """Take ``values``, one of each person: looks of one person would be more alike than chance has them."""
+        known = [value for value in values if value is not None]
+        if not known:
+            return cls(None)
+        return cls._around(float(np.mean(known)), known)
 
     @classmethod
     def of_gap(cls, values: Sequence[float], reference: Sequence[float]) -> "Estimate":
-        """Give how far the mean of ``values`` lies above that of ``reference``, resampling both; neither is empty."""
-        generator = np.random.default_rng(0)
-        ours, theirs = (generator.choice(each, (RESAMPLES, len(each))).mean(axis=1) for each in (values, reference))
-        low, high = np.percentile(ours - theirs, INTERVAL)
-        return cls(float(np.mean(values) - np.mean(reference)), float(low), float(high))
+        """Give how far the mean of ``values`` lies above that of ``reference``, with Welch's interval."""
+        return cls._around(float(np.mean(values) - np.mean(reference)), values, reference)
+
+    @classmethod
+    def _around(cls, mean: float, *samples: Sequence[float]) -> "Estimate":
+        if min(map(len, samples)) == 1:
+            return cls(mean)
+        errors = [float(np.var(sample, ddof=1)) / len(sample) for sample in samples]  # squared, of each mean
+        total = sum(errors)
+        shares = sum(error**2 / (len(sample) - 1) for error, sample in zip(errors, samples, strict=True))
+        freedom = total**2 / shares if shares else 1  # Welch–Satterthwaite; of one sample its size − 1
+        reach = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * total**0.5
+        return cls(mean, mean - reach, mean + reach)
 
     @property
     def measured(self) -> tuple[float, float, float]:
-        """Mean, lower and upper end. Raises ``ValueError`` where nothing was measured."""
-        if self.mean is None or self.low is None or self.high is None:
+        """Mean, lower and upper end: the mean where that is all. Raises ``ValueError`` where nothing was measured."""
+        if self.mean is None:
             raise ValueError("Nothing was measured.")
-        return self.mean, self.low, self.high
+        return self.mean, *(self.mean if end is None else end for end in (self.low, self.high))
 
 
 @dataclass(frozen=True)
 class Summary:
-    """One method in one table. Shares are of portraits, in [0, 1].
+    """One method in one table: means over people, each over their looks; over looks if there is one person.
+
+    Shares are of portraits, in [0, 1].
 
     ``likeness``: 1 − dlib distance to unseen photos, 0 without a face; ``way``: the same as a share of the way from the
     untouched base (0) to the person's real photos (1); ``style``: cosine; ``faceless``, ``copied``: shares;
@@ -90,8 +102,32 @@ def _cells(results: list[dict], table: Table) -> list[dict]:
     return [cell for cell in results if _key(cell) in wanted]
 
 
-def _summary(cells: list[tuple[dict, dict | None]]) -> Summary:
-    return Summary(**{name: Estimate.of([figure(*cell) for cell in cells]) for name, figure in FIGURES.items()})
+def _summary(cells: list[Paired]) -> Summary:
+    people = defaultdict(list)
+    for cell in cells:
+        people[cell[0]["person"]].append(cell)
+    groups = list(people.values()) if len(people) > 1 else [[cell] for cell in cells]
+    figures = {name: Estimate.of([_pooled(figure, group) for group in groups]) for name, figure in FIGURES.items()}
+    return Summary(
+        **figures, **{name: Estimate.of([_way(ends, group) for group in groups]) for name, ends in WAYS.items()}
+    )
+
+
+def _pooled(figure: Callable[[dict, dict | None], float | None], cells: list[Paired]) -> float | None:
+    known = [found for cell in cells if (found := figure(*cell)) is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _way(ends: Callable[[dict, dict], tuple[float, float, float]], cells: list[Paired]) -> float | None:
+    """Give where a person's cells lie between start (0) and end (1); None where the end is no further.
+
+    Of the means: the way of a single look can be so short that its share tells nothing.
+    """
+    known = [ends(cell, untouched) for cell, untouched in cells if untouched is not None]
+    if not known:
+        return None
+    here, start, end = np.mean(known, axis=0)
+    return float((here - start) / (end - start)) if end > start else None
 
 
 def cells_of(results: list[dict], table: Table, method: str, people: Sequence[int]) -> list[dict]:
@@ -118,19 +154,6 @@ def _mean(cell: dict, value: Callable[[dict], float | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def _way(cell: dict, untouched: dict | None) -> float | None:
-    return None if untouched is None else _share(likeness(cell), likeness(untouched), cell["real_likeness"])
-
-
-def _style_way(cell: dict, untouched: dict | None) -> float | None:
-    return None if untouched is None else _share(_style(cell), _style(untouched), cell["own_style"])
-
-
-def _share(here: float, start: float, end: float) -> float | None:
-    """Give where ``here`` lies between ``start`` (0) and ``end`` (1); None where the end is no further."""
-    return (here - start) / (end - start) if end > start else None
-
-
 def _style(cell: dict) -> float:
     return float(np.mean([portrait["style"] for portrait in cell["portraits"]]))
 
@@ -150,9 +173,7 @@ def _style_only(cell: dict, untouched: dict | None) -> float | None:
 
 FIGURES: dict[str, Callable[[dict, dict | None], float | None]] = {
     "likeness": lambda cell, _: likeness(cell),
-    "way": _way,
     "style": lambda cell, _: _style(cell),
-    "style_way": _style_way,
     "faceless": lambda cell, _: faceless(cell),
     "copied": lambda cell, _: _mean(cell, lambda portrait: portrait["copied"]),
     "copy_paste": lambda cell, _: _mean(cell, lambda portrait: portrait["copy_paste"]),
@@ -165,3 +186,9 @@ FIGURES: dict[str, Callable[[dict, dict | None], float | None]] = {
     "seconds": lambda cell, _: cell["training_seconds"],
 }
 """How each figure of a cell comes about; the second argument is the untouched base's cell of the same pair."""
+
+WAYS: dict[str, Callable[[dict, dict], tuple[float, float, float]]] = {
+    "way": lambda cell, untouched: (likeness(cell), likeness(untouched), cell["real_likeness"]),
+    "style_way": lambda cell, untouched: (_style(cell), _style(untouched), cell["own_style"]),
+}
+"""Where a cell lies, where its way starts and where it ends; the second argument is the untouched base's cell."""
