@@ -8,7 +8,8 @@ import stand_in
 import tiny
 import torch
 
-from magicapture.bases import Base
+from magicapture.bases import SD15, Base
+from magicapture.evaluation import baselines
 from magicapture.evaluation.baselines import (
     BaselineConfig,
     custom_diffusion,
@@ -16,6 +17,7 @@ from magicapture.evaluation.baselines import (
     plain_loss,
     textual_inversion,
 )
+from magicapture.evaluation.methods import METHODS, Task
 from magicapture.method.material import Material
 
 CONFIG = BaselineConfig(steps=3, rank=2)
@@ -81,3 +83,32 @@ def test_textual_inversion_leaves_the_denoiser_alone(base: Base, material: Mater
 
 def test_the_same_seed_gives_the_same_baseline(base: Base, material: Material) -> None:
     assert loss(base, material, dreambooth_lora, 3) == loss(base, material, dreambooth_lora, 3)
+
+
+QUICK, PAPER = SD15.presets["quick"], SD15.presets["paper"]
+
+
+@pytest.mark.parametrize(
+    ("made", "preset", "rank", "rates"),
+    [
+        (tiny.embedded, "quick", 16, {"dreambooth_lora": [2e-3], "textual_inversion": [2e-2]}),
+        (tiny.embedded, "paper", 16, {"dreambooth_lora": [2e-3], "custom_diffusion": [1e-3, 1e-3]}),
+        (tiny.base, "quick", QUICK.rank, {"dreambooth_lora": [QUICK.lora_lr], "textual_inversion": [QUICK.token_lr]}),
+        (tiny.base, "quick", QUICK.rank, {"custom_diffusion": [QUICK.token_lr_phase2, 8e-5]}),
+        (tiny.base, "paper", PAPER.rank, {"dreambooth_lora": [PAPER.lora_lr]}),
+    ],
+)
+def test_no_baseline_loses_because_its_rates_are_those_of_another_base(
+    made: Callable[[], Base], preset: str, rank: int, rates: dict[str, list[float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, found = made(), []
+
+    def fit(_base: Base, _material: Material, groups: list[dict], config: BaselineConfig, _: torch.Generator) -> None:
+        found.append((config.rank, config.steps, config.seed, [group["lr"] for group in groups]))
+
+    monkeypatch.setattr(baselines, "fit", fit)
+    photos = stand_in.references(base.resolution)
+    for method, expected in rates.items():
+        task = Task(base, stand_in.StandInEngine(), photos, photos, preset, steps=7, seed=3)
+        with METHODS[method].learn(task):
+            assert found.pop() == (rank, 7, 3, expected)

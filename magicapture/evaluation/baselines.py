@@ -7,21 +7,26 @@ loss over the whole picture. Each is a context manager: the base carries what wa
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from magicapture.bases import Base, Conditioning, Rows
+from magicapture.bases import Base, BaseSpec, Conditioning, Rows
 from magicapture.bases.lora import lora_layers
 from magicapture.bases.words import TOKENS, draw_prompt
+from magicapture.config import TrainConfig
 from magicapture.method.material import Material
 from magicapture.method.optimizer import optimizer_step
+
+LAYER_LR = 8e-5
+"""Custom Diffusion's published rate, for Stable Diffusion: 1e-5 for each picture of a batch of eight."""
 
 
 @dataclass(frozen=True)
 class BaselineConfig:
-    """How a baseline is trained. The rates suit the embedded base; ``docs/findings.md`` says how they were found."""
+    """How a baseline is trained. These rates suit the embedded base; ``docs/findings.md`` says how they were found."""
 
     steps: int = 320
     seed: int = 0
@@ -32,6 +37,17 @@ class BaselineConfig:
     token_lr_joint: float = 1e-3  # Custom Diffusion, where the layers learn too
     layer_lr: float = 1e-3
     token_noise: float = 0.017  # as in ``TrainConfig``
+
+    @classmethod
+    def beside(cls, ours: TrainConfig, spec: BaseSpec, steps: int) -> Self:
+        """Give a baseline ``steps`` steps, the seed and the pictures of ``ours``, and rates that suit ``spec``.
+
+        Where none were tuned those are ours too: at four times what a base bears, a method would lose to any other.
+        """
+        seed, images = ours.seed, images_beside(ours.images_per_task)
+        if spec.embedded:
+            return cls(steps, seed, images)
+        return cls(steps, seed, images, ours.rank, ours.lora_lr, ours.token_lr, ours.token_lr_phase2, LAYER_LR)
 
 
 def images_beside(ours: int) -> int:

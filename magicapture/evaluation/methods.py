@@ -12,7 +12,7 @@ from magicapture.bases import Base, BaseSpec
 from magicapture.config import GenerateConfig, Term
 from magicapture.drawing.generation import draw, draw_untouched
 from magicapture.evaluation import baselines
-from magicapture.evaluation.baselines import BaselineConfig, images_beside
+from magicapture.evaluation.baselines import BaselineConfig
 from magicapture.faces import FaceEngine
 from magicapture.method.material import Material, prepare
 from magicapture.method.training import train
@@ -71,8 +71,8 @@ def _baseline(
 ) -> Callable[[Task], AbstractContextManager[Draw]]:
     @contextmanager
     def learn(task: Task) -> Iterator[Draw]:
-        ours = task.base.spec.presets[task.preset]
-        config = BaselineConfig(task.steps or ours.steps, task.seed, images_beside(ours.images_per_task))
+        ours = replace(task.base.spec.presets[task.preset], seed=task.seed)
+        config = BaselineConfig.beside(ours, task.base.spec, task.steps or ours.steps)
         with learned(task.base, Material.of(task.base, task.person, task.style), config):
             settings = GenerateConfig(lora_scale=1.0, guidance_scale=task.base.spec.untouched_guidance_scale)
             yield lambda seeds: list(draw(task.base, seeds, settings))
