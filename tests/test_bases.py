@@ -251,6 +251,7 @@ def test_the_table_of_bases_says_what_is_known_of_each(monkeypatch: pytest.Monke
     def quick(spec: BaseSpec) -> float:
         """Foretell it where the base is at home: on a CPU if it is embedded, else on a GPU."""
         monkeypatch.setattr(torch.cuda, "is_available", lambda: not spec.embedded)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "one that is not known")
         return training_seconds(spec.name, spec.presets["quick"])
 
     assert told == {

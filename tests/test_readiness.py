@@ -30,6 +30,15 @@ MONA = {"name": "Mona", "preferred_username": "mona", "profile": "", "picture": 
 STRANGER, MEMBER, PRO = None, gr.OAuthProfile(MONA), gr.OAuthProfile({**MONA, "isPro": True})
 
 
+UNKNOWN = "NVIDIA GeForce GTX 1080 Ti"
+
+
+def compute_on(gpu: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this machine have the GPU that PyTorch calls ``gpu``, or none."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu is not None)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: gpu)
+
+
 @pytest.mark.parametrize(
     ("profile", "factor", "said"),
     [
@@ -50,6 +59,7 @@ def test_the_share_of_the_quota_is_the_visitors_own_on_the_platforms_card(
 
 def test_an_account_is_not_needed_to_train_on_zero_gpu_and_to_draw(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(forecast.SpacesConfig, "zero_gpu", True)
     dearest = max(card["duration_factor"] for card in json.loads(CARDS.read_text()))
     monkeypatch.setattr(forecast, "get_config", lambda: {"duration_factor": dearest})
     for spec in (SD15, MINI):
@@ -78,31 +88,70 @@ def test_who_waits_for_four_portraits_to_be_enlarged_is_told_how_long_it_takes_h
 
 def test_a_base_that_is_meant_for_a_gpu_takes_a_cpu_hundreds_of_times_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = []
-    for on_gpu in (True, False):
-        monkeypatch.setattr(torch.cuda, "is_available", lambda: on_gpu)  # noqa: B023  it is called at once
+    for gpu in (UNKNOWN, None):
+        compute_on(gpu, monkeypatch)
         seconds.append(forecast.drawing_seconds("sd15", GenerateConfig(count=4)))
     assert seconds[1] > 50 * seconds[0]
 
 
 @pytest.mark.parametrize(
-    ("base", "on_gpu", "counted", "candidates"),
+    ("base", "gpu", "counted", "candidates"),
     [
-        ("mini", True, False, 4),
-        ("sd15", True, False, 4),
-        ("sdxl", True, False, 1),
-        ("mini", False, False, 2),
-        ("sd15", False, False, 1),
-        ("mini", True, True, 1),
+        ("mini", "Tesla T4", False, 4),
+        ("sd15", "Tesla T4", False, 1),
+        ("sd15", "NVIDIA H100 80GB HBM3", False, 4),
+        ("sdxl", "NVIDIA H100 80GB HBM3", False, 4),
+        ("sd15", UNKNOWN, False, 4),
+        ("sdxl", UNKNOWN, False, 1),
+        ("mini", None, False, 2),
+        ("sd15", None, False, 1),
+        ("mini", UNKNOWN, True, 1),
     ],
 )
 def test_portraits_are_the_best_of_several_where_that_is_prompt_and_no_quota_is_spent(
-    base: str, on_gpu: bool, counted: bool, candidates: int, monkeypatch: pytest.MonkeyPatch
+    base: str, gpu: str | None, counted: bool, candidates: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: on_gpu)
+    compute_on(gpu, monkeypatch)
     monkeypatch.setattr(forecast.SpacesConfig, "zero_gpu", counted)
     assert forecast.usual_candidates(base) == candidates
     one = forecast.drawing_seconds(base, GenerateConfig())
     assert forecast.drawing_seconds(base, GenerateConfig(best_of=candidates)) <= max(one, forecast.PROMPT_SECONDS)
+
+
+@pytest.mark.parametrize(
+    ("name", "counted", "times"),
+    [
+        ("Tesla T4", False, 252 / 65),
+        ("NVIDIA A100-SXM4-80GB", False, 252 / 312),
+        ("NVIDIA H200", False, 252 / 989),
+        ("NVIDIA RTX PRO 6000 Blackwell Server Edition", False, 1 / 2),
+        ("NVIDIA RTX PRO 6000 Blackwell Server Edition", True, 1),  # ZeroGPU lends half of it
+        ("Tesla T4", True, 1),
+        (UNKNOWN, False, 1),
+        ("NVIDIA L40S", False, 1),
+        ("NVIDIA GH200 480GB", False, 1),
+        ("NVIDIA A100-SXM4-80GB MIG 1g.10gb", False, 1),
+    ],
+)
+def test_nobody_is_promised_the_speed_of_another_gpu(
+    name: str, counted: bool, times: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compute_on(name, monkeypatch)
+    monkeypatch.setattr(forecast.SpacesConfig, "zero_gpu", counted)
+    quick, started = SD15.presets["quick"], forecast.START_SECONDS["cuda"]
+    steps, previews = SD15.training_work(quick)
+    lent = steps * SD15.step_seconds + previews * SD15.portrait_seconds
+    assert forecast.training_seconds("sd15", quick) == pytest.approx(started + times * lent)
+    portrait = forecast.drawing_seconds("sd15", GenerateConfig(count=1)) - started
+    assert portrait == pytest.approx(times * SD15.portrait_seconds)
+
+
+def test_a_cluster_is_not_taken_for_the_gpu_of_the_machine_that_asks_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    compute_on(UNKNOWN, monkeypatch)
+    unknown = forecast.drawing_seconds("sd15", GenerateConfig())
+    compute_on("Tesla T4", monkeypatch)
+    monkeypatch.setattr(forecast, "cluster", lambda: SimpleNamespace(device=lambda: "cuda"))
+    assert forecast.drawing_seconds("sd15", GenerateConfig()) == unknown
 
 
 def test_words_cost_a_second_look_where_drawing_needs_none_without(monkeypatch: pytest.MonkeyPatch) -> None:

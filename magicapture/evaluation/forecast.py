@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from magicapture.bases import Base, BaseError, BaseSpec
+from magicapture.bases.gpus import GPUS, Gpu
 from magicapture.bases.lora import lora_layers
 from magicapture.config import GenerateConfig, Term
 from magicapture.drawing.generation import draw
@@ -16,38 +17,6 @@ from magicapture.faces.builtin import BuiltinEngine
 from magicapture.faces.recogniser import Recogniser
 from magicapture.method.objective import Phase
 from magicapture.method.training import Training
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """How fast a GPU multiplies large matrices in half precision with sums in float32, in TFLOP/s, without sparsity.
-
-    ``peak``: by its maker; ``realistic``: as measured for large matrices, which is as good as it gets;
-    ``memory_gb``: in gigabytes.
-    """
-
-    name: str
-    peak: float
-    realistic: float
-    memory_gb: float
-
-
-GPUS = (
-    # https://www.nvidia.com/en-us/data-center/tesla-t4/, https://forums.developer.nvidia.com/t/264462
-    Gpu("T4", 65, 24, 16),
-    # https://www.nvidia.com/en-us/data-center/l4/, https://github.com/zzc0721/torch-performance-test-data/issues/120
-    Gpu("L4", 121, 59, 24),
-    # https://github.com/zzc0721/torch-performance-test-data/issues/126: its maker's figure is what was measured
-    Gpu("A10G", 70, 69, 24),
-    # The next three: https://github.com/stas00/ml-engineering/tree/master/compute/accelerator
-    Gpu("A100", 312, 271, 80),
-    Gpu("H100", 989, 794, 80),
-    Gpu("H200", 989, 794, 141),
-    # 4,000 TOPS in sparse FP4 by its maker, an eighth of it here;
-    # https://github.com/zzc0721/torch-performance-test-data/issues/162
-    Gpu("RTX PRO 6000", 504, 417, 96),
-)
-"""Whole GPUs: on ZeroGPU a visitor has half of the last one."""
 
 
 class MetaEngine(BuiltinEngine):

@@ -10,6 +10,7 @@ from spaces.zero import default_gpu_size
 from spaces.zero.config import get_config
 
 from magicapture.bases import ZERO_GPU_TFLOPS, resolve_base
+from magicapture.bases.gpus import ZERO_GPU_PEAK, gpu_called
 from magicapture.config import GenerateConfig, TrainConfig
 from magicapture.server.elsewhere import cluster
 
@@ -74,6 +75,18 @@ def _seconds_of(base: str) -> tuple[float, float]:
     spec = resolve_base(base)
     step, portrait = spec.step_seconds, spec.portrait_seconds
     if device() == "cuda":
-        return spec.seconds_on_gpu or (step, portrait)
-    slower = 1 if spec.seconds_on_gpu else ZERO_GPU_TFLOPS / CPU_TFLOPS  # the figures are those of a GPU
+        if spec.seconds_on_gpu:
+            return spec.seconds_on_gpu
+        slower = _slower_than_zero_gpu()
+    else:
+        slower = 1 if spec.seconds_on_gpu else ZERO_GPU_TFLOPS / CPU_TFLOPS  # the figures are those of a GPU
     return step * slower, portrait * slower
+
+
+def _slower_than_zero_gpu() -> float:
+    """Say how many times as long it takes here as on what ZeroGPU lends, by the peaks of both.
+
+    1 where the GPU is not known: it is another's, a cluster's node may have any.
+    """
+    gpu = None if SpacesConfig.zero_gpu or cluster() else gpu_called(torch.cuda.get_device_name())
+    return ZERO_GPU_PEAK / gpu.peak if gpu else 1
