@@ -8,7 +8,12 @@ import pytest
 import stand_in
 import tiny
 import torch
-from diffusers import DDIMScheduler
+from diffusers import (
+    DDIMScheduler,
+    EDMDPMSolverMultistepScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    SchedulerMixin,
+)
 
 from magicapture.adapters.start import NOISE, Start, generators
 from magicapture.bases import Base, BaseError, load_base
@@ -131,9 +136,20 @@ def test_the_stock_pipeline_draws_what_a_perfect_denoiser_of_velocities_knows(
     assert np.abs(np.asarray(drawn).astype(int) - np.asarray(known)).max() <= 2
 
 
-def test_a_base_that_predicts_something_else_is_refused_in_one_sentence(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "scheduler",
+    [
+        DDIMScheduler(prediction_type="sample"),
+        EDMDPMSolverMultistepScheduler(),  # of Playground 2.5
+        FlowMatchEulerDiscreteScheduler(),
+    ],
+    ids=lambda scheduler: type(scheduler).__name__,
+)
+def test_a_base_that_predicts_something_else_is_refused_in_one_sentence(
+    scheduler: SchedulerMixin, tmp_path: Path
+) -> None:
     pipeline = tiny.base(sample_size=16).pipeline
-    pipeline.scheduler.register_to_config(prediction_type="sample")
+    pipeline.scheduler = scheduler
     pipeline.save_pretrained(tmp_path)
     with pytest.raises(BaseError, match=r"cannot be used: .*neither noise .* nor velocity .*\. Choose another one\.$"):
         load_base(str(tmp_path))

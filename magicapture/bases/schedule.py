@@ -24,10 +24,14 @@ class Schedule:
 
     @classmethod
     def of(cls, scheduler: Any) -> Self:
-        """Read a diffusers scheduler. Raises ``ValueError`` when it predicts anything else than ε or v."""
+        """Read a diffusers scheduler. Raises ``ValueError`` when it predicts anything else than ε or v of DDPM's noise.
+
+        Those of EDM and of flows, whose configurations may name ε all the same, have no ᾱ.
+        """
         prediction_type = scheduler.config.get("prediction_type", "epsilon")
-        if prediction_type not in PREDICTION_TYPES:
-            raise ValueError(f"Nothing is known of denoisers that predict {prediction_type!r}.")
+        if prediction_type not in PREDICTION_TYPES or not hasattr(scheduler, "alphas_cumprod"):
+            kind = type(scheduler).__name__
+            raise ValueError(f"Nothing is known of denoisers that predict {prediction_type!r} with {kind}.")
         return cls(scheduler.alphas_cumprod, prediction_type)
 
     @property
