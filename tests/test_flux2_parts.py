@@ -8,9 +8,11 @@ from diffusers import FlowMatchEulerDiscreteScheduler, Flux2Transformer2DModel
 from torch import Tensor
 
 from magicapture.adapters.start import NOISE, Start, generators
+from magicapture.bases import FLUX2
 from magicapture.bases.flux2 import Flux2
 from magicapture.bases.flux2_files import ROWS_KEY
 from magicapture.bases.joint_attention import attention_to_words, record_joint_attention, refocusing_blocks
+from magicapture.bases.registry import FLUX2_ALONE
 from magicapture.bases.schedule import FlowSchedule
 from magicapture.bases.words import prompt_for
 
@@ -190,6 +192,11 @@ def test_times_are_drawn_where_stable_diffusions_are_by_signal_to_noise() -> Non
     assert 0 < share.min() <= share.max() <= 1
     assert 0.49 < schedule.share(half).max() <= 0.5
     assert schedule.trust(torch.tensor([399])) == pytest.approx(0.36)
+
+
+@pytest.mark.parametrize("preset", ["quick", "balanced", "paper"])
+def test_no_preset_judges_a_face_where_more_than_six_tenths_are_noise(preset: str) -> None:
+    assert FLUX2.presets[preset].identity_limit == FLUX2_ALONE.presets[preset].identity_limit == 0.6
 
 
 def test_a_scheduler_of_another_kind_is_no_flow() -> None:
