@@ -13,7 +13,7 @@ from diffusers import AutoencoderTiny
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from magicapture.__main__ import main
-from magicapture.bases import FLUX2, MINI, SD15, SPECS, BaseError, BaseSpec
+from magicapture.bases import FLUX2, MINI, SD15, SPECS, BaseError, BaseSpec, registry
 from magicapture.evaluation import bench, timing
 from magicapture.evaluation.timing import TimedStep, kinds_of_steps, random_base, schedule_seconds
 from magicapture.faces import load_engine
@@ -105,6 +105,17 @@ def test_kinds_of_steps_are_medians_without_the_first_ones() -> None:
         "lora_step": 98.0,
         "lora_step_with_identity": 97.0,
     }
+
+
+@pytest.mark.parametrize("how", ["--meta", "--random"])
+def test_another_base_of_a_family_is_not_said_to_cost_what_the_familys_known_one_costs(
+    how: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    taken = replace(registry.SD15_LIKE, parts=lambda: pytest.fail("it is taken for Stable Diffusion 1.5"))
+    monkeypatch.setattr(registry, "SD15_LIKE", taken)
+    assert main(["bench", "--base", "someone/made-up-model", how]) == 1
+    (error,) = json.loads(capsys.readouterr().out.splitlines()[-1]).values()
+    assert error == "What someone/made-up-model looks like inside is not known without its weights: bench it as it is."
 
 
 @pytest.mark.parametrize("spec", [MINI, FLUX2])

@@ -259,7 +259,7 @@ def resolve_base(name: str = "auto", *, fetch: bool = False) -> BaseSpec:
     like = ALIKE.get(pipeline_kind(name, fetch=fetch), SD15_LIKE)
     known: dict[str, Any] = {"name": name, "source": name, "title": Path(name).name, "licence": "other"}
     tiny_decoder = None if Path(name).is_dir() else like.tiny_decoder
-    return replace(like, **known, download_gb=None, variant=None, vae=None, tiny_decoder=tiny_decoder)
+    return replace(like, **known, download_gb=None, variant=None, vae=None, tiny_decoder=tiny_decoder, parts=None)
 
 
 def offered_bases(*, gpu: bool) -> dict[str, BaseSpec]:
