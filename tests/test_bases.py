@@ -3,8 +3,10 @@
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from weakref import WeakSet
 
 import pytest
 import tiny
@@ -18,6 +20,7 @@ from magicapture.bases import (
     MINI,
     SD15,
     SPECS,
+    Base,
     BaseError,
     BaseSpec,
     BaseUnavailableError,
@@ -137,7 +140,7 @@ def test_two_who_ask_at_once_load_a_base_once_and_nobody_waits_for_another_one(
         if spec is SD15:
             (twice if begun.is_set() else begun).set()
             assert go.wait(10)
-        return object()
+        return type("Loaded", (), {"spec": spec})()
 
     monkeypatch.setattr(registry, "_load", load)
     monkeypatch.setattr(registry, "_loader", cache(registry._loader.__wrapped__))
@@ -162,6 +165,59 @@ def test_a_gpu_without_room_for_a_base_is_one_sentence_with_a_way_out(
     registry._loader.cache_clear()
     with pytest.raises(BaseError, match=r"^The GPU has too little free memory for .* 1\.5, 512 px\. .* a smaller base"):
         load_base("sd15")
+
+
+class SmallGpu:
+    """Room for two bases; what holds one is the weights, which the garbage collector alone can free."""
+
+    def __init__(self) -> None:
+        self.loads: list[str] = []
+        self.weights: WeakSet = WeakSet()
+
+    def load(self, spec: BaseSpec) -> Base:
+        self.loads.append(spec.name)
+        if len(self.weights) == 2:
+            raise torch.OutOfMemoryError("Tried to allocate 5 GiB")
+        base = tiny.base(sample_size=16)
+        base.denoiser.itself = [base.denoiser]
+        self.weights.add(base.denoiser)
+        return replace(base, spec=spec)
+
+
+@pytest.fixture
+def small_gpu(monkeypatch: pytest.MonkeyPatch) -> SmallGpu:
+    gpu = SmallGpu()
+    monkeypatch.setattr(registry, "_load", gpu.load)
+    monkeypatch.setattr(registry, "_loader", cache(registry._loader.__wrapped__))
+    return gpu
+
+
+def test_a_base_that_fits_alone_is_not_refused_for_those_that_nobody_uses(small_gpu: SmallGpu) -> None:
+    for name in ("mini", "sd15", "sdxl", "sdxl"):
+        assert load_base(name).spec.name == name
+    assert small_gpu.loads == ["mini", "sd15", "sdxl", "sdxl"]
+    assert len(small_gpu.weights) == 1
+
+
+def test_a_base_that_somebody_uses_is_found_again_and_not_loaded_beside_itself(small_gpu: SmallGpu) -> None:
+    used = load_base("mini")
+    load_base("sd15")
+    load_base("sdxl")
+    assert load_base("mini") is used
+    held = load_base("sdxl")
+    with pytest.raises(BaseError, match=r"too little free memory for the base model Stable Diffusion 1\.5"):
+        load_base("sd15")
+    assert load_base("sdxl") is held
+    assert load_base("mini") is used
+    assert small_gpu.loads.count("mini") == 1
+
+
+def test_two_sizes_of_a_base_share_its_weights(small_gpu: SmallGpu) -> None:
+    small, large = load_base("sdxl"), load_base("sdxl-1024")
+    assert (small.spec.name, large.spec.name) == ("sdxl", "sdxl-1024")
+    assert (small.resolution, large.resolution) == (768, 1024)
+    assert small.pipeline is large.pipeline
+    assert load_base("sdxl") is small
 
 
 def test_any_folder_of_the_family_is_a_base(tmp_path: Path) -> None:

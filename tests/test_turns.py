@@ -77,7 +77,7 @@ def test_each_gpu_has_bases_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def load(spec: BaseSpec) -> object:
         loaded.append((spec.name, current.place))
-        return object()
+        return type("Loaded", (), {"spec": spec})()
 
     monkeypatch.setattr(gpu, "QUEUE", Queue(places=2))
     monkeypatch.setattr(torch.cuda, "device", device)
