@@ -21,9 +21,9 @@ os.environ["GRADIO_TEMP_DIR"] = str(settings().served)  # so that what visitors 
 
 import spaces  # noqa: F401  ZeroGPU needs it imported before torch
 
-from magicapture.bases import load_base
+from magicapture.bases import BaseError, load_base
 from magicapture.drawing.credentials import credentials
-from magicapture.faces import load_engine
+from magicapture.faces import EngineUnavailableError, load_engine
 from magicapture.server.drawings import Drawings
 from magicapture.server.elsewhere import ClusterError
 from magicapture.server.gate import guard_events, guard_uploads, layers
@@ -40,28 +40,41 @@ from magicapture.things.networks import ThingNetworkError
 from magicapture.ui.examples import EXAMPLES
 from magicapture.ui.language import hand_to_browser, translate
 from magicapture.ui.page import build_page
-from magicapture.ui.session import AppContext
+from magicapture.ui.session import AppContext, OwnBase
 from magicapture.ui.theme import CSS, THEME
 
 MAX_FILE_SIZE = "300mb"  # of an uploaded adapter; photos have a bound of their own
 
 
-def main() -> None:
-    """Serve the page; ``GRADIO_SERVER_NAME`` and ``GRADIO_SERVER_PORT`` say where."""
-    credentials()  # so that a certificate that will not do is known before anyone draws
-    records = Records(settings().database_url)
+def opened_records() -> Records:
+    """Open the records; exits with a sentence where they cannot be, or where a certificate will not do."""
+    try:
+        credentials()  # known before anyone draws
+        return Records(settings().database_url)
+    except ValueError as error:
+        sys.exit(str(error))
+
+
+def loaded(records: Records) -> AppContext:
+    """Load what everyone shares; exits with a sentence where what was chosen cannot be had here."""
     per_visitor, per_address = settings().jobs_per_visitor, settings().jobs_per_address
     jobs = Jobs(records, replace(TRAININGS, per_visitor=per_visitor, per_address=per_address))
     drawings = Drawings(records, Limits(per_visitor=3, per_address=settings().drawings_per_address, in_all=48))
     keep_sweeping(settings(), records)
     try:
         prepare()
-    except (ClusterError, ThingNetworkError) as error:
+        base, engine = OwnBase.of(load_base()), load_engine()
+    except (BaseError, ClusterError, EngineUnavailableError, ThingNetworkError) as error:
         sys.exit(str(error))
-    context = AppContext(load_base(), load_engine(), settings(), records, jobs, drawings)
-    jobs.recover()
+    return AppContext(base, engine, settings(), records, jobs, drawings)
+
+
+def main() -> None:
+    """Serve the page; ``GRADIO_SERVER_NAME`` and ``GRADIO_SERVER_PORT`` say where."""
+    context = loaded(opened_records())
+    context.jobs.recover()
     if settings().metrics_port:
-        serve_metrics(settings().metrics_port, records)
+        serve_metrics(settings().metrics_port, context.records)
     guard_uploads()
     guard_events(translate)
     page = build_page(context)

@@ -36,7 +36,7 @@ from magicapture.ui import html, live, photo_grid, portrait_grid, portraits
 from magicapture.ui.language import CATALOGUES, hand_to_browser, say, translate, user_error
 from magicapture.ui.page import build_page
 from magicapture.ui.readiness import what_is_missing
-from magicapture.ui.session import AppContext
+from magicapture.ui.session import AppContext, OwnBase
 
 PACKAGE = Path(__file__).parents[1] / "magicapture"
 SPEAKING = (
@@ -155,7 +155,9 @@ def test_every_component_of_the_page_is_translated_in_the_browser(
 ) -> None:
     monkeypatch.setattr("magicapture.ui.examples.EXAMPLES", examples)
     settings, records = Settings.from_environment(), Records(f"sqlite:///{tmp_path / 'records.sqlite'}")
-    page = build_page(AppContext(tiny.base(sample_size=16), builtin, settings, records, Jobs(records), None))
+    page = build_page(
+        AppContext(OwnBase.of(tiny.base(sample_size=16)), builtin, settings, records, Jobs(records), None)
+    )
     shown = [part for part in page.config["components"] if part["type"] not in ("api", "state", "timer")]
     texts = {text for part in shown for text in visible_texts(part["type"], part["props"])}
     assert len(texts) > 60

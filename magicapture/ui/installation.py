@@ -5,22 +5,23 @@ from pathlib import Path
 import torch
 from huggingface_hub import get_token
 
-from magicapture.bases import MINI, Base, resolve_base
+from magicapture.bases import MINI, resolve_base
 from magicapture.messages import Message, joined
 from magicapture.server.forecast import device
 from magicapture.server.gpu import ZERO_GPU
 from magicapture.settings import Settings
+from magicapture.ui.session import OwnBase
 
 DRIVER_FILES = (Path("/dev/nvidia0"), Path("/proc/driver/nvidia/version"))
 """What the driver of an NVIDIA GPU shows on Linux, whether torch can use it or not."""
 
 
-def installation(base: Base, settings: Settings) -> Message:
+def installation(base: OwnBase, settings: Settings) -> Message:
     """Say where the page runs, and what that place lacks with what it means for a visitor."""
     return joined(" ", _place(base, settings), *_lacks(base, settings))
 
 
-def _place(base: Base, settings: Settings) -> str:
+def _place(base: OwnBase, settings: Settings) -> str:
     if ZERO_GPU:
         return "Runs on a ZeroGPU Space: GPU time counts towards your daily quota."
     gpu = "with a GPU" if _has_gpu(base, settings) else "without a GPU"
@@ -30,7 +31,7 @@ def _place(base: Base, settings: Settings) -> str:
     return Message(f"Runs on a {{place}} {gpu}.", place=Message(place))
 
 
-def _lacks(base: Base, settings: Settings) -> list[str]:
+def _lacks(base: OwnBase, settings: Settings) -> list[str]:
     lacks: list[str] = []
     if not _has_gpu(base, settings) and any(path.exists() for path in DRIVER_FILES):
         lacks.append(_why_unused())
@@ -60,5 +61,5 @@ def _why_unused() -> Message:
     return Message(old, version=torch.version.cuda)
 
 
-def _has_gpu(base: Base, settings: Settings) -> bool:
+def _has_gpu(base: OwnBase, settings: Settings) -> bool:
     return device() == "cuda" if settings.engine != "local" else base.device.type == "cuda"

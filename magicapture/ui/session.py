@@ -3,10 +3,12 @@
 import base64
 import hashlib
 from dataclasses import dataclass
+from typing import Self
 
 import gradio as gr
+import torch
 
-from magicapture.bases import Base
+from magicapture.bases import Base, BaseSpec
 from magicapture.faces import FaceEngine
 from magicapture.server.drawings import Drawings
 from magicapture.server.gate.visits import VISITS
@@ -21,11 +23,25 @@ from magicapture.ui.language import user_error
 HOUR = 3600
 
 
+@dataclass(frozen=True)
+class OwnBase:
+    """What the page says of the installation's own base. The weights are the registry's, which may need their room."""
+
+    spec: BaseSpec
+    device: torch.device
+    resolution: int
+
+    @classmethod
+    def of(cls, base: Base) -> Self:
+        """Tell it of a ``base`` that is loaded."""
+        return cls(base.spec, base.device, base.resolution)
+
+
 @dataclass(frozen=True, eq=False)
 class AppContext:
     """What the process has once for everyone."""
 
-    base: Base
+    base: OwnBase
     engine: FaceEngine
     settings: Settings
     records: Records
