@@ -1,5 +1,6 @@
 """FLUX.2 [klein] is found by name, Hub id or folder, and loaded where it can be trained."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +10,7 @@ import tiny_flux2
 import torch
 from diffusers import Flux2KleinPipeline, Flux2Transformer2DModel
 
-from magicapture.bases import FLUX2, BaseError, flux2, load_base, resolve_base
+from magicapture.bases import FLUX2, BaseError, BaseSpec, flux2, load_base, resolve_base
 from magicapture.bases.flux2 import Flux2
 
 
@@ -41,13 +42,14 @@ def test_a_base_of_an_unknown_family_is_refused_in_one_sentence(tmp_path: Path) 
         load_base(str(tmp_path))
 
 
+@pytest.mark.parametrize("make", [Flux2.load, Flux2.random], ids=["loaded", "of random weights"])
 @pytest.mark.parametrize(
     ("zero", "current", "recomputed"),
     [(True, 0, True), (False, 0, False), (False, 1, True)],
     ids=["ZeroGPU", "a large GPU", "a small one beside it"],
 )
 def test_activations_are_computed_anew_where_a_trainings_own_gpu_cannot_keep_them(
-    zero: bool, current: int, recomputed: bool, monkeypatch: pytest.MonkeyPatch
+    zero: bool, current: int, recomputed: bool, make: Callable[[BaseSpec], Flux2], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A process on ZeroGPU is shown the whole card, of which a worker gets half.
     memory = {0: 102e9, 1: 24e9}
@@ -55,16 +57,25 @@ def test_activations_are_computed_anew_where_a_trainings_own_gpu_cannot_keep_the
     def properties(device: int | None = None) -> SimpleNamespace:
         return SimpleNamespace(total_memory=memory[current if device is None else device])
 
-    loaded = tiny_flux2.pipeline()
+    loaded, parts = tiny_flux2.pipeline(), tiny_flux2.parts()
     monkeypatch.setattr(flux2.SpacesConfig, "zero_gpu", zero)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_properties", properties)
     monkeypatch.setattr(flux2, "fast_dtype", lambda: torch.float32)
     monkeypatch.setattr(Flux2KleinPipeline, "from_pretrained", lambda *_, **__: loaded)
-    for module in (loaded.transformer, loaded.vae):
-        monkeypatch.setattr(module, "to", lambda _: None)  # there is no GPU to go to
-    base = Flux2.load(replace(FLUX2, drawn_with=None))
+    for module in (loaded.transformer, loaded.vae, parts["transformer"], parts["drawing"], parts["vae"]):
+        monkeypatch.setattr(module, "to", lambda _, module=module: module)  # there is no GPU to go to
+    base = make(replace(FLUX2, drawn_with=None, parts=lambda: parts))
     assert base.denoiser.is_gradient_checkpointing == recomputed
+
+
+@pytest.mark.parametrize("make", [Flux2.load, Flux2.random])
+def test_a_gpu_without_bfloat16_is_refused_in_one_sentence(
+    make: Callable[[BaseSpec], Flux2], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flux2, "fast_dtype", lambda: torch.float16)
+    with pytest.raises(BaseError, match="which lacks bfloat16"):
+        make(FLUX2)
 
 
 def test_where_the_hub_does_not_answer_both_denoisers_are_loaded_from_this_machine(

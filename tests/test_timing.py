@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 import tiny
+import tiny_flux2
 import torch
 from diffusers import AutoencoderTiny
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from magicapture.__main__ import main
-from magicapture.bases import FLUX2, MINI, SD15, SPECS, BaseError, BaseSpec, registry
+from magicapture.bases import FLUX2, MINI, SD15, SPECS, BaseError, flux2, registry
 from magicapture.evaluation import bench, timing
 from magicapture.evaluation.timing import TimedStep, kinds_of_steps, random_base, schedule_seconds
 from magicapture.faces import load_engine
@@ -118,7 +119,18 @@ def test_another_base_of_a_family_is_not_said_to_cost_what_the_familys_known_one
     assert error == "What someone/made-up-model looks like inside is not known without its weights: bench it as it is."
 
 
-@pytest.mark.parametrize("spec", [MINI, FLUX2])
-def test_a_base_that_cannot_be_made_of_random_weights_is_refused_in_a_sentence(spec: BaseSpec) -> None:
+def test_klein_is_timed_without_its_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flux2, "fast_dtype", lambda: torch.bfloat16)
+    quick = {"quick": FLUX2.presets["quick"]}
+    base = random_base(replace(FLUX2, parts=tiny_flux2.parts, resolution=tiny_flux2.SIDE, presets=quick))
+    models = (base.denoiser, base.artist.transformer, base.pipeline.vae)
+    assert base.denoiser is not base.artist.transformer
+    assert {value.dtype for model in models for value in model.parameters()} == {torch.bfloat16}
+    assert not any(value.requires_grad for model in models for value in model.parameters())
+    for name, timed in timing.timings(base, load_engine()).items():
+        assert all(value > 0 and math.isfinite(value) for value in timed().values()), name
+
+
+def test_a_base_that_cannot_be_made_of_random_weights_is_refused_in_a_sentence() -> None:
     with pytest.raises(BaseError, match="bench it as it is"):
-        random_base(spec)
+        random_base(MINI)

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import tiny
 import torch
@@ -93,6 +94,13 @@ def pipeline() -> Flux2KleinPipeline:
         words,
         transformer(),
     )
+
+
+def parts() -> dict[str, Any]:
+    """Give the parts as ``architectures`` does: both denoisers, and no text encoder."""
+    made = pipeline()
+    known = {name: getattr(made, name) for name in ("transformer", "vae", "tokenizer", "scheduler")}
+    return {**known, "text_encoder": None, "drawing": transformer(seed=1)}
 
 
 def base(*, distilled: bool = True, side: int = SIDE) -> Flux2:

@@ -3,7 +3,7 @@
 Trained on the undistilled base; where the spec names a distilled one, that draws, with what the other has learned.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -66,11 +66,7 @@ class Flux2(Base):
     @classmethod
     def load(cls, spec: BaseSpec, *, here: bool = False) -> Self:
         """See ``Base.load``. The text encoder stays on the CPU, and is on the GPU only while it reads new prompts."""
-        device, dtype = "cuda" if torch.cuda.is_available() else "cpu", fast_dtype()
-        if dtype == torch.float16:
-            old = "The base model {source} cannot be used on this GPU, which lacks bfloat16. Choose another one."
-            raise BaseError(Message(old, source=spec.source))
-        settings = {"dtype": dtype, "local_files_only": here}
+        settings = {"dtype": cls._precision(spec), "local_files_only": here}
         pipeline = cls.pipeline_class.from_pretrained(spec.source, **settings)
         if pipeline.config.is_distilled:
             distilled = (
@@ -81,14 +77,7 @@ class Flux2(Base):
         drawing = None
         if spec.drawn_with is not None:
             drawing = Flux2Transformer2DModel.from_pretrained(spec.drawn_with, subfolder="transformer", **settings)
-        for module in filter(None, (pipeline.transformer, drawing, pipeline.vae)):
-            module.to(device)
-        # ZeroGPU shows a whole GPU to the process that loads, and lends half of one.
-        if device == "cuda" and (
-            SpacesConfig.zero_gpu or torch.cuda.get_device_properties().total_memory < cls.roomy_bytes
-        ):
-            pipeline.transformer.enable_gradient_checkpointing()
-        return cls.of(spec, pipeline, drawing)
+        return cls.of(spec, pipeline, drawing).placed()
 
     @classmethod
     def of(cls, spec: BaseSpec, pipeline: Flux2KleinPipeline, drawing: Flux2Transformer2DModel | None) -> Self:
@@ -105,17 +94,52 @@ class Flux2(Base):
     @classmethod
     def skeleton(cls, spec: BaseSpec, *, roomy: bool = True) -> Self:
         """See ``Base.skeleton``; in bfloat16, and as if the text encoder had read all prompts."""
-        parts = parts_of(spec, "meta", torch.bfloat16)
-        drawing = parts.pop("drawing")
-        base = cls.of(spec, cls.pipeline_class(**parts), drawing)
+        base = cls._of_parts(spec, "meta", torch.bfloat16)
         if not roomy:
             base.denoiser.enable_gradient_checkpointing()
-        (width,), length = base.row_widths.values(), base.words.length
+        return base.read_by(torch.empty)
+
+    @classmethod
+    def random(cls, spec: BaseSpec) -> Self:
+        """See ``Base.random``; without the text encoder, which reads each prompt once."""
+        return cls._of_parts(spec, "cpu", cls._precision(spec)).placed().read_by(torch.randn)
+
+    @classmethod
+    def _of_parts(cls, spec: BaseSpec, device: str, dtype: torch.dtype) -> Self:
+        parts = parts_of(spec, device, dtype)
+        drawing = parts.pop("drawing")
+        return cls.of(spec, cls.pipeline_class(**parts), drawing)
+
+    @staticmethod
+    def _precision(spec: BaseSpec) -> torch.dtype:
+        """Give that of the weights. Raises ``BaseError`` on a GPU that lacks bfloat16."""
+        dtype = fast_dtype()
+        if dtype == torch.float16:
+            old = "The base model {source} cannot be used on this GPU, which lacks bfloat16. Choose another one."
+            raise BaseError(Message(old, source=spec.source))
+        return dtype
+
+    def placed(self) -> Self:
+        """Put all but the text encoder onto the GPU if there is one; gives itself.
+
+        Where that is too small for a step's activations, the denoiser that is trained computes them once more.
+        """
+        if torch.cuda.is_available():
+            for module in (self.denoiser, self.artist.transformer, self.pipeline.vae):
+                module.to("cuda")
+            # ZeroGPU shows a whole GPU to the process that loads, and lends half of one.
+            if SpacesConfig.zero_gpu or torch.cuda.get_device_properties().total_memory < self.roomy_bytes:
+                self.denoiser.enable_gradient_checkpointing()
+        return self
+
+    def read_by(self, make: Callable[..., Tensor]) -> Self:
+        """Let ``make`` give what the text encoder, which is not there, would say of prompts: (B, L, D)."""
+        (width,), length = self.row_widths.values(), self.words.length
 
         def read(prompts: list[str]) -> Tensor:
-            return torch.empty(len(prompts), length, width, dtype=base.dtype, device=base.device)
+            return make(len(prompts), length, width, dtype=self.dtype, device=self.device)
 
-        return replace(base, words=replace(base.words, encode=read))
+        return replace(self, words=replace(self.words, encode=read))
 
     @property
     def denoiser(self) -> Flux2Transformer2DModel:
