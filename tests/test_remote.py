@@ -110,7 +110,7 @@ def starts_in(folder: Path) -> Callable[[], int]:
 def events(step: int, checkpoint: int) -> list[bytes]:
     shown = [pack(TrainEvent("lora", step, STEPS, {"reconstruction": 1 / step}))]
     if step == checkpoint:
-        shown.append(pack(Checkpoint(TrainConfig(), {}, {}, {}, stand_in.torch.zeros(1), Progress(step))))
+        shown.append(pack(Checkpoint(TrainConfig(), {}, {}, {}, stand_in.torch.zeros(1), Progress(step), "")))
     return shown
 
 

@@ -113,6 +113,19 @@ def test_a_checkpoint_of_other_settings_is_refused(base: Base) -> None:
         run.restore(checkpoint)
 
 
+def test_a_checkpoint_of_other_photos_is_refused(base: Base) -> None:
+    found = stand_in.references(base.resolution, 3)
+    sets = (found[:2], found[:2]), (found[1:], found[:2]), (found[:2], found[1:])
+    with Training(base, stand_in.StandInEngine(), *sets[0], SHORT) as run:
+        checkpoint = run.checkpoint()
+    for person, style in sets[1:]:
+        with (
+            Training(base, stand_in.StandInEngine(), person, style, SHORT) as run,
+            pytest.raises(ValueError, match="other photos"),
+        ):
+            run.restore(checkpoint)
+
+
 def test_stopping_early_gives_a_usable_adapter(base: Base) -> None:
     with training(base, SHORT) as run:
         for event in run:

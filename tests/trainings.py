@@ -51,7 +51,7 @@ class Trainer:
         for step in range(first + 1, STEPS + 1):
             previews = (Portrait(plan.person[0].image, 0, 0.5, 0.5, {}),) if step == 3 else ()
             yield TrainEvent("lora", step, STEPS, {"reconstruction": 1 / step}, previews)
-            yield Checkpoint(TrainConfig(), {}, {}, {}, torch.zeros(1), Progress(step))
+            yield Checkpoint(TrainConfig(), {}, {}, {}, torch.zeros(1), Progress(step), "")
             if step == self.breaks_at:
                 raise self.error
             while self.hold and not stop.exists():

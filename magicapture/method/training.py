@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
+from hashlib import sha256
 from typing import Any, Self
 
 import torch
@@ -35,7 +36,10 @@ GLOBAL_GENERATOR = threading.Lock()
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """All that is needed to go on later with the same result, as CPU tensors and plain data: it can be pickled."""
+    """All that is needed to go on later with the same result, as CPU tensors and plain data: it can be pickled.
+
+    ``photos``: a hash of what was trained on, which is not in it.
+    """
 
     config: TrainConfig
     weights: Weights
@@ -43,6 +47,7 @@ class Checkpoint:
     scaler: dict
     rng: Tensor
     progress: Progress
+    photos: str
 
 
 class Training:
@@ -109,6 +114,14 @@ class Training:
     def __exit__(self, *exception: object) -> None:
         """Restore the base."""
         self._stack.close()
+
+    @cached_property
+    def photos(self) -> str:
+        """Tell one choice of photos and masks from another: a hash, in which there is nothing of them."""
+        seen = sha256()
+        for reference in (*self.person, *self.style):
+            seen.update(reference.image.tobytes() + reference.mask.tobytes())
+        return seen.hexdigest()
 
     @cached_property
     def targets(self) -> Targets:
@@ -178,12 +191,18 @@ class Training:
             self.scaler.state_dict(),
             self.generator.get_state(),
             copy.deepcopy(self.progress),
+            self.photos,
         )
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Go on from ``checkpoint``, inside the ``with`` block. Raises ``ValueError`` when it is of another setting."""
+        """Go on from ``checkpoint``, inside the ``with`` block.
+
+        Raises ``ValueError`` when it is of another setting or of other photos.
+        """
         if checkpoint.config != self.config:
             raise ValueError("The checkpoint was made with other settings; train with the same ones to go on from it.")
+        if checkpoint.photos != self.photos:
+            raise ValueError("The checkpoint was made with other photos; train on the same ones to go on from it.")
         for encoder, rows in checkpoint.weights.rows.items():
             self.rows[encoder].data.copy_(rows)
         load_lora(self.base.denoiser, checkpoint.weights.lora)
