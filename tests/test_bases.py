@@ -302,7 +302,7 @@ def test_an_adapter_that_was_trained_here_is_not_too_large_to_be_taken_back(spec
 def test_the_table_of_bases_says_what_is_known_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
     readme = (Path(__file__).parents[1] / "README.md").read_text()
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in readme.splitlines() if line.startswith("| `")]
-    told = {row[0].strip("`"): row[2:5] for row in rows if row[0].strip("`") in SPECS}
+    told = {row[0].strip("`"): row[2:6] for row in rows if row[0].strip("`") in SPECS}
 
     def quick(spec: BaseSpec) -> float:
         """Foretell it where the base is at home: on a CPU if it is embedded, else on a GPU."""
@@ -312,6 +312,7 @@ def test_the_table_of_bases_says_what_is_known_of_each(monkeypatch: pytest.Monke
 
     assert told == {
         name: [
+            f"`{spec.family.__name__}`",
             spec.licence,
             f"{spec.download_gb} GB",
             f"{quick(spec):.0f} s",

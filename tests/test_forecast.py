@@ -103,6 +103,9 @@ def test_the_floors_in_the_readme_are_those_of_the_costs_beside_them(bench_meta:
         told_here = row(first, after="RTX PRO 6000, whole")
         found = [floors[gpu][what] for gpu in ("T4", "L4", "A10G", "A100", "H100", "RTX PRO 6000")]
         assert found == [pytest.approx(float(floor), rel=0.02, abs=0.05) for floor in told_here]
+    for gpu in ("T4", "A10G", "A100", "H100"):
+        floor, _ = row(gpu, after="| `flux2-klein`")[0].split(",")
+        assert floors[gpu]["quick"] == pytest.approx(float(floor), rel=0.02, abs=0.05)
     assert floors["H100"] == floors["H200"]
 
 

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from visitor import uploaded
 
-from magicapture.bases import MINI, SD15
+from magicapture.bases import FLUX2, MINI, SD15, SDXL
 from magicapture.config import GenerateConfig, TrainConfig
 from magicapture.photos.references import CheckedSet, Verdict
 from magicapture.server import forecast
@@ -144,6 +144,17 @@ def test_nobody_is_promised_the_speed_of_another_gpu(
     assert forecast.training_seconds("sd15", quick) == pytest.approx(started + times * lent)
     portrait = forecast.drawing_seconds("sd15", GenerateConfig(count=1)) - started
     assert portrait == pytest.approx(times * SD15.portrait_seconds)
+
+
+@pytest.mark.parametrize("gpu", ["T4", "A10G", "A100", "H100"])
+def test_the_readme_has_the_forecasts_of_the_page_behind_the_floors(gpu: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = (Path(__file__).parents[1] / "README.md").read_text().partition("| floor, forecast (s) |")[2]
+    cells = next(line for line in table.splitlines() if line.startswith(f"| {gpu} |")).split("|")[2:-1]
+    compute_on(f"NVIDIA {gpu}", monkeypatch)
+    for spec, cell in zip((SD15, SDXL, FLUX2), cells, strict=True):
+        if cell.strip() != "does not fit":
+            floor, foretold = map(float, cell.split(","))
+            assert foretold == round(forecast.training_seconds(spec.name, spec.presets["quick"])) > floor
 
 
 def test_a_cluster_is_not_taken_for_the_gpu_of_the_machine_that_asks_it(monkeypatch: pytest.MonkeyPatch) -> None:
