@@ -27,6 +27,7 @@ from magicapture.bases import (
     load_base,
     loading,
     registry,
+    resident,
     resolve_base,
 )
 from magicapture.bases.lora import lora_layers
@@ -62,7 +63,7 @@ def test_a_base_out_of_reach_is_one_sentence_with_a_way_out(
         raise error
 
     monkeypatch.setattr(StableDiffusionPipeline, "from_pretrained", refuse)
-    registry._loader.cache_clear()
+    resident._loader.cache_clear()
     with pytest.raises(BaseUnavailableError, match=r"stable-diffusion-v1-5.*embedded demo model"):
         load_base("sd15")
 
@@ -87,9 +88,9 @@ def test_where_the_hub_does_not_answer_a_base_is_loaded_from_this_machine(
     parts = (StableDiffusionPipeline, AutoencoderKL, AutoencoderTiny)
     for part in parts:
         monkeypatch.setattr(part, "from_pretrained", classmethod(load))
-    registry._loader.cache_clear()
+    resident._loader.cache_clear()
     assert load_base("sd15").spec is SD15
-    registry._loader.cache_clear()
+    resident._loader.cache_clear()
     assert asked == dict.fromkeys(parts, not answers)
 
 
@@ -124,7 +125,7 @@ def test_auto_falls_back_to_the_embedded_base(monkeypatch: pytest.MonkeyPatch) -
             raise BaseUnavailableError
         return spec.name
 
-    monkeypatch.setattr(registry, "_loader", lambda _: load)
+    monkeypatch.setattr(resident, "_loader", lambda _: load)
     monkeypatch.setenv("MAGICAPTURE_BASE", "sd15")
     assert load_base("auto") == "mini"
     assert tried == ["sd15", "mini"]
@@ -142,8 +143,8 @@ def test_two_who_ask_at_once_load_a_base_once_and_nobody_waits_for_another_one(
             assert go.wait(10)
         return type("Loaded", (), {"spec": spec})()
 
-    monkeypatch.setattr(registry, "_load", load)
-    monkeypatch.setattr(registry, "_loader", cache(registry._loader.__wrapped__))
+    monkeypatch.setattr(resident, "_load", load)
+    monkeypatch.setattr(resident, "_loader", cache(resident._loader.__wrapped__))
     with ThreadPoolExecutor() as threads:
         first = threads.submit(load_base, "sd15")
         assert begun.wait(10)
@@ -162,7 +163,7 @@ def test_a_gpu_without_room_for_a_base_is_one_sentence_with_a_way_out(
         raise torch.OutOfMemoryError("Tried to allocate 5 GiB")
 
     monkeypatch.setattr(StableDiffusionPipeline, "from_pretrained", fill)
-    registry._loader.cache_clear()
+    resident._loader.cache_clear()
     with pytest.raises(BaseError, match=r"^The GPU has too little free memory for .* 1\.5, 512 px\. .* a smaller base"):
         load_base("sd15")
 
@@ -187,8 +188,8 @@ class SmallGpu:
 @pytest.fixture
 def small_gpu(monkeypatch: pytest.MonkeyPatch) -> SmallGpu:
     gpu = SmallGpu()
-    monkeypatch.setattr(registry, "_load", gpu.load)
-    monkeypatch.setattr(registry, "_loader", cache(registry._loader.__wrapped__))
+    monkeypatch.setattr(resident, "_load", gpu.load)
+    monkeypatch.setattr(resident, "_loader", cache(resident._loader.__wrapped__))
     return gpu
 
 
@@ -234,10 +235,10 @@ def test_half_precision_is_loaded_where_it_is_published_and_whole_where_it_is_no
     with torch.no_grad():
         pipeline.unet.conv_in.bias += 1  # told apart, beside the other
     half = load_base(str(tmp_path)).denoiser.conv_in.bias.clone()
-    registry._loader.cache_clear()
+    resident._loader.cache_clear()
     pipeline.unet.save_pretrained(tmp_path / "unet")
     assert torch.equal(load_base(str(tmp_path)).denoiser.conv_in.bias, half)
-    registry._loader.cache_clear()
+    resident._loader.cache_clear()
     for file in tmp_path.rglob("*.fp16.safetensors"):
         file.rename(file.with_name(file.name.replace(".fp16", "")))
     assert load_base(str(tmp_path)).resolution == 128

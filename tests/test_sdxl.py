@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from magicapture.adapters.adapter import Adapter, applied
 from magicapture.adapters.info import AdapterError
-from magicapture.bases import SDXL, SPECS, Base, BaseError, load_base, loading, offered_bases, registry, resolve_base
+from magicapture.bases import SDXL, SPECS, Base, BaseError, load_base, loading, offered_bases, resident, resolve_base
 from magicapture.bases.lora import lora_layers
 from magicapture.bases.sdxl import StableDiffusionXL
 from magicapture.bases.stable_diffusion import StableDiffusion
@@ -300,7 +300,7 @@ def test_the_hub_is_asked_for_a_family_when_a_base_is_loaded_and_not_for_a_stran
 
     monkeypatch.setattr(loading, "hf_hub_download", download)
     monkeypatch.setattr(loading, "model_info", lambda *_, **__: None)
-    monkeypatch.setattr(registry, "_loader", lambda _: lambda spec: spec)
+    monkeypatch.setattr(resident, "_loader", lambda _: lambda spec: spec)
     assert resolve_base("someone/portraits-xl").family is StableDiffusion
     spec = load_base("someone/portraits-xl")
     assert (spec.family, spec.resolution) == (StableDiffusionXL, 768)

@@ -17,7 +17,7 @@ import tiny_flux2
 import torch
 from diffusers import StableDiffusionPipeline
 
-from magicapture.bases import load_base, registry
+from magicapture.bases import load_base, resident
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_the_page_does_not_keep_a_base_from_making_room_for_another_one(
     app.settings.cache_clear()
     context = app.loaded(app.opened_records())
     weights = weakref.ref(load_base().denoiser)
-    registry._loader.cache_clear()
+    resident._loader.cache_clear()
     gc.collect()
     assert weights() is None
     assert context.base.resolution == 128

@@ -10,7 +10,7 @@ import pytest
 import torch
 from trainings import PLAN, Trainer, ended, newcomer, wait_until
 
-from magicapture.bases import BaseSpec, registry
+from magicapture.bases import BaseSpec, resident
 from magicapture.server import gpu
 from magicapture.server import jobs as jobs_module
 from magicapture.server.jobs import Jobs
@@ -83,12 +83,12 @@ def test_each_gpu_has_bases_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device", device)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: current.place)
-    monkeypatch.setattr(registry, "_load", load)
-    monkeypatch.setattr(registry, "_loader", cache(registry._loader.__wrapped__))
+    monkeypatch.setattr(resident, "_load", load)
+    monkeypatch.setattr(resident, "_loader", cache(resident._loader.__wrapped__))
     bases = []
     for place in (0, 1, 0, 1):
         with gpu._device(place):
-            bases.append(registry.load_base("mini"))
+            bases.append(resident.load_base("mini"))
     assert loaded == [("mini", 0), ("mini", 1)]
     assert bases[0] is bases[2] is not bases[1] is bases[3]
 

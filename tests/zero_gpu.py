@@ -86,7 +86,7 @@ from PIL import Image  # noqa: E402
 from things import teapots  # noqa: E402
 
 from magicapture.adapters.adapter import Adapter  # noqa: E402
-from magicapture.bases import BaseError, registry, unet  # noqa: E402
+from magicapture.bases import BaseError, resident, unet  # noqa: E402
 from magicapture.config import GenerateConfig, TrainConfig  # noqa: E402
 from magicapture.drawing.generation import chosen  # noqa: E402
 from magicapture.evaluation.bench import noise_reference  # noqa: E402
@@ -115,8 +115,8 @@ def move(**_: object) -> None:
     """Put what the parent "placed on CUDA" where a worker finds it, as the platform does: here, on the CPU."""
     for fake, original in list(cuda_aliases.items()):
         fake.data = original
-    loader = registry._loader(0)
-    registry._loader = lambda _: loader  # the worker has no CUDA, the platform's has
+    loader = resident._loader(0)
+    resident._loader = lambda _: loader  # the worker has no CUDA, the platform's has
 
 
 spaces.zero.wrappers.torch.move = move
@@ -192,7 +192,7 @@ def trains_on_the_embedded_base() -> dict[str, object]:
     def visit() -> None:
         said.append(failing(lambda: gpu.require_base("mini")))
         said.append(failing(lambda: gpu.require_base("someone/base")))
-        references = [noise_reference(registry.load_base("mini").resolution, seed) for seed in range(2)]
+        references = [noise_reference(resident.load_base("mini").resolution, seed) for seed in range(2)]
         adapter, *_ = train(TrainingPlan("mini", references, references, SHORT))
         done.append(adapter.info.base)
         done.append(len(gpu.draw(adapter, DRAWING)))

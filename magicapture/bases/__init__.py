@@ -8,10 +8,10 @@ from magicapture.bases.registry import (
     SDXL,
     SPECS,
     ZERO_GPU_TFLOPS,
-    load_base,
     offered_bases,
     resolve_base,
 )
+from magicapture.bases.resident import load_base
 
 __all__ = [
     "FLUX2",
