@@ -1,15 +1,17 @@
 """A comparison is only fair when the baselines really learn, and honest when they leave the base as it was."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import stand_in
 import tiny
 import torch
 
-from magicapture.bases import SD15, Base
-from magicapture.evaluation import baselines
+from magicapture.bases import MINI, SD15, Base
+from magicapture.evaluation import baselines, methods
 from magicapture.evaluation.baselines import (
     BaselineConfig,
     custom_diffusion,
@@ -112,3 +114,19 @@ def test_no_baseline_loses_because_its_rates_are_those_of_another_base(
         task = Task(base, stand_in.StandInEngine(), photos, photos, preset, steps=7, seed=3)
         with METHODS[method].learn(task):
             assert found.pop() == (rank, 7, 3, expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "held"), [("magicapture", "to the look"), ("from_noise", "to the look"), ("published", None)]
+)
+def test_what_is_drawn_as_published_is_not_held_to_a_palette(
+    name: str, held: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    palettes = []
+    monkeypatch.setattr(methods, "train", lambda *_: SimpleNamespace(start=None, palette="to the look"))
+    monkeypatch.setattr(methods, "applied", lambda *_: nullcontext())
+    monkeypatch.setattr(methods, "draw", lambda *_, palette: palettes.append(palette) or [])
+    task = Task(SimpleNamespace(spec=MINI), None, [], [], "quick", 20, 0)
+    with METHODS[name].learn(task) as drawn:
+        drawn([0])
+    assert palettes == [held]

@@ -52,8 +52,10 @@ class Method:
 
 
 def _magicapture(
-    *off: Term, preset: str | None = None, from_noise: bool = False
+    *off: Term, preset: str | None = None, from_noise: bool = False, held: bool = True
 ) -> Callable[[Task], AbstractContextManager[Draw]]:
+    """``held``: whether what is drawn is held to the look's palette, which the paper does not know."""
+
     @contextmanager
     def learn(task: Task) -> Iterator[Draw]:
         config = replace(task.base.spec.presets[preset or task.preset], seed=task.seed, off=frozenset(off))
@@ -61,7 +63,8 @@ def _magicapture(
         adapter = train(task.base, task.engine, task.person, task.style, config)
         start = NOISE if from_noise else adapter.start
         with applied(task.base, adapter):
-            yield lambda seeds: list(draw(task.base, seeds, GenerateConfig(), start, palette=adapter.palette))
+            palette = adapter.palette if held else None
+            yield lambda seeds: list(draw(task.base, seeds, GenerateConfig(), start, palette=palette))
 
     return learn
 
@@ -115,7 +118,7 @@ METHODS = {
     "copy": Method("Copy a photo of the person", _copy, speaks=False),
     "redrawn": Method("Person's photo, autoencoded", _redrawn, speaks=False),
     "magicapture": Method("MagiCapture (ours)", _magicapture()),
-    "published": Method("MagiCapture as published", _magicapture(preset="paper", from_noise=True)),
+    "published": Method("MagiCapture as published", _magicapture(preset="paper", from_noise=True, held=False)),
     "from_noise": Method("ours, drawn from noise alone", _magicapture(from_noise=True)),
     "no_identity": Method("ours, without identity", _magicapture("identity")),
     "no_attention": Method("ours, without refocusing", _magicapture("attention")),
