@@ -1,8 +1,10 @@
 """Portraits can be seen and chosen as soon as they are drawn, whatever becomes of enlarging them."""
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -18,10 +20,13 @@ from magicapture.server.queue import Limits
 from magicapture.server.records import Records
 from magicapture.server.workspace import Workspace
 from magicapture.ui.api_responses import of_drawing
-from magicapture.ui.portraits import result, standing
+from magicapture.ui.drawing_view import DrawingView, result, standing
 
 SMALL, LARGE = (32, 32), (128, 128)
 Enlarge = Callable[..., Iterator[Portrait]]
+PICTURES = SimpleNamespace(said="said", shown=["grid"], show=lambda visitor: {"grid": len(visitor.portraits())})
+VIEW = DrawingView(PICTURES, "arrived")
+"""What tells of drawings, with names for the parts of the page."""
 
 
 @pytest.fixture
@@ -33,9 +38,9 @@ def start(root: Path, mine: Workspace, monkeypatch: pytest.MonkeyPatch) -> Calla
     drawings = Drawings(Records(f"sqlite:///{root / 'records.sqlite'}"), Limits(9, 9, 9))
     adapter = mine.shelf.add(small_adapter(), "mine")
 
-    def start(enlarge: Enlarge) -> Drawing:
+    def start(enlarge: Enlarge, upscale: int = 4) -> Drawing:
         monkeypatch.setattr(drawings_module, "enlarge", enlarge)
-        return drawings.start(mine, adapter, GenerateConfig(count=3, upscale=4), label=False)
+        return drawings.start(mine, adapter, GenerateConfig(count=3, upscale=upscale), label=False)
 
     return start
 
@@ -47,6 +52,15 @@ def made(picture: Image.Image) -> Portrait:
 def larger(portraits: list[Portrait], *_: object) -> Iterator[Portrait]:
     for portrait in portraits:
         yield enlarged(portrait, Image.new("RGB", LARGE), "a stand-in")
+
+
+def told(drawing: Drawing) -> list[dict]:
+    """Give all that the page is told of a drawing."""
+
+    async def listen() -> list[dict]:
+        return [update async for update in VIEW.tell(drawing)]
+
+    return asyncio.run(listen())
 
 
 def sizes(workspace: Workspace) -> list[tuple[int, int]]:
@@ -142,3 +156,10 @@ def test_a_program_is_told_of_what_is_still_there(mine: Workspace, start: Callab
     described = of_drawing(drawing, 4)
     assert list(described) == [kept, third]
     assert [(row["name"], row["fault"]) for row in described.values()] == [(kept.name, ""), (third.name, "")]
+
+
+@pytest.mark.parametrize("upscale", [1, 4])
+def test_portraits_come_into_view_once_enlarged_or_not(start: Callable[..., Drawing], upscale: int) -> None:
+    updates = told(start(larger, upscale))
+    assert [update["grid"] for update in updates if "arrived" in update] == [3]
+    assert "3 portraits" in updates[-1]["said"]

@@ -49,7 +49,7 @@ SPEAKING = (
     *(f"ui.{name}" for name in ("adapters", "consent", "gallery", "html", "hub", "installation", "live", "page")),
     *(f"ui.{name}" for name in ("photo_grid", "portrait_grid", "portraits", "readiness", "references", "session")),
     *(f"ui.{name}" for name in ("examples", "farewell", "judging", "painting", "review", "steps", "subject", "train")),
-    *(f"ui.{name}" for name in ("training_view", "welcome")),
+    *(f"ui.{name}" for name in ("drawing_view", "training_view", "welcome")),
     *("server.gate.review", "server.gate.visits", "staff.review_workspace"),
 )
 """The modules whose sentences visitors read."""

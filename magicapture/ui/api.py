@@ -21,7 +21,7 @@ from magicapture.server.gate.visits import VISITS
 from magicapture.server.jobs import Job, delete_everything
 from magicapture.server.workspace import new_key
 from magicapture.subject import PERSON_NOUN
-from magicapture.ui import api_responses, portraits, train
+from magicapture.ui import api_responses, drawing_view, portraits, train
 from magicapture.ui.api_photos import checked, subject_called, usable
 from magicapture.ui.api_refusals import require, require_number, require_text, user_errors
 from magicapture.ui.api_uploads import Files, guest, received
@@ -183,8 +183,8 @@ class Api:
                 count=count, prompt=prompt, dial=dial, strength=strength, seed=seed, upscale=upscale
             )
             visitor = workspace_of(key, request)
-            drawing = portraits.start_drawing(self.context, visitor, adapter, config, label, request)
-            async for _ in portraits.watch(drawing):
+            drawing = drawing_view.start_drawing(self.context, visitor, adapter, config, label, request)
+            async for _ in drawing_view.watch(drawing):
                 pass
         facts = api_responses.of_drawing(drawing, upscale)
         return [handle_file(path) for path in facts], list(facts.values())
@@ -196,7 +196,7 @@ class Api:
             key: the secret that train gave
         """
         with user_errors():
-            portraits.stop_drawing(self.context, workspace_of(key, request))
+            drawing_view.stop_drawing(self.context, workspace_of(key, request))
         return "Stopped."
 
     def score(

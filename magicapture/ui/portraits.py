@@ -1,7 +1,5 @@
-"""The tab Portraits: what to draw with an adapter, and the drawing of it; what comes out is shown in ``gallery``."""
+"""The tab Portraits: what to draw with an adapter; ``drawing_view`` tells of it, ``gallery`` shows what came of it."""
 
-import asyncio
-import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, fields
 from functools import partial
@@ -10,17 +8,15 @@ import gradio as gr
 
 from magicapture.adapters.adapter import AdapterError
 from magicapture.config import LEAST_STRENGTH, GenerateConfig
-from magicapture.drawing.portrait import Portrait
 from magicapture.messages import Message, joined
-from magicapture.server.drawings import STOPPED, Drawing
 from magicapture.server.forecast import usual_candidates
-from magicapture.server.gate.answer import address_of
 from magicapture.server.gate.queue import BOUNDED
 from magicapture.server.workspace import Workspace
 from magicapture.subject import PERSON_NOUN
 from magicapture.ui import gallery
-from magicapture.ui.events import AT_ONCE, QUEUED, user_errors
-from magicapture.ui.html import duration, note, preset_name, section
+from magicapture.ui.drawing_view import DrawingView, start_drawing, stop_drawing
+from magicapture.ui.events import AT_ONCE, QUEUED
+from magicapture.ui.html import note, preset_name
 from magicapture.ui.language import say, user_error
 from magicapture.ui.session import AppContext, Session, require_visitor
 from magicapture.ui.subject import shows
@@ -35,8 +31,6 @@ DIAL_OF_THINGS = "More like the style ↔ more like the thing", "0 follows the s
 """Label of the dial, and what its ends mean."""
 MAX_COUNT, MAX_BEST_OF, MAX_SEED, MAX_WORDS = 12, 8, 2**31, 200
 MAX_SAMPLING = 50
-ASK_SECONDS, ASKS = 1.0, 10
-"""How often a waiting visitor is told where they stand, and how often it is looked in between whether it has ended."""
 DRAWINGS_AT_ONCE = 60
 """More than may wait or run: what is too much is refused with a reason, not kept waiting."""
 TO_PORTRAITS = "() => document.querySelector('#portraits-said').scrollIntoView({block: 'start', behavior: 'smooth'})"
@@ -94,32 +88,26 @@ def build(context: AppContext, session: Session, entered: gr.events.Dependency) 
             stop = gr.Button("Stop drawing", size="sm", elem_id="stop-drawing")
         with gr.Column(min_width=300, scale=3):
             pictures = gallery.build(context)
-            arrived = gr.Textbox(label="Portraits", visible="hidden")
+            view = DrawingView(pictures, gr.Textbox(label="Portraits", visible="hidden"))
     controls = {getattr(studio, field.name) for field in fields(studio)}
     checked = draw.click(require_adapter, session.adapter, **QUEUED)
 
     async def draw_with(values: dict, request: gr.Request) -> AsyncIterator[dict]:
         config, label, visitor = studio.config(values), values[studio.label], values[session.visitor]
         drawing = start_drawing(context, visitor, values[session.adapter], config, label, request)
-        shown = False
-        async for _ in watch(drawing):
-            update = {pictures.said: section("", standing(drawing))}
-            if drawing.drawn.is_set() and not shown:  # once: whoever chooses meanwhile is not to be disturbed
-                update |= {**await asyncio.to_thread(pictures.show, visitor), arrived: secrets.token_hex(4)}
-                shown = True
+        async for update in view.tell(drawing):
             yield update
-        yield {pictures.said: section("", joined(" ", result(drawing), "Seed and settings are kept in each PNG."))}
 
     drawn = checked.success(
         draw_with,
         inputs={session.visitor, session.adapter, *controls},
-        outputs=[pictures.said, *pictures.shown, arrived],
+        outputs=view.parts,
         concurrency_id=f"{BOUNDED}draw",
         concurrency_limit=DRAWINGS_AT_ONCE,
         show_progress_on=pictures.said,
         api_visibility="private",
     )
-    arrived.change(None, js=TO_PORTRAITS, api_visibility="private")
+    view.arrived.change(None, js=TO_PORTRAITS, api_visibility="private")
     stop.click(partial(stop_drawing, context), session.visitor, **AT_ONCE)
     gallery.connect(pictures, context, session, [entered, drawn])
     described = [status, studio.chips, studio.dial, studio.strength]
@@ -179,75 +167,3 @@ def require_adapter(adapter_id: str) -> None:
     """Refuse before the queue what cannot be drawn. Raises ``gr.Error``."""
     if not adapter_id:
         raise user_error(NOTHING_TO_DRAW_WITH, "Not yet")
-
-
-def start_drawing(
-    context: AppContext,
-    visitor: Workspace | None,
-    adapter_id: str,
-    config: GenerateConfig,
-    label: bool,
-    request: gr.Request,
-) -> Drawing:
-    """Start to draw portraits into the visitor's folder. Raises ``gr.Error``."""
-    visitor = require_visitor(visitor)
-    with user_errors("No portraits"):
-        return context.drawings.start(
-            visitor, adapter_id, config, label=label, address=address_of(request.request.scope)
-        )
-
-
-async def watch(drawing: Drawing) -> AsyncIterator[None]:
-    """Come back now and then, and once it has drawn, until a drawing has ended. Raises ``gr.Error`` if it drew nothing.
-
-    It holds no thread while it waits, for many may wait at once.
-    """
-    while not drawing.ended.is_set():
-        yield
-        was_drawn = drawing.drawn.is_set()
-        for _ in range(ASKS):
-            if not drawing.ended.is_set() and drawing.drawn.is_set() == was_drawn:
-                await asyncio.sleep(ASK_SECONDS / ASKS)
-    if not drawing.drawn.is_set():
-        raise user_error(drawing.error or STOPPED, "No portraits")
-
-
-def stop_drawing(context: AppContext, visitor: Workspace | None) -> None:
-    """Let the visitor's drawings end without a result."""
-    context.drawings.stop(require_visitor(visitor).name)
-
-
-def standing(drawing: Drawing) -> Message | str:
-    """Say where a drawing stands that has not ended."""
-    ticket = drawing.ticket
-    if drawing.drawn.is_set():
-        left = ticket.expected_wait + ticket.seconds_left() if ticket else 0.0
-        larger = "They are being enlarged, which takes about {time}: choose meanwhile, or stop it."
-        return joined(" ", _as_drawn(drawing.portraits), Message(larger, time=duration(left)))
-    if ticket is None or ticket.started:
-        return "Drawing …"
-    waiting = "One is before you; your turn comes in about {time}."
-    if ticket.ahead != 1:
-        waiting = "{n} are before you; your turn comes in about {time}."
-    return Message(waiting, n=ticket.ahead, time=duration(ticket.expected_wait))
-
-
-def result(drawing: Drawing) -> Message:
-    """Say what came of a drawing that has ended."""
-    portraits = drawing.portraits
-    larger = [portrait for portrait in portraits if portrait.drawn]
-    if not larger:
-        return joined(" ", _as_drawn(portraits), drawing.error)
-    enlarged = "{n} portraits of {w} × {h} pixels, enlarged by {upscaler}."
-    if len(larger) == 1:
-        enlarged = "{n} portrait of {w} × {h} pixels, enlarged by {upscaler}."
-    (width, height), upscaler = larger[0].image.size, larger[0].settings["upscaler"]
-    said = Message(enlarged, n=len(larger), w=width, h=height, upscaler=upscaler)
-    left = len(portraits) - len(larger)
-    return joined(" ", said, Message("Not enlarged: {n}.", n=left) if left else "", drawing.error)
-
-
-def _as_drawn(portraits: list[Portrait]) -> Message:
-    (width, height), count = portraits[0].image.size, len(portraits)
-    drawn = "{n} portraits of {w} × {h} pixels." if count > 1 else "{n} portrait of {w} × {h} pixels."
-    return Message(drawn, n=count, w=width, h=height)
