@@ -116,3 +116,9 @@ def require_visitor(workspace: Workspace | None) -> Workspace:
     if workspace is None:
         raise user_error("This page has been open for very long: reload it.", "Reload")
     return workspace
+
+
+def adapter_in_use(visitor: Workspace | None, adapter: str) -> str:
+    """Give the id of the ``adapter`` in use, or on a page that has just been opened of the visitor's newest, if any."""
+    stored = visitor.shelf.stored() if visitor and not adapter else []
+    return adapter or next((newest.id for newest in stored if newest.info), "")

@@ -32,7 +32,7 @@ from magicapture.ui.readiness import (
     readiness,
     what_is_missing,
 )
-from magicapture.ui.session import AppContext, Session, require_visitor
+from magicapture.ui.session import AppContext, Session, adapter_in_use, require_visitor
 from magicapture.ui.steps import NO_ADAPTER, Step, build_step
 from magicapture.ui.training_view import TICK_SECONDS, TrainingView
 
@@ -183,7 +183,8 @@ def connect(trainer: Trainer, context: AppContext, session: Session, entered: gr
     resumed = view.resume.click(MethodType(resume, context), session.job, **QUEUED)
     for changed in (begun, resumed):
         changed.success(**showing)
-    entered.then(partial(latest_job, context), session.visitor, session.job, **AT_ONCE).then(**showing)
+    shown = entered.then(partial(latest_job, context), session.visitor, session.job, **AT_ONCE).then(**showing)
+    shown.then(adapter_in_use, [session.visitor, session.adapter], session.adapter, **QUEUED)
     view.stop.click(partial(stop, context), session.job, view.stop, **AT_ONCE)
     view.timer.tick(**showing)
 
