@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,6 +22,7 @@ from magicapture.server.records import Records
 from magicapture.server.workspace import Workspace
 from magicapture.ui.api_responses import of_drawing
 from magicapture.ui.drawing_view import DrawingView, result, standing
+from magicapture.ui.portraits import MAX_SEED, next_seed
 
 SMALL, LARGE = (32, 32), (128, 128)
 Enlarge = Callable[..., Iterator[Portrait]]
@@ -163,3 +165,10 @@ def test_portraits_come_into_view_once_enlarged_or_not(start: Callable[..., Draw
     updates = told(start(larger, upscale))
     assert [update["grid"] for update in updates if "arrived" in update] == [3]
     assert "3 portraits" in updates[-1]["said"]
+
+
+def test_who_draws_again_sees_other_portraits() -> None:
+    first = GenerateConfig(count=4, best_of=3, seed=7)
+    second = replace(first, seed=next_seed(first))
+    assert not {*first.seeds} & {*second.seeds}
+    assert next_seed(replace(first, seed=MAX_SEED - 1)) <= MAX_SEED

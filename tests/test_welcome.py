@@ -142,6 +142,8 @@ def test_one_click_draws_scored_portraits_and_a_second_one_nothing_twice(page: P
     expect(pictures).to_have_count(4)
     expect(page.locator("#portraits")).not_to_contain_text("not comparable")
     expect(page.locator("#adapter-status")).to_contain_text("A finished example")
+    page.get_by_role("button", name="Advanced").click()
+    expect(page.get_by_label("Seed")).not_to_have_value("0")
     open_tab(page, "References")
     page.locator("#try-finished").click()
     expect(pictures.first).to_be_visible()

@@ -74,6 +74,15 @@ def _within(number: float | None, least: int, most: int) -> int:
     return min(max(int(number or 0), least), most)
 
 
+def next_seed(config: GenerateConfig) -> int:
+    """Give the seed that follows all of ``config``, so that who draws again sees others; after the last come the first.
+
+    >>> next_seed(GenerateConfig(count=4, best_of=2, seed=3))
+    11
+    """
+    return (config.seed + len(config.seeds)) % (MAX_SEED + 1)
+
+
 def _words(text: str | None) -> str:
     return (text or "").strip()[:MAX_WORDS]
 
@@ -95,13 +104,14 @@ def build(context: AppContext, session: Session, entered: gr.events.Dependency) 
     async def draw_with(values: dict, request: gr.Request) -> AsyncIterator[dict]:
         config, label, visitor = studio.config(values), values[studio.label], values[session.visitor]
         drawing = start_drawing(context, visitor, values[session.adapter], config, label, request)
+        yield {studio.seed: next_seed(config)}
         async for update in view.tell(drawing):
             yield update
 
     drawn = checked.success(
         draw_with,
         inputs={session.visitor, session.adapter, *controls},
-        outputs=view.parts,
+        outputs=[*view.parts, studio.seed],
         concurrency_id=f"{BOUNDED}draw",
         concurrency_limit=DRAWINGS_AT_ONCE,
         show_progress_on=pictures.said,
