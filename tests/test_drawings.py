@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import gradio as gr
 import pytest
 from PIL import Image
 from visitor import small_adapter
@@ -27,7 +28,7 @@ from magicapture.ui.portraits import MAX_SEED, next_seed
 SMALL, LARGE = (32, 32), (128, 128)
 Enlarge = Callable[..., Iterator[Portrait]]
 PICTURES = SimpleNamespace(said="said", shown=["grid"], show=lambda visitor: {"grid": len(visitor.portraits())})
-VIEW = DrawingView(PICTURES, "arrived")
+VIEW = DrawingView(PICTURES, "stop", "arrived")
 """What tells of drawings, with names for the parts of the page."""
 
 
@@ -172,3 +173,51 @@ def test_who_draws_again_sees_other_portraits() -> None:
     second = replace(first, seed=next_seed(first))
     assert not {*first.seeds} & {*second.seeds}
     assert next_seed(replace(first, seed=MAX_SEED - 1)) <= MAX_SEED
+
+
+def test_who_stops_a_drawing_is_told_so_at_once_and_of_no_fault(start: Callable[..., Drawing]) -> None:
+    with QUEUE.join(1) as before:
+        assert before.wait(0)
+        drawing = start(larger)
+
+        async def stop_while_it_waits() -> list[dict]:
+            updates = []
+            async for update in VIEW.tell(drawing):
+                drawing.stopped.set()
+                updates.append(update)
+            return updates
+
+        first, last = asyncio.run(stop_while_it_waits())
+    assert first["stop"].interactive
+    assert "The drawing was stopped." in last["said"]
+    assert not last["stop"].interactive
+    assert drawing.ended.wait(20)
+
+
+def test_who_stops_while_it_draws_does_not_wait_for_its_end(
+    start: Callable[..., Drawing], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+    monkeypatch.setattr(drawings_module, "draw", lambda *_: go_on.wait(20) and [Image.new("RGB", SMALL)])
+    drawing = start(larger)
+    drawing.stopped.set()
+    assert "The drawing was stopped." in told(drawing)[-1]["said"]
+    assert not drawing.ended.is_set()
+    go_on.set()
+    assert drawing.ended.wait(20)
+    assert not drawing.paths
+
+
+def test_a_drawing_that_failed_no_longer_says_that_it_draws(
+    start: Callable[..., Drawing], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drawings_module, "draw", lambda *_: 1 / 0)
+    drawing, updates = start(larger), []
+
+    async def listen() -> None:
+        async for update in VIEW.tell(drawing):
+            updates.append(update)  # noqa: PERF401  for what comes before the error
+
+    with pytest.raises(gr.Error, match="nothing was drawn"):
+        asyncio.run(listen())
+    assert "nothing was drawn" in updates[-1]["said"]

@@ -16,6 +16,7 @@ from magicapture.messages import Message
 from magicapture.photos.reading import read_photo
 from magicapture.photos.references import Role
 from magicapture.server.consent import give_consent
+from magicapture.server.drawings import STOPPED
 from magicapture.server.gate.queue import BOUNDED
 from magicapture.server.gate.visits import VISITS
 from magicapture.server.jobs import Job, delete_everything
@@ -186,6 +187,7 @@ class Api:
             drawing = drawing_view.start_drawing(self.context, visitor, adapter, config, label, request)
             async for _ in drawing_view.watch(drawing):
                 pass
+            require(drawing.drawn.is_set(), drawing.error or STOPPED)
         facts = api_responses.of_drawing(drawing, upscale)
         return [handle_file(path) for path in facts], list(facts.values())
 

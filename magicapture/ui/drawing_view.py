@@ -30,27 +30,34 @@ class DrawingView:
     """The parts that tell how a drawing goes; ``arrived`` lets the browser go to the portraits."""
 
     pictures: Gallery
+    stop: gr.Button
     arrived: gr.Textbox
 
     @property
     def parts(self) -> list[Component]:
         """All that ``tell`` may change."""
-        return [self.pictures.said, *self.pictures.shown, self.arrived]
+        return [self.pictures.said, *self.pictures.shown, self.stop, self.arrived]
 
     async def tell(self, drawing: Drawing) -> AsyncIterator[dict[Component, object]]:
         """Give what is to be shown of a drawing, by the parts that show it, until it is over.
 
-        Raises ``gr.Error`` if it drew nothing.
+        Raises ``gr.Error`` if it failed.
         """
         shown = False
         async for over in watch(drawing):
-            said = joined(" ", result(drawing), IN_THE_FILE) if over else standing(drawing)
-            update: dict[Component, object] = {self.pictures.said: section("", said)}
+            kept = IN_THE_FILE if drawing.drawn.is_set() else ""
+            said = joined(" ", result(drawing), kept) if over else standing(drawing)
+            update: dict[Component, object] = {
+                self.pictures.said: section("", said),
+                self.stop: gr.Button(interactive=not over and not drawing.stopped.is_set()),
+            }
             if drawing.drawn.is_set() and not shown:  # once: whoever chooses meanwhile is not to be disturbed
                 update |= await asyncio.to_thread(self.pictures.show, drawing.workspace)
                 update[self.arrived] = secrets.token_hex(4)
                 shown = True
             yield update
+        if drawing.error and not shown:
+            raise user_error(drawing.error, "No portraits")
 
 
 def start_drawing(
@@ -70,19 +77,26 @@ def start_drawing(
 
 
 async def watch(drawing: Drawing) -> AsyncIterator[bool]:
-    """Tell now and then, and once it has drawn, whether a drawing is over; true comes once, at the end.
+    """Tell now and then, and when it has drawn or is stopped, whether a drawing is over; true comes once, at the end.
 
-    It holds no thread while it waits, for many may wait at once. Raises ``gr.Error`` if it drew nothing.
+    It holds no thread while it waits, for many may wait at once.
     """
-    while not drawing.ended.is_set():
+    while not is_over(drawing):
         yield False
-        was_drawn = drawing.drawn.is_set()
+        before = _state(drawing)
         for _ in range(ASKS):
-            if not drawing.ended.is_set() and drawing.drawn.is_set() == was_drawn:
+            if _state(drawing) == before:
                 await asyncio.sleep(ASK_SECONDS / ASKS)
-    if not drawing.drawn.is_set():
-        raise user_error(drawing.error or STOPPED, "No portraits")
     yield True
+
+
+def is_over(drawing: Drawing) -> bool:
+    """Tell whether nothing more comes of a drawing, though one that was stopped may not have noticed yet."""
+    return drawing.ended.is_set() or (drawing.stopped.is_set() and not drawing.drawn.is_set())
+
+
+def _state(drawing: Drawing) -> tuple[bool, ...]:
+    return drawing.drawn.is_set(), drawing.stopped.is_set(), drawing.ended.is_set()
 
 
 def stop_drawing(context: AppContext, visitor: Workspace | None) -> None:
@@ -93,6 +107,8 @@ def stop_drawing(context: AppContext, visitor: Workspace | None) -> None:
 def standing(drawing: Drawing) -> Message | str:
     """Say where a drawing stands that has not ended."""
     ticket = drawing.ticket
+    if drawing.stopped.is_set():
+        return STOPPED
     if drawing.drawn.is_set():
         left = ticket.expected_wait + ticket.seconds_left() if ticket else 0.0
         larger = "They are being enlarged, which takes about {time}: choose meanwhile, or stop it."
@@ -105,8 +121,10 @@ def standing(drawing: Drawing) -> Message | str:
     return Message(waiting, n=ticket.ahead, time=duration(ticket.expected_wait))
 
 
-def result(drawing: Drawing) -> Message:
-    """Say what came of a drawing that has ended."""
+def result(drawing: Drawing) -> Message | str:
+    """Say what came of a drawing that is over."""
+    if not drawing.drawn.is_set():
+        return drawing.error or STOPPED
     portraits = drawing.portraits
     larger = [portrait for portrait in portraits if portrait.drawn]
     if not larger:

@@ -94,10 +94,10 @@ def build(context: AppContext, session: Session, entered: gr.events.Dependency) 
         with gr.Column(min_width=300, scale=2, elem_classes="magi-desk"):
             studio = _build_controls(usual_candidates(context.base.spec.name))
             draw = gr.Button("Draw portraits", variant="primary", elem_id="draw")
-            stop = gr.Button("Stop drawing", size="sm", elem_id="stop-drawing")
+            stop = gr.Button("Stop drawing", size="sm", interactive=False, elem_id="stop-drawing")
         with gr.Column(min_width=300, scale=3):
             pictures = gallery.build(context)
-            view = DrawingView(pictures, gr.Textbox(label="Portraits", visible="hidden"))
+            view = DrawingView(pictures, stop, gr.Textbox(label="Portraits", visible="hidden"))
     controls = {getattr(studio, field.name) for field in fields(studio)}
     checked = draw.click(require_adapter, session.adapter, **QUEUED)
 
