@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -33,12 +33,17 @@ VIEW = DrawingView(PICTURES, "stop", "arrived")
 
 
 @pytest.fixture
-def start(root: Path, mine: Workspace, monkeypatch: pytest.MonkeyPatch) -> Callable[[Enlarge], Drawing]:
+def drawings(root: Path) -> Drawings:
+    """Give the drawings of a process."""
+    root.mkdir()
+    return Drawings(Records(f"sqlite:///{root / 'records.sqlite'}"), Limits(9, 9, 9))
+
+
+@pytest.fixture
+def start(drawings: Drawings, mine: Workspace, monkeypatch: pytest.MonkeyPatch) -> Callable[[Enlarge], Drawing]:
     """Give what starts to draw three portraits, that take no time, and to enlarge them as it is told."""
     monkeypatch.setattr(drawings_module, "draw", lambda *_: [Image.new("RGB", SMALL)] * 3)
     monkeypatch.setattr(drawings_module, "chosen", lambda pictures, *_: [made(picture) for picture in pictures])
-    root.mkdir()
-    drawings = Drawings(Records(f"sqlite:///{root / 'records.sqlite'}"), Limits(9, 9, 9))
     adapter = mine.shelf.add(small_adapter(), "mine")
 
     def start(enlarge: Enlarge, upscale: int = 4) -> Drawing:
@@ -57,11 +62,11 @@ def larger(portraits: list[Portrait], *_: object) -> Iterator[Portrait]:
         yield enlarged(portrait, Image.new("RGB", LARGE), "a stand-in")
 
 
-def told(drawing: Drawing) -> list[dict]:
-    """Give all that the page is told of a drawing."""
+def told(updates: AsyncIterator[dict], meanwhile: Callable[[], object] = lambda: None) -> list[dict]:
+    """Give all that the page is told, and let something happen after each part of it."""
 
     async def listen() -> list[dict]:
-        return [update async for update in VIEW.tell(drawing)]
+        return [(update, meanwhile())[0] async for update in updates]
 
     return asyncio.run(listen())
 
@@ -163,7 +168,7 @@ def test_a_program_is_told_of_what_is_still_there(mine: Workspace, start: Callab
 
 @pytest.mark.parametrize("upscale", [1, 4])
 def test_portraits_come_into_view_once_enlarged_or_not(start: Callable[..., Drawing], upscale: int) -> None:
-    updates = told(start(larger, upscale))
+    updates = told(VIEW.tell(start(larger, upscale)))
     assert [update["grid"] for update in updates if "arrived" in update] == [3]
     assert "3 portraits" in updates[-1]["said"]
 
@@ -179,15 +184,7 @@ def test_who_stops_a_drawing_is_told_so_at_once_and_of_no_fault(start: Callable[
     with QUEUE.join(1) as before:
         assert before.wait(0)
         drawing = start(larger)
-
-        async def stop_while_it_waits() -> list[dict]:
-            updates = []
-            async for update in VIEW.tell(drawing):
-                drawing.stopped.set()
-                updates.append(update)
-            return updates
-
-        first, last = asyncio.run(stop_while_it_waits())
+        first, last = told(VIEW.tell(drawing), drawing.stopped.set)
     assert first["stop"].interactive
     assert "The drawing was stopped." in last["said"]
     assert not last["stop"].interactive
@@ -201,7 +198,7 @@ def test_who_stops_while_it_draws_does_not_wait_for_its_end(
     monkeypatch.setattr(drawings_module, "draw", lambda *_: go_on.wait(20) and [Image.new("RGB", SMALL)])
     drawing = start(larger)
     drawing.stopped.set()
-    assert "The drawing was stopped." in told(drawing)[-1]["said"]
+    assert "The drawing was stopped." in told(VIEW.tell(drawing))[-1]["said"]
     assert not drawing.ended.is_set()
     go_on.set()
     assert drawing.ended.wait(20)
@@ -221,3 +218,21 @@ def test_a_drawing_that_failed_no_longer_says_that_it_draws(
     with pytest.raises(gr.Error, match="nothing was drawn"):
         asyncio.run(listen())
     assert "nothing was drawn" in updates[-1]["said"]
+
+
+def test_a_refresh_does_not_lose_sight_of_what_is_being_drawn(
+    drawings: Drawings, mine: Workspace, other: Workspace, start: Callable[..., Drawing]
+) -> None:
+    go_on = threading.Event()
+
+    def slowly(portraits: list[Portrait], *_: object) -> Iterator[Portrait]:
+        assert go_on.wait(20)
+        yield from larger(portraits)
+
+    drawing = start(slowly)
+    assert told(VIEW.follow(drawings, other)) == []
+    updates = told(VIEW.follow(drawings, mine), go_on.set)
+    assert [update["grid"] for update in updates if "arrived" in update] == [3]
+    assert "enlarged by a stand-in" in updates[-1]["said"]
+    assert drawing.ended.wait(20)
+    assert told(VIEW.follow(drawings, mine)) == []

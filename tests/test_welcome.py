@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import gradio as gr
 import pytest
 import running
 import tiny
@@ -14,6 +15,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 from running import PATIENCE, ROOT, running_app
 from visiting import consent, open_tab
+from visitor import portrait, small_adapter
 
 from magicapture.adapters.adapter import Adapter
 from magicapture.bases import MINI, load_base
@@ -24,7 +26,7 @@ from magicapture.photos.reading import photos_in
 from magicapture.photos.references import Role, check_photos
 from magicapture.server.workspace import Workspace
 from magicapture.server.workspace.shelf import MOST_ADAPTERS
-from magicapture.ui.welcome import FINISHED, PICTURES, Showcase, finished_example
+from magicapture.ui.welcome import FINISHED, PICTURES, Showcase, finished_example, take_finished
 
 SHOWN = "[...document.querySelectorAll('.magi-welcome .shown')].map(picture => picture.alt)"
 SETS: tuple[tuple[str, Role], ...] = (("person-someone", "person"), ("style-grey", "style"))
@@ -203,6 +205,17 @@ def test_where_there_is_no_room_for_the_example_it_says_so(furnished: tuple[str,
     assert refused.status_code == 500
     assert "as many as there is room for" in refused.text
     assert len(mine.shelf.stored()) == MOST_ADAPTERS
+
+
+def test_the_example_is_drawn_again_only_for_who_has_nothing_of_it(root: Path, mine: Workspace) -> None:
+    root.mkdir()
+    drawings, adapter = SimpleNamespace(of=lambda _: []), small_adapter()
+    first, added = take_finished(adapter, drawings, mine)
+    assert first == added
+    assert take_finished(adapter, drawings, mine) == (first, first), "as when the page was left before it was drawn"
+    assert take_finished(adapter, SimpleNamespace(of=lambda _: ["one"]), mine) == (first, gr.skip())
+    mine.add_portrait(portrait(), label=False)
+    assert take_finished(adapter, drawings, mine) == (first, gr.skip())
 
 
 def test_the_example_is_offered_on_the_base_that_it_was_trained_on_alone(

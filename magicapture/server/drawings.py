@@ -84,13 +84,17 @@ class Drawings:
         run.start()
         return drawing
 
+    def of(self, visitor: str) -> list[Drawing]:
+        """List a visitor's drawings that wait or run, the latest at the end."""
+        with self._lock:
+            return [drawing for drawing in self._present if drawing.asker.visitor == visitor]
+
     def stop(self, visitor: str) -> list[Drawing]:
         """Let a visitor's drawings end: those that wait at once, others when they are drawn, without a result.
 
         Of portraits that are being enlarged, those that are left stay as drawn.
         """
-        with self._lock:
-            theirs = [drawing for drawing in self._present if drawing.asker.visitor == visitor]
+        theirs = self.of(visitor)
         for drawing in theirs:
             drawing.stopped.set()
         return theirs

@@ -13,7 +13,7 @@ from magicapture.messages import Message, joined
 from magicapture.server.gate.queue import BOUNDED
 from magicapture.server.workspace import StoredAdapter, Workspace
 from magicapture.ui import hub
-from magicapture.ui.events import AT_ONCE, QUEUED, user_errors
+from magicapture.ui.events import AT_ONCE, QUEUED, after, user_errors
 from magicapture.ui.farewell import build_farewell
 from magicapture.ui.html import note, preset_name, section
 from magicapture.ui.hub import NOTHING
@@ -120,8 +120,7 @@ def build(
         "outputs": shelf.listed,
         **AT_ONCE,
     }
-    for arrival in arrivals:
-        (arrival.then if isinstance(arrival, gr.events.Dependency) else arrival)(**listing)
+    after(arrivals, listing)
     session.adapter.change(**listing | {"fn": shelf.show, "inputs": [session.visitor, session.adapter]})
     shelf.menu.input(**listing | {"fn": shelf.show, "inputs": [session.visitor, shelf.menu]})
     shelf.use.click(use, [session.visitor, shelf.chosen], session.adapter, **QUEUED).success(

@@ -1,4 +1,4 @@
-"""What the tab Portraits shows of a drawing: where it stands, and the portraits as soon as they are there."""
+"""What the tab Portraits shows of a drawing, on the page that asked for it or on another one, until it is over."""
 
 import asyncio
 import secrets
@@ -11,7 +11,7 @@ from gradio.components import Component
 from magicapture.config import GenerateConfig
 from magicapture.drawing.portrait import Portrait
 from magicapture.messages import Message, joined
-from magicapture.server.drawings import STOPPED, Drawing
+from magicapture.server.drawings import STOPPED, Drawing, Drawings
 from magicapture.server.gate.answer import address_of
 from magicapture.server.workspace import Workspace
 from magicapture.ui.events import user_errors
@@ -58,6 +58,12 @@ class DrawingView:
             yield update
         if drawing.error and not shown:
             raise user_error(drawing.error, "No portraits")
+
+    async def follow(self, drawings: Drawings, visitor: Workspace) -> AsyncIterator[dict[Component, object]]:
+        """Tell the same of what a visitor's page that has just been opened finds being drawn."""
+        for drawing in drawings.of(visitor.name)[-1:]:
+            async for update in self.tell(drawing):
+                yield update
 
 
 def start_drawing(

@@ -1,8 +1,10 @@
 """How the page's events run, and how what goes wrong in them is told."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from gradio.events import Dependency
 
 from magicapture.adapters.info import AdapterError
 from magicapture.bases import BaseError
@@ -26,3 +28,9 @@ def user_errors(title: str) -> Iterator[None]:
         yield
     except (AdapterError, BaseError, BusyError, HubError, JobError, WorkspaceError) as error:
         raise user_error(str(error), title) from error
+
+
+def after(arrivals: Iterable[Dependency | Callable], event: dict[str, Any]) -> None:
+    """Let an ``event`` follow each of ``arrivals``: others, also where they failed, or what a component is told of."""
+    for arrival in arrivals:
+        (arrival.then if isinstance(arrival, Dependency) else arrival)(**event)

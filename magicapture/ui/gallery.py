@@ -1,5 +1,6 @@
 """The visitor's portraits, the best one large, each with what can be done with it: keep, reject, compare, download."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from magicapture.scoring import nearest
 from magicapture.server.records import Reason
 from magicapture.server.workspace import TooLittleLikenessError, Workspace, WorkspaceError
 from magicapture.staff.review_workspace import ReviewWorkspace
-from magicapture.ui.events import QUEUED, user_errors
+from magicapture.ui.events import QUEUED, after, user_errors
 from magicapture.ui.html import hours, note, section
 from magicapture.ui.photo_grid import build_grid, told
 from magicapture.ui.portrait_grid import portrait_grid
@@ -105,7 +106,9 @@ def build(context: AppContext) -> Gallery:
     return Gallery(grid, said, compared, slider, keep_all, download, gr.State([]), gr.State(""))
 
 
-def connect(gallery: Gallery, context: AppContext, session: Session, arrivals: list[gr.events.Dependency]) -> None:
+def connect(
+    gallery: Gallery, context: AppContext, session: Session, arrivals: list[Callable | gr.events.Dependency]
+) -> None:
     """Wire the events. ``arrivals``: those after which there may be other portraits."""
     listing = {
         "fn": gallery.refresh,
@@ -119,8 +122,7 @@ def connect(gallery: Gallery, context: AppContext, session: Session, arrivals: l
         gallery.grid.reject(MethodType(reject, context), session.visitor, **QUEUED),
         gallery.keep_all.button.click(partial(keep_all, context), session.visitor, gallery.said, **QUEUED),
     )
-    for arrival in (*arrivals, *decided):
-        arrival.then(**listing)  # also when it failed: a portrait may be gone
+    after((*arrivals, *decided), listing)
     gallery.grid.compare(
         MethodType(compare, context), [session.visitor, session.person], gallery.comparison, **QUEUED
     ).success(None, js=TO_COMPARED, api_visibility="private")

@@ -40,11 +40,11 @@ def build_page(context: AppContext) -> gr.Blocks:
             with gr.Tab(TABS["train"], id="train") as second:
                 trainer = train.build(context.base.spec.name, session)
             with gr.Tab(TABS["portraits"], id="portraits") as third:
-                gallery = portraits.build(context, session, entered)
+                gallery = portraits.build(context, session, third, entered)
             with gr.Tab(TABS["adapters"], id="adapters") as shelf:
                 adapters.build(context, session, tabs, [entered, shelf.select], gallery.listed)
         gr.HTML(foot(context))
-        welcome.connect(greeting, session, photos.agreed, tabs)
+        welcome.connect(greeting, context, session, photos.agreed, tabs)
         references.connect(photos, context, session, trainer.base, entered)
         train.connect(trainer, context, session, entered)
         way = Way(tabs, first, second, third, photos.onwards, trainer.onwards, gallery.keep_all)

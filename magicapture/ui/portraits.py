@@ -87,8 +87,8 @@ def _words(text: str | None) -> str:
     return (text or "").strip()[:MAX_WORDS]
 
 
-def build(context: AppContext, session: Session, entered: gr.events.Dependency) -> gallery.Gallery:
-    """Lay the tab out and wire it; gives the gallery in it."""
+def build(context: AppContext, session: Session, tab: gr.Tab, entered: gr.events.Dependency) -> gallery.Gallery:
+    """Lay the ``tab`` out and wire it; gives the gallery in it."""
     status = gr.HTML(note(NOTHING_TO_DRAW_WITH, "warn"), elem_id="adapter-status", min_height=60)
     with gr.Row(equal_height=False):
         with gr.Column(min_width=300, scale=2, elem_classes="magi-desk"):
@@ -119,7 +119,8 @@ def build(context: AppContext, session: Session, entered: gr.events.Dependency) 
     )
     view.arrived.change(None, js=TO_PORTRAITS, api_visibility="private")
     stop.click(partial(stop_drawing, context), session.visitor, **AT_ONCE)
-    gallery.connect(pictures, context, session, [entered, drawn])
+    followed = entered.then(partial(view.follow, context.drawings), session.visitor, view.parts, **QUEUED)
+    gallery.connect(pictures, context, session, [entered, tab.select, drawn, followed])
     described = [status, studio.chips, studio.dial, studio.strength]
     session.adapter.change(describe, [session.visitor, session.adapter, studio.chips], described, **AT_ONCE)
     return pictures

@@ -10,6 +10,7 @@ import gradio as gr
 from magicapture.adapters.adapter import Adapter, AdapterError
 from magicapture.bases import MINI
 from magicapture.messages import Html, Message
+from magicapture.server.drawings import Drawings
 from magicapture.server.gate.queue import BOUNDED
 from magicapture.server.workspace import Workspace
 from magicapture.ui import examples
@@ -40,7 +41,7 @@ DRAW = """added => {
     press(100);
 }"""
 """Presses the button of the tab Portraits, once that is open: once for each adapter that was taken in, however often
-the button of the example is clicked."""
+the button of the example is clicked on a page."""
 
 
 @dataclass(frozen=True)
@@ -154,14 +155,14 @@ def _choices(role: str, heading: Message, found: dict[str, Path]) -> Html:
     return Html(html, heading=heading, choices=pieces(choices))
 
 
-def connect(welcome: Welcome, session: Session, agreed: gr.Checkbox, tabs: gr.Tabs) -> None:
+def connect(welcome: Welcome, context: AppContext, session: Session, agreed: gr.Checkbox, tabs: gr.Tabs) -> None:
     """Let the picture make room once the visitor has agreed, and the button lead to portraits."""
     if welcome.shows:
         agreed.change(lambda given: gr.Column(visible=not given), agreed, welcome.moving, **AT_ONCE)
     if welcome.finished is None:
         return
     adding = QUEUED | {"concurrency_id": f"{BOUNDED}adapter", "concurrency_limit": 2}
-    take = partial(take_finished, welcome.finished)
+    take = partial(take_finished, welcome.finished, context.drawings)
     taken = welcome.button.click(take, session.visitor, [session.adapter, welcome.added], **adding)
     there = taken.success(lambda: gr.Tabs(selected="portraits"), outputs=tabs, **AT_ONCE)
     there.success(None, welcome.added, js=DRAW, show_progress="hidden", api_visibility="private")
@@ -176,15 +177,16 @@ def finished_example(context: AppContext) -> Adapter | None:
     return adapter if adapter.info.base == context.base.spec.name else None
 
 
-def take_finished(adapter: Adapter, visitor: Workspace | None) -> tuple[str, object]:
-    """Give the visitor the finished adapter, unless they have it; gives its id, and the same once more if it is new.
+def take_finished(adapter: Adapter, drawings: Drawings, visitor: Workspace | None) -> tuple[str, object]:
+    """Give the visitor the finished adapter, unless they have it; gives its id, and once more if it is to draw.
 
+    Whoever had it already, and has portraits or waits for some, goes to them without more being drawn.
     Raises ``gr.Error`` where there is no room for it.
     """
     visitor = require_visitor(visitor)
     for stored in visitor.shelf.stored():
         if stored.info and replace(stored.info, title=None) == replace(adapter.info, title=None):
-            return stored.id, gr.skip()
+            return stored.id, gr.skip() if visitor.portraits() or drawings.of(visitor.name) else stored.id
     with user_errors("Not loaded"):
         adapter_id = visitor.shelf.take_in(adapter, say(TITLE))
     return adapter_id, adapter_id
