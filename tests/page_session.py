@@ -50,7 +50,7 @@ class PageSession:
         return self.send("load", browserstate=key).json()["data"][0]
 
     def send(self, trigger: str, element: str = "", /, event_data: object = None, **values: object) -> httpx.Response:
-        """Send an event; ``values`` replaces what the inputs hold at first, by their element or type."""
+        """Send an event; ``values`` replaces what the inputs hold at first, by their element, tab or type."""
         event = next(
             event
             for event in self.config["dependencies"]
@@ -103,4 +103,4 @@ class PageSession:
 
     def _name(self, part: int | None) -> str:
         found = self._parts.get(part, {"props": {}, "type": ""})
-        return (found["props"].get("elem_id") or found["type"]).replace("-", "_")
+        return (found["props"].get("elem_id") or found["props"].get("id") or found["type"]).replace("-", "_")

@@ -61,7 +61,7 @@ def ben(address: str) -> PageSession:
 
 def shelf(page: PageSession, **forged: object) -> str:
     """Open the tab My adapters; gives what comes back."""
-    return page.send("select", "tabitem", **forged).text
+    return page.send("select", "adapters", **forged).text
 
 
 @pytest.fixture(autouse=True)

@@ -51,7 +51,7 @@ def test_sixty_unread_drawings_lock_nobody_out(address: str, app_folder: Path, e
     key = page.enter()
     assert len(key) == 43
     page.send("input", "consent", consent=True)
-    assert page.send("select", "tabitem").is_success
+    assert page.send("select", "adapters").is_success
     photo = page.upload("me.png", (examples / "person-someone/1.png").read_bytes())
     assert "magi-tile" in page.send("change", "person_photos", person_photos=gallery(photo)).text
     photo = page.upload("me.png", (examples / "person-someone/1.png").read_bytes())

@@ -20,7 +20,7 @@ def enter(address: str, key: str) -> PageSession:
     """Open the page, and on it the list of adapters, where the only one is chosen."""
     page = PageSession(address)
     assert page.enter(key) == key
-    assert TITLE in page.send("select", "tabitem").text
+    assert TITLE in page.send("select", "adapters").text
     return page
 
 
