@@ -133,7 +133,7 @@ def test_without_a_mouse_a_visitor_gets_from_the_consent_to_a_kept_portrait_and_
     walk_to(page, "#portraits .look")
     press("c")
     expect(page.locator("#comparison img")).to_have_count(2)
-    expect(page.locator("#compared")).to_contain_text("Your photos are deleted already")
+    expect(page.locator("#compared")).to_contain_text("No photo is here to compare it with")
     press("r")
     expect(page.get_by_role("button", name="Does not look like the person").first).to_be_focused()
     assert grave_faults(page) == []

@@ -15,6 +15,7 @@ from PIL.PngImagePlugin import PngInfo
 from visitor import files, portrait, uploaded
 
 from magicapture.drawing.portrait import FACTS, Portrait, read_facts
+from magicapture.faces import FaceEngine
 from magicapture.server.workspace import TooLittleLikenessError, Workspace, WorkspaceError
 from magicapture.server.workspace import visitor as visitor_module
 from magicapture.settings import Settings
@@ -225,3 +226,14 @@ def test_nobody_can_keep_or_reject_what_is_not_their_portrait(root: Path, mine: 
             with pytest.raises(WorkspaceError, match="not there any more"):
                 act(path)
     assert files(root) == sorted([theirs, photo])
+
+
+def test_who_gave_no_photos_is_not_told_that_theirs_are_deleted(mine: Workspace, builtin: FaceEngine) -> None:
+    path = mine.add_portrait(portrait(), label=False)
+    said, *_ = gallery.compare(SimpleNamespace(engine=builtin), mine, None, SimpleNamespace(_data={"name": path.name}))
+    assert "No photo is here to compare it with." in said
+
+
+def test_the_page_does_not_promise_that_what_is_kept_stays() -> None:
+    rules = gallery._rules(SimpleNamespace(settings=Settings.from_environment()))
+    assert "All are deleted here after 24 hours." in rules

@@ -111,7 +111,7 @@ def test_a_teapot_is_named_painted_over_trained_and_drawn(
     portrait = page.locator("#portraits .magi-tile")
     expect(portrait.locator(".caption")).to_contain_text("likeness")
     portrait.locator("[data-event=compare]").click()
-    expect(page.locator("#compared")).to_contain_text("Your photos are deleted already, as promised.")
+    expect(page.locator("#compared")).to_contain_text("No photo is here to compare it with.")
     page.screenshot(path=tmp_path / "drawn.png", full_page=True)
     portrait.get_by_text("Reject", exact=True).click()
     expect(portrait).to_contain_text("Does not look like the thing")

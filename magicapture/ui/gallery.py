@@ -17,7 +17,6 @@ from magicapture.photos.subjects import load_subject
 from magicapture.scoring import nearest
 from magicapture.server.records import Reason
 from magicapture.server.workspace import TooLittleLikenessError, Workspace, WorkspaceError
-from magicapture.staff.review_workspace import ReviewWorkspace
 from magicapture.ui.events import QUEUED, after, user_errors
 from magicapture.ui.html import hours, note, section
 from magicapture.ui.photo_grid import build_grid, told
@@ -26,8 +25,7 @@ from magicapture.ui.session import AppContext, Session, require_visitor
 from magicapture.ui.steps import NO_PORTRAIT, Step, build_step
 
 GALLERY_HINT = "Portraits appear here, the best first, each with its likeness and style score."
-PHOTOS_GONE = "Your photos are deleted already, as promised."
-PHOTOS_ELSEWHERE = "The photos that it was learned from are not on this page."
+NO_PHOTO = "No photo is here to compare it with."
 NO_FACE = "No face was found in this portrait, so no photo is nearest to it."
 BESIDE_ITSELF = "Left it is as drawn, right enlarged."
 NOTHING_BESIDE = "It is not enlarged: there is nothing to compare it with."
@@ -132,7 +130,7 @@ def _rules(context: AppContext) -> Message:
     least = context.settings.min_likeness
     above = "Here only portraits with a likeness of at least {n} can be kept."
     rule = "" if least is None else Message(above, n=f"{least:.2f}")
-    kept = Message("What is neither is deleted after {time}.", time=hours(context.settings.result_hours))
+    kept = Message("All are deleted here after {time}.", time=hours(context.settings.result_hours))
     keys = "On a picture, the key K keeps it, R rejects it, and C compares it."
     return joined(" ", rule, kept, keys)
 
@@ -188,8 +186,7 @@ def compare(
     found = nearest(path, references, subject)
     if found is None:
         beside = visitor.as_drawn(path)
-        gone = PHOTOS_ELSEWHERE if isinstance(visitor, ReviewWorkspace) else PHOTOS_GONE
-        said = joined(" ", NO_FACE if references else gone, BESIDE_ITSELF if beside else NOTHING_BESIDE)
+        said = joined(" ", NO_FACE if references else NO_PHOTO, BESIDE_ITSELF if beside else NOTHING_BESIDE)
     else:
         reference, likeness = found
         beside = visitor.store_crop(reference.name, reference.image)
