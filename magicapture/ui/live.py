@@ -11,7 +11,7 @@ from magicapture.server.jobs import Job
 from magicapture.server.workspace import WorkspaceError
 from magicapture.server.workspace.shelf import AdapterShelf
 from magicapture.subject import PERSON_NOUN
-from magicapture.ui.html import duration, file_address, section
+from magicapture.ui.html import duration, file_address, pieces, section
 from magicapture.ui.language import say
 
 PHASES = {"tokens": "Learning the two words", "lora": "Learning the subject and the look"}
@@ -88,7 +88,7 @@ def loss_plot(job: Job | None) -> str:
         lines.append(f'<polyline points="{points}" stroke="{colour}" />')
         latest = Message(f"{name} {{n}}", n=f"{curve[-1][1]:.3f}" if curve else "–")
         entry = '<span><i style="background:{colour}"></i>{latest}</span>'
-        legend.append(say(Html(entry, colour=colour, latest=latest)))
+        legend.append(Html(entry, colour=colour, latest=latest))
     grid = "".join(f'<path d="M0 {PLOT_HEIGHT * i / 4} H{PLOT_WIDTH}" />' for i in range(5))
     html = (
         '<div class="magi-plot"><strong>{title}</strong>'
@@ -96,9 +96,8 @@ def loss_plot(job: Job | None) -> str:
         '<div class="legend">{legend}</div></div>'
     )
     alt = Message("The losses so far, from 0 to {n}", n=f"{top:.2f}")
-    drawn, said = Html(grid + "".join(lines)), Html("".join(legend))
-    size = {"width": PLOT_WIDTH, "height": PLOT_HEIGHT}
-    return say(Html(html, title=Message("Losses"), alt=alt, drawn=drawn, legend=said, **size))
+    drawn, size = Html(grid + "".join(lines)), {"width": PLOT_WIDTH, "height": PLOT_HEIGHT}
+    return say(Html(html, title=Message("Losses"), alt=alt, drawn=drawn, legend=pieces(legend), **size))
 
 
 def filmstrip(job: Job | None) -> str:

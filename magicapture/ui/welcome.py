@@ -119,7 +119,7 @@ def picture(showcase: Showcase) -> Html:
         people=_choices("person", Message("People"), showcase.people),
         looks=_choices("style", Message("Looks"), showcase.looks),
         pause=Message("Pause the pictures"),
-        caption=Message(CAPTION),
+        caption=CAPTION,
     )
 
 
