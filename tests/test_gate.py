@@ -247,6 +247,16 @@ def test_who_agrees_no_longer_is_asked_again_and_until_then_no_photo_is_stored(
     assert Records(f"sqlite:///{app_folder / 'root/records.sqlite'}").latest_consent(workspace.name) is None
 
 
+def test_the_page_notices_whenever_what_its_steps_depend_on_has_changed(address: str) -> None:
+    config = PageSession(address).config
+    states = {part["id"] for part in config["components"] if part["type"] == "state"}
+    watched = {part for event in config["dependencies"] for part, _ in event["targets"]} & states
+    unqueued = [event for event in config["dependencies"] if event["backend_fn"] and not event["queue"]]
+    assert watched
+    # What an event also asks for it gives back as it was.
+    assert [event["targets"] for event in unqueued if watched & set(event["outputs"]) - set(event["inputs"])] == []
+
+
 def test_who_guesses_passwords_is_not_heard_any_more(private_address: str) -> None:
     def try_to(password: str) -> int:
         form = {"username": "anna", "password": password}

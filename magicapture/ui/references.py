@@ -15,7 +15,7 @@ from magicapture.server.gate.queue import BOUNDED
 from magicapture.server.jobs import NO_CONSENT
 from magicapture.server.workspace import Workspace, WorkspaceError
 from magicapture.ui import consent
-from magicapture.ui.events import user_errors
+from magicapture.ui.events import QUEUED, user_errors
 from magicapture.ui.examples import Offer, build_examples
 from magicapture.ui.html import note, section
 from magicapture.ui.judging import ROLES, judge, judge_again
@@ -110,7 +110,8 @@ def connect(
     shown = [piece for part in tab.parts for piece in (getattr(session, part.role), part.verdicts)]
     agreeing = [tab.below, tab.terms, tab.agreed, *shown, *tab.about(session)]
     asked = [tab.agreed, session.visitor, base, session.noun]
-    tab.agreed.input(partial(agree, context), asked, agreeing, queue=False, **hidden)
+    # The state that was left last counts, however quickly the mark is set and taken away.
+    tab.agreed.input(partial(agree, context), asked, agreeing, **QUEUED | {"trigger_mode": "always_last"})
     entering = hidden | {"concurrency_limit": None}  # nobody who enters is refused, nor waits for others' photos
     returning = [*shown, tab.below, tab.terms, tab.agreed, *tab.about(session)]
     entered.then(partial(return_to, context), [session.visitor, base], returning, **entering)
