@@ -154,3 +154,4 @@ def test_nothing_is_offered_that_would_share_or_store_faces(address: str) -> Non
     assert not config["analytics_enabled"]
     galleries = [c["props"] for c in config["components"] if c["type"] == "gallery"]
     assert all("share" not in str(gallery["buttons"]) for gallery in galleries)
+    assert all("webcam" not in gallery["sources"] for gallery in galleries), "its picture has no room in the frame"

@@ -22,7 +22,7 @@ ROLES: dict[Role, tuple[str, str, str]] = {
     "person": (
         "The person",
         "Four to six photos of one person: face well lit and seen from the front, different days and backgrounds.",
-        "Add photos of the person: drop them into the frame, take one with the camera, or paste from the clipboard.",
+        "Add photos of the person: drop them into the frame, or paste them from the clipboard.",
     ),
     "style": (
         "The style",
@@ -40,7 +40,7 @@ def roles_of(noun: str) -> dict[Role, tuple[str, str, str]]:
     """Give the same where the photos show a ``noun``."""
     if noun == PERSON_NOUN:
         return ROLES
-    add = "Add photos of the {noun}: drop them into the frame, take one with the camera, or paste from the clipboard."
+    add = "Add photos of the {noun}: drop them into the frame, or paste them from the clipboard."
     return {
         "person": (
             Message("The {noun}", noun=called(noun)),

@@ -21,7 +21,6 @@ SENTENCE_END = re.compile(r"(?<=[.!?]) (?=[A-Z\d{])")
 GAPS = {
     "common.complete": "Complete",
     "common.progress": "Progress",
-    "common.webcam": "Take a photo",
     "status.queue_position": "In queue: {position} of {size}",
 }
 """Texts of Gradio's own that it lacks, by its keys."""

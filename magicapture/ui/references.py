@@ -83,10 +83,10 @@ def _build_role(role: Role) -> RolePart:
     heading, explanation, nothing = ROLES[role]
     headed = gr.HTML(section(heading, explanation))
     photos = gr.Gallery(
-        [],  # not None: the camera and the clipboard add to a list
+        [],  # not None: the clipboard adds to a list
         label=heading,
         show_label=False,
-        sources=["upload", "webcam", "clipboard"],
+        sources=["upload", "clipboard"],  # a phone offers its camera where it asks for the files
         file_types=["image", ".heic", ".heif", ".avif"],
         type="filepath",
         interactive=True,
