@@ -20,7 +20,8 @@ from magicapture.ui.language import say
 THUMBNAIL = 224
 """Side in pixels of a picture in the grid: about twice what it takes on the page."""
 BADGES = {"usable": "usable", "warning": "usable, but", "unusable": "not usable"}
-TICK = "✓"
+SIGNS = {"usable": "✓", "warning": "!", "unusable": "✕"}
+"""The same as it is seen: the words do not fit on a tile, and in some languages their end is what counts."""
 PAINT = (
     '<button type="button" class="paint" data-event="paint" data-key="p" data-name="{file}" aria-label="{over}"'
     ' title="{over}">✎</button>'
@@ -77,13 +78,12 @@ def _tile(checked: CheckedSet, verdict: Verdict, path: Path) -> str:
     elif NO_FACE in {problem.code for problem in verdict.problems}:
         alt = "{name} as training will see it: all but its middle, which is outlined"
     remove = Message("Remove {name}", name=verdict.name)
-    said = own(BADGES[verdict.status])
     over = Message("Paint over {name}", name=verdict.name)
     shown = {
         "picture": Html(_picture(verdict, path)),
         "paint": Html(say(Html(PAINT, file=path.name, over=over))) if is_thing and checked.role == "person" else "",
-        "verdict": said,
-        "badge": TICK if verdict.status == "usable" else said,
+        "verdict": own(BADGES[verdict.status]),
+        "badge": SIGNS[verdict.status],
     }
     known = {"status": verdict.status, "name": verdict.name, "file": path.name, "notes": joined(" ", *verdict.notes)}
     return say(Html(html, **known, **shown, alt=Message(alt, name=verdict.name), remove=remove))
