@@ -1,6 +1,7 @@
 """What visitors are told about their photos, and what training gets of them."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from magicapture.photos.outline import mask_overlay
 from magicapture.photos.references import Role, Verdict, check_photos
 from magicapture.server.workspace import Workspace
 from magicapture.ui import judging
+from magicapture.ui.photo_grid import photo_grid
 
 TEMPLATE = np.array([[0.3975, 0.4753], [0.6001, 0.4759], [0.5006, 0.5949], [0.4160, 0.6989], [0.5813, 0.7009]])
 """Mean landmarks of the portraits that the embedded base was trained on, as shares of the side."""
@@ -83,7 +85,7 @@ def test_a_bad_upload_gets_the_verdict_that_a_visitor_needs(
 def test_a_copy_of_a_photo_is_noticed_and_left_out(shared: Path, sitter: Path, builtin: FaceEngine) -> None:
     copy = next((shared / "data/bad_inputs").glob("duplicate_of_*"))
     checked = check_photos([sitter / "img1.jpg", sitter / "img2.jpg", copy], "person", builtin, 128)
-    assert (checked.verdicts[2].status, codes(checked.verdicts[2])) == ("warning", {"duplicate"})
+    assert (checked.verdicts[2].status, codes(checked.verdicts[2])) == ("unusable", {"duplicate"})
     assert len(checked.references) == 2
 
 
@@ -220,9 +222,14 @@ def test_the_same_photo_saved_twice_is_used_once(builtin: FaceEngine, portrait: 
     portrait.save(tmp_path / "one.png")
     portrait.resize((400, 400)).save(tmp_path / "two.jpg", quality=60)
     checked = check_photos([tmp_path / "one.png", tmp_path / "two.jpg"], "person", builtin, 128)
-    assert [v.status for v in checked.verdicts] == ["usable", "warning"]
+    assert [v.status for v in checked.verdicts] == ["usable", "unusable"]
     assert "same photo as one.png" in checked.verdicts[1].sentence
     assert [r.name for r in checked.references] == ["one.png"]
+    grid = photo_grid(checked, [tmp_path / "one.png", tmp_path / "two.jpg"])
+    assert "1 of 2 can be used" in grid
+    assert "two.jpg: not usable" in grid
+    badges = re.findall(r'role="img" aria-label="([^"]+)"[^>]*>(.)</span>', grid)
+    assert badges == [("usable", "✓"), ("not usable", "✕")], "one sign has room, and is read out in words"
 
 
 @pytest.mark.parametrize(("base", "side"), [("mini", 256), ("sd15", 512), ("sdxl", 768), ("flux2-klein", 512)])

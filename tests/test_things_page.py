@@ -91,7 +91,7 @@ def test_a_teapot_is_named_painted_over_trained_and_drawn(
     paint(page, around=True)
     page.locator("#use-mask").click()
     expect(page.locator("#painting")).not_to_be_visible()
-    expect(page.locator("#person-verdicts")).to_contain_text("All 4 can be used")
+    expect(page.locator("#person-verdicts")).to_contain_text("4 of 4 can be used")
     add(page, "style", looks)
     expect(page.locator("#to-training-said")).to_contain_text("Ready: 4 photos of the teapot, 4 of the style")
     tiles.nth(2).locator(".look").click()

@@ -31,13 +31,15 @@ FEW_PHOTOS = 4
 """The method was published with 4–6 photos; with fewer it still runs, and learns less."""
 LOOKING = threading.BoundedSemaphore(2)
 """So many photos are looked at in full size at a time, whoever sent them."""
+DUPLICATE = "duplicate"
+"""The code of a photo that is there already."""
 SAME_PHOTO = 4.0
 """Mean difference (0–255) of two small grey crops of one photo; two photos of one sitting differ by more than 16."""
 
 
 @dataclass(frozen=True, eq=False)
 class Verdict:
-    """What became of one photo. ``reference`` is None exactly if it is unusable; ``notes`` tell of conversions."""
+    """What became of one photo. ``reference`` is None if nothing can be cut out; ``notes`` tell of conversions."""
 
     name: str
     reference: Reference | None
@@ -46,8 +48,8 @@ class Verdict:
 
     @property
     def status(self) -> Literal["usable", "warning", "unusable"]:
-        """The worst of the problems."""
-        if self.reference is None:
+        """Whether training takes it, and without reserve: the copy of another photo is left out."""
+        if self.reference is None or any(problem.code == DUPLICATE for problem in self.problems):
             return "unusable"
         return "warning" if self.problems else "usable"
 
@@ -71,7 +73,7 @@ class CheckedSet:
     @property
     def references(self) -> list[Reference]:
         """What training takes: everything usable, each photo once."""
-        return [v.reference for v in self.verdicts if v.reference and all(p.code != "duplicate" for p in v.problems)]
+        return [v.reference for v in self.verdicts if v.reference and v.status != "unusable"]
 
     @property
     def problem(self) -> str:
@@ -146,7 +148,7 @@ def _with_problem(verdict: Verdict, problem: Problem) -> Verdict:
 
 
 def _mark_duplicates(verdicts: list[Verdict]) -> list[Verdict]:
-    """Warn about photos whose crop was seen before in the list, whatever their file, size or format."""
+    """Leave out photos whose crop was seen before in the list, whatever their file, size or format."""
     seen: list[tuple[str, np.ndarray]] = []
     marked = list(verdicts)
     for place, verdict in enumerate(verdicts):
@@ -156,7 +158,7 @@ def _mark_duplicates(verdicts: list[Verdict]) -> list[Verdict]:
         first = next((name for name, other in seen if np.abs(small - other).mean() < SAME_PHOTO), None)
         if first:
             message = Message("This is the same photo as {first}.", first=first)
-            duplicate = Problem("duplicate", "warning", message, "It is left out; add another one.")
+            duplicate = Problem(DUPLICATE, "warning", message, "It is left out; add another one.")
             marked[place] = _with_problem(verdict, duplicate)
         seen.append((verdict.name, small))
     return marked

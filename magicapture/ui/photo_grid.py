@@ -54,10 +54,7 @@ def photo_grid(checked: CheckedSet, paths: Sequence[Path]) -> str:
 
 
 def _summary(checked: CheckedSet) -> str:
-    used, all_ = len(checked.references), len(checked.verdicts)
-    if used == all_:
-        return Message("All {n} can be used.", n=used)
-    return Message("{n} of {m} can be used.", n=used, m=all_)
+    return Message("{n} of {m} can be used.", n=len(checked.references), m=len(checked.verdicts))
 
 
 def _tile(checked: CheckedSet, verdict: Verdict, path: Path) -> str:
@@ -71,7 +68,7 @@ def _tile(checked: CheckedSet, verdict: Verdict, path: Path) -> str:
     )
     is_thing = checked.subject != PERSON_NOUN
     alt = "The face in {name} as training will see it, outlined"
-    if verdict.reference is None:
+    if verdict.status == "unusable":
         alt = "{name}: not usable"
     elif is_thing:
         alt = "The thing in {name} as training will see it, outlined"
