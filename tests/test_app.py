@@ -123,7 +123,7 @@ def test_every_tab_says_what_to_do_first(page: Page) -> None:
     consent(page)
     expect(page.locator("#person-verdicts")).to_contain_text("Add photos of the person")
     expect(page.locator("#to-training")).to_be_disabled()
-    expect(page.locator("#to-training-said")).to_contain_text("There are no photos of the person yet")
+    expect(page.locator("#to-training-said")).to_have_text("There are no photos of the person yet.")
     open_tab(page, "Train")
     expect(page.locator("#to-portraits")).to_be_disabled()
     expect(page.locator("#to-portraits-said")).to_contain_text("There is no adapter yet")

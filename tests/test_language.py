@@ -149,7 +149,7 @@ def test_what_the_hub_answers_and_what_training_lacks_is_translated_to_the_last_
     reasons += [hub._reason(ValueError("no"), {}), hub._reason(refused, {})]
     assert untranslated({str(hub._error(hub.NOT_PUSHED, *reason)) for reason in reasons}) == []
     said = translate(what_is_missing(None, None), "ja")
-    assert said == "人物の写真がまだありません。「参考写真」タブで追加してください。"
+    assert said == "人物の写真がまだありません。「参考写真」タブをご覧ください。"
 
 
 def test_every_component_of_the_page_is_translated_in_the_browser(builtin: FaceEngine, tmp_path: Path) -> None:

@@ -73,15 +73,20 @@ def _quota_share(seconds: float, profile: gr.OAuthProfile | None) -> str:
 
 
 def what_is_missing(person: CheckedSet | None, style: CheckedSet | None, noun: str | None = None) -> str:
-    """Say why training cannot start, or give an empty text; ``noun``: of a subject that has no photos yet."""
+    """Say why training cannot start and where to mend it, or give an empty text; ``noun`` as in ``what_is_wrong``."""
+    wrong = what_is_wrong(person, style, noun)
+    return joined(" ", wrong, "See the tab References.") if wrong not in ("", LOOKED_AT_ANEW) else wrong
+
+
+def what_is_wrong(person: CheckedSet | None, style: CheckedSet | None, noun: str | None = None) -> str:
+    """Say what is wrong with the photos, or give an empty text; ``noun``: of a subject that has no photos yet."""
     roles: tuple[tuple[CheckedSet | None, Role], ...] = (person, "person"), (style, "style")
     for checked, role in roles:
         of_role = whose(role, checked.subject if checked else noun or PERSON_NOUN)
         if checked is None:
-            return Message("There are no photos {whose} yet: add them in the tab References.", whose=of_role)
+            return Message("There are no photos {whose} yet.", whose=of_role)
         if checked.problem:
-            unusable = Message("The photos {whose} cannot be used.", whose=of_role)
-            return joined(" ", unusable, checked.problem, "See the tab References.")
+            return joined(" ", Message("The photos {whose} cannot be used.", whose=of_role), checked.problem)
     if person and style and person.subject != style.subject:
         return LOOKED_AT_ANEW
     return ""

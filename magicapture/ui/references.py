@@ -22,7 +22,7 @@ from magicapture.ui.judging import ROLES, judge, judge_again
 from magicapture.ui.language import user_error
 from magicapture.ui.painting import Painting, build_painting, connect_painting
 from magicapture.ui.photo_grid import build_grid, told
-from magicapture.ui.readiness import what_is_missing
+from magicapture.ui.readiness import what_is_wrong
 from magicapture.ui.session import AppContext, Session, require_visitor
 from magicapture.ui.steps import Step, build_step
 from magicapture.ui.subject import SubjectChoice, build_choice, connect_choice, settle_noun, standing
@@ -75,7 +75,7 @@ def build(context: AppContext) -> References:
                 with gr.Column(min_width=300):
                     parts.append(_build_role(role))
         painting = build_painting()
-        onwards = build_step("Train with these", what_is_missing(None, None), "to-training")
+        onwards = build_step("Train with these", what_is_wrong(None, None), "to-training")
     return References(terms, agreed, below, choice, parts, painting, offers, onwards)
 
 

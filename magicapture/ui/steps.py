@@ -11,7 +11,7 @@ from magicapture.server.workspace import Workspace
 from magicapture.ui.events import AT_ONCE
 from magicapture.ui.html import section
 from magicapture.ui.language import say
-from magicapture.ui.readiness import counted, what_is_missing
+from magicapture.ui.readiness import counted, what_is_wrong
 from magicapture.ui.session import Session
 
 TABS = {"references": "References", "train": "Train", "portraits": "Portraits", "adapters": "My adapters"}
@@ -69,18 +69,18 @@ def look(
     way: Way, visitor: Workspace | None, person: CheckedSet | None, style: CheckedSet | None, noun: str, adapter: str
 ) -> tuple:
     """Give the titles of the tabs, with a tick where all is done, and the steps as they stand."""
-    missing = what_is_missing(person, style, noun)
+    wrong = what_is_wrong(person, style, noun)
     portraits = visitor.portraits() if visitor else []
     kept = sum(portrait.kept for portrait in portraits)
     waiting = len(portraits) - kept
-    done = {"references": not missing or adapter, "train": adapter, "portraits": kept}
+    done = {"references": not wrong or adapter, "train": adapter, "portraits": kept}
     titles = [gr.Tab(label=_title(TABS[tab], bool(is_done))) for tab, is_done in done.items()]
     undecided = "{n} portraits wait for your choice: keep or reject each, or keep them all."
     if waiting == 1:
         undecided = "One portrait waits for your choice."
     return (
         *titles,
-        *way.to_training.update(missing, counted(person, style) if not missing else ""),
+        *way.to_training.update(wrong, counted(person, style) if not wrong else ""),
         *way.to_portraits.update("" if adapter else NO_ADAPTER, "An adapter is ready to draw with."),
         *way.keep.update("" if waiting else NO_PORTRAIT, Message(undecided, n=waiting)),
     )
