@@ -78,6 +78,10 @@ def test_a_training_that_ends_while_the_page_looks_still_shows_its_adapter(
     shown = view.show(jobs, job.id, shown[view.seen])
     assert shown[view.adapter] == job.adapter
     assert not shown[view.timer].active
+    shown = view.show(jobs, "one that was deleted in another tab", shown[view.seen])
+    assert "Nothing is training" in shown[view.progress]
+    assert [shown[button].interactive for button in (view.start, view.stop)] == [True, False]
+    assert not shown[view.timer].active
 
 
 def test_photos_are_gone_when_training_ends(jobs: Jobs, visitor: Workspace, trainer: Trainer) -> None:

@@ -44,7 +44,7 @@ class TrainingView:
         """Give what is to be shown of a job as it stands, by the parts that show it."""
         job = copy(jobs.get(job_id)) if job_id else None  # it may end while this looks
         if job is None:
-            return {self.timer: gr.Timer(active=False)}
+            return self._nothing()
         step, pictures = job.event and job.event.step, len(job.previews())
         shown = {
             self.seen: (job_id, job.state, step, pictures),
@@ -59,11 +59,18 @@ class TrainingView:
             shown[self.film] = filmstrip(job)
         return shown | (self._buttons(job) | self._result(job) if another else {})
 
-    def _buttons(self, job: Job) -> dict[Component, object]:
+    def _nothing(self) -> dict[Component, object]:
+        """Give what is to be shown where no training is, or none any more: another tab may have deleted everything."""
+        told = {self.progress: progress_bar(None), self.losses: loss_plot(None), self.film: filmstrip(None)}
+        closed = {self.done: gr.Column(visible=False), self.result: "", self.timer: gr.Timer(active=False)}
+        return {self.seen: None} | told | closed | self._buttons(None)
+
+    def _buttons(self, job: Job | None) -> dict[Component, object]:
+        active = job is not None and job.active
         return {
-            self.start: gr.Button(interactive=not job.active),
-            self.stop: gr.Button(interactive=job.active),
-            self.resume: gr.Button(visible=job.resumable),
+            self.start: gr.Button(interactive=not active),
+            self.stop: gr.Button(interactive=active),
+            self.resume: gr.Button(visible=job is not None and job.resumable),
         }
 
     def _result(self, job: Job) -> dict[Component, object]:
