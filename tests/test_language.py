@@ -298,3 +298,12 @@ def test_a_japanese_visitor_reads_japanese_from_the_first_photo_to_the_portrait(
     page.get_by_role("tab", name="マイアダプター").click()
     expect(page.locator("#adapter-facts")).to_contain_text("プリセット: クイック")
     assert english_on(page) == []
+
+
+@running.needs_browser
+def test_english_is_not_read_out_as_german(browser: Browser, address: str) -> None:
+    page = browser.new_page(locale="de-DE")
+    page.goto(address)
+    expect(page.locator("#consent input")).to_be_enabled()
+    expect(page.locator("html")).to_have_attribute("lang", "en")
+    page.close()

@@ -24,7 +24,9 @@ class Farewell:
     def connect(self, context: AppContext, session: Session, after: str = "location.reload()") -> None:
         """Wire the buttons; once everything is gone the page begins anew, or does what the script ``after`` says."""
         self.ask.click(lambda: gr.Row(visible=True), outputs=self.sure, **AT_ONCE)
-        self.back.click(lambda: gr.Row(visible=False), outputs=self.sure, **AT_ONCE)
+        stayed = self.back.click(lambda: gr.Row(visible=False), outputs=self.sure, **AT_ONCE)
+        to_ask = f"() => document.getElementById('{self.ask.elem_id}').focus()"  # the button that was pressed is gone
+        stayed.success(js=to_ask, fn=None, api_visibility="private")
         leaving = {"concurrency_limit": None, "api_visibility": "private"}
         gone = self.really.click(MethodType(leave, context), [session.visitor, session.key], session.key, **leaving)
         gone.success(js=f"() => {after}", fn=None)

@@ -1,7 +1,10 @@
 // Mends what the keyboard and a screen reader stumble over in Gradio's own parts, whenever the page has changed.
 () => {
     const all = (selector, root = document) => root.querySelectorAll(selector);
+    const page = document.documentElement;
     const mend = () => {
+        // Gradio names the browser's language, also where the page has no translation into it.
+        if (page.lang !== "ja") page.lang = "en";
         // Each radio button is a group of its own, so that arrow keys do nothing, and no group has a name.
         for (const group of all("fieldset")) {
             group.setAttribute("aria-label", group.querySelector("[data-testid=block-info]").textContent);
