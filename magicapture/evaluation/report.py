@@ -115,7 +115,7 @@ def group_rows(results: list[dict], table: Table, kind: str) -> list[list[str]]:
     rows = [[f"likeness by {kind}", _counted(first, reference), *gaps]]
     for method in table.methods:
         theirs, *found = (
-            [np.mean([likeness(cell) for cell in cells_of(results, table, method, [i - 1])]) for i in people]
+            [float(np.mean([likeness(cell) for cell in cells_of(results, table, method, [i - 1])])) for i in people]
             for people in table.groups[kind].values()
         )
         rows.append([METHODS[method].title, f"{np.mean(theirs):.2f}"])

@@ -53,7 +53,9 @@ class Estimate:
         """Mean, lower and upper end: the mean where that is all. Raises ``ValueError`` where nothing was measured."""
         if self.mean is None:
             raise ValueError("Nothing was measured.")
-        return self.mean, *(self.mean if end is None else end for end in (self.low, self.high))
+        if self.low is None or self.high is None:
+            return self.mean, self.mean, self.mean
+        return self.mean, self.low, self.high
 
 
 @dataclass(frozen=True)
