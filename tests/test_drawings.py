@@ -230,9 +230,9 @@ def test_a_refresh_does_not_lose_sight_of_what_is_being_drawn(
         yield from larger(portraits)
 
     drawing = start(slowly)
-    assert told(VIEW.follow(drawings, other)) == []
+    assert [[*update] for update in told(VIEW.follow(drawings, other))] == [["stop"]]
     updates = told(VIEW.follow(drawings, mine), go_on.set)
     assert [update["grid"] for update in updates if "arrived" in update] == [3]
     assert "enlarged by a stand-in" in updates[-1]["said"]
     assert drawing.ended.wait(20)
-    assert told(VIEW.follow(drawings, mine)) == []
+    assert [[*update] for update in told(VIEW.follow(drawings, mine))] == [["stop"]]

@@ -61,6 +61,7 @@ class DrawingView:
 
     async def follow(self, drawings: Drawings, visitor: Workspace) -> AsyncIterator[dict[Component, object]]:
         """Tell the same of what a visitor's page that has just been opened finds being drawn."""
+        yield {self.stop: gr.Button(interactive=False)}  # of events that yield nothing, Gradio clears the parts
         for drawing in drawings.of(visitor.name)[-1:]:
             async for update in self.tell(drawing):
                 yield update
