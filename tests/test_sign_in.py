@@ -11,6 +11,7 @@ import running
 from hub_server import ACCOUNTS, READER, WRITER, Hub, running_hub
 from huggingface_hub import metadata_load
 from oauth_server import Provider, running_provider
+from page_session import PageSession, file_data
 from playwright.sync_api import Browser, Page, expect
 from running import PATIENCE, ROOT, running_app
 from visiting import load_examples, open_tab, start_training
@@ -137,17 +138,21 @@ def test_a_visitor_signs_in_loses_nothing_and_takes_the_adapter_to_their_own_acc
     expect(mine).to_have_value(re.compile(repo_id))
 
 
-def test_who_has_not_signed_in_is_told_to_and_nothing_is_sent(page: Page, hub: Hub, tmp_path: Path) -> None:
+def test_who_has_not_signed_in_is_told_to_and_nothing_is_sent(
+    page: Page, address: str, hub: Hub, tmp_path: Path
+) -> None:
     open_tab(page, "My adapters")
-    with page.expect_file_chooser() as chooser:
-        page.locator("#upload-adapter").click()
-    folder = small_adapter().save(tmp_path / "adapter")
-    chooser.value.set_files(shutil.make_archive(str(folder), "zip", folder))
-    expect(page.locator("#adapters-said")).to_contain_text("Uploaded")
     page.get_by_role("button", name="Push to my account").click()
     expect(page.locator("#hub-account")).to_contain_text("Nobody is signed in to the Hub here: sign in above")
-    push(page, "mine")
-    expect(page.get_by_test_id("toast-body")).to_contain_text("sign in to the Hub first")
+    expect(page.locator("#push-to-hub")).to_be_disabled()
+
+    forger = PageSession(address)
+    forger.enter()
+    folder = small_adapter().save(tmp_path / "adapter")
+    package = Path(shutil.make_archive(str(folder), "zip", folder))
+    uploaded = file_data(forger.upload(package.name, package.read_bytes()))
+    assert forger.send("upload", "upload_adapter", upload_adapter=uploaded).is_success
+    assert "sign in to the Hub first" in forger.send("click", "push_to_hub", hub_name="mine").text
     assert hub.requests == []
 
 

@@ -11,7 +11,7 @@ from magicapture.server import hub
 from magicapture.server.gate.queue import BOUNDED
 from magicapture.server.workspace import Workspace
 from magicapture.settings import settings
-from magicapture.ui.events import user_errors
+from magicapture.ui.events import AT_ONCE, user_errors
 from magicapture.ui.html import note, section
 from magicapture.ui.language import say, user_error
 from magicapture.ui.live import caption
@@ -40,7 +40,7 @@ def build(
         gr.LoginButton("Sign in with Hugging Face")
     with gr.Accordion("Load from the Hub", open=False, elem_id="load-hub"):
         repository = gr.Textbox(label="Repository", placeholder="account/name", elem_id="hub-repository")
-        load = gr.Button("Load", elem_id="load-from-hub")
+        load = gr.Button("Load", interactive=False, elem_id="load-from-hub")
     with gr.Accordion("Push to my account", open=False, elem_id="push-hub") as opened:
         account = gr.HTML("", elem_id="hub-account", min_height=60)
         name = gr.Textbox(label="Name of the repository", placeholder="my-portraits", elem_id="hub-name")
@@ -48,12 +48,19 @@ def build(
         pictures = gr.CheckboxGroup(
             [], label="Portraits for its card (kept ones)", visible=False, elem_id="hub-pictures"
         )
-        push_button = gr.Button("Push", variant="primary", elem_id="push-to-hub")
-    opened.expand(describe_push, session.visitor, [account, pictures], queue=False, api_visibility="private")
+        push_button = gr.Button("Push", variant="primary", interactive=False, elem_id="push-to-hub")
+    repository.change(may_load, repository, load, **AT_ONCE)
+    told = [account, pictures, push_button]
+    opened.expand(describe_push, session.visitor, told, queue=False, api_visibility="private")
     portraits.change(kept_choices, session.visitor, pictures, queue=False, api_visibility="private")
     pushed = [session.visitor, chosen, name, pictures, private]
     push_button.click(MethodType(push, context), pushed, said, show_progress_on=said, **ASKS_HUB)
     return load, repository
+
+
+def may_load(repository: str | None) -> gr.Button:
+    """Give the button that loads, closed until a repository is named."""
+    return gr.Button(interactive=bool((repository or "").strip()))
 
 
 def load_from_hub(visitor: Workspace, repository: str, token: gr.OAuthToken | None) -> str:
@@ -63,8 +70,10 @@ def load_from_hub(visitor: Workspace, repository: str, token: gr.OAuthToken | No
         return visitor.shelf.take_in(adapter, repository)
 
 
-def describe_push(visitor: Workspace | None, token: gr.OAuthToken | None = None) -> tuple[str, gr.CheckboxGroup]:
-    """Say to whose account a push would go, and offer the portraits that can go with it."""
+def describe_push(
+    visitor: Workspace | None, token: gr.OAuthToken | None = None
+) -> tuple[str, gr.CheckboxGroup, gr.Button]:
+    """Say to whose account a push would go, and offer the portraits that can go with it, and the push itself."""
     account = hub.account(token and token.token)
     if account is None:
         nobody = "Nobody is signed in to the Hub here: download the zip instead."
@@ -74,7 +83,7 @@ def describe_push(visitor: Workspace | None, token: gr.OAuthToken | None = None)
     else:
         goes = "It goes to the account {name} (known from: {source})."
         said = note(Message(goes, name=account.name, source=Message(account.source)), "good")
-    return said, kept_choices(visitor)
+    return said, kept_choices(visitor), gr.Button(interactive=account is not None)
 
 
 def kept_choices(visitor: Workspace | None) -> gr.CheckboxGroup:

@@ -93,7 +93,7 @@ def build(context: AppContext, session: Session, tab: gr.Tab, entered: gr.events
     with gr.Row(equal_height=False):
         with gr.Column(min_width=300, scale=2, elem_classes="magi-desk"):
             studio = _build_controls(usual_candidates(context.base.spec.name))
-            draw = gr.Button("Draw portraits", variant="primary", elem_id="draw")
+            draw = gr.Button("Draw portraits", variant="primary", interactive=False, elem_id="draw")
             stop = gr.Button("Stop drawing", size="sm", interactive=False, elem_id="stop-drawing")
         with gr.Column(min_width=300, scale=3):
             pictures = gallery.build(context)
@@ -121,7 +121,7 @@ def build(context: AppContext, session: Session, tab: gr.Tab, entered: gr.events
     stop.click(partial(stop_drawing, context), session.visitor, **AT_ONCE)
     followed = entered.then(partial(view.follow, context.drawings), session.visitor, view.parts, **QUEUED)
     gallery.connect(pictures, context, session, [entered, tab.select, drawn, followed])
-    described = [status, studio.chips, studio.dial, studio.strength]
+    described = [status, draw, studio.chips, studio.dial, studio.strength]
     session.adapter.change(describe, [session.visitor, session.adapter, studio.chips], described, **AT_ONCE)
     return pictures
 
@@ -157,12 +157,12 @@ def _build_controls(candidates: int) -> Studio:
 
 def describe(
     visitor: Workspace | None, adapter_id: str, ticked: list[str]
-) -> tuple[str, gr.CheckboxGroup, gr.Slider, gr.Slider]:
-    """Say which adapter is in use; gives with it the words, some of them ``ticked``, and sliders for what it has."""
+) -> tuple[str, gr.Button, gr.CheckboxGroup, gr.Slider, gr.Slider]:
+    """Say which adapter is in use; gives with it the button, words, some ``ticked``, and sliders for what it has."""
     try:
         adapter = require_visitor(visitor).shelf.load(adapter_id)
     except (AdapterError, gr.Error):
-        return note(NOTHING_TO_DRAW_WITH, "warn"), gr.skip(), gr.skip(), gr.skip()
+        return note(NOTHING_TO_DRAW_WITH, "warn"), gr.Button(interactive=False), gr.skip(), gr.skip(), gr.skip()
     info = adapter.info
     used = "In use: {title} ({preset}, {n} steps, base {base})."
     facts = {"preset": preset_name(info.preset), "n": info.steps, "base": info.base}
@@ -171,7 +171,7 @@ def describe(
     chips, (label, ends) = (CHIPS, DIAL) if is_person else (CHIPS_OF_THINGS, DIAL_OF_THINGS)
     choices = gr.CheckboxGroup([(say(chip), chip) for chip in chips], value=[chip for chip in ticked if chip in chips])
     strength = gr.Slider(value=1, visible=adapter.photos is not None)
-    return said, choices, gr.Slider(label=say(label), info=say(ends)), strength
+    return said, gr.Button(interactive=True), choices, gr.Slider(label=say(label), info=say(ends)), strength
 
 
 def require_adapter(adapter_id: str) -> None:

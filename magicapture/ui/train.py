@@ -34,7 +34,7 @@ from magicapture.ui.readiness import (
 )
 from magicapture.ui.session import AppContext, Session, adapter_in_use, require_visitor
 from magicapture.ui.steps import NO_ADAPTER, Step, build_step
-from magicapture.ui.training_view import TICK_SECONDS, TrainingView
+from magicapture.ui.training_view import TICK_SECONDS, TrainingView, may_start
 
 PURPOSES = {
     "quick": "Quick: a first result in minutes. Start here.",
@@ -114,7 +114,7 @@ def build(base: str, session: Session) -> Trainer:
             quick = resolve_base(base).presets["quick"]
             ready = gr.HTML(readiness(None, None, base, quick), elem_id="ready", min_height=60)
             with gr.Row():
-                start = gr.Button("Start training", variant="primary", elem_id="start-training")
+                start = gr.Button("Start training", variant="primary", interactive=False, elem_id="start-training")
                 stop = gr.Button("Stop and keep", interactive=False, elem_id="stop-training")
                 resume = gr.Button("Go on", visible=False, variant="primary", elem_id="resume-training")
         with gr.Column(min_width=300):
@@ -171,11 +171,11 @@ def connect(trainer: Trainer, context: AppContext, session: Session, entered: gr
     photos = {session.person, session.style}
     asks = TrainTab(trainer, context, session)
     changes = [part.change for part in (session.person, session.style, session.noun, t.base, t.preset, t.steps, t.off)]
-    gr.on(changes, asks.ready, {session.noun, *photos, *t.settings}, t.ready, **AT_ONCE)
     view = trainer.view
+    gr.on(changes, asks.ready, {session.job, session.noun, *photos, *t.settings}, [t.ready, view.start], **AT_ONCE)
     showing = {
         "fn": partial(view.show, context.jobs),
-        "inputs": [session.job, view.seen],
+        "inputs": [session.job, view.seen, session.person, session.style, session.noun],
         "outputs": view.parts,
         **QUEUED,
     }
@@ -197,10 +197,13 @@ class TrainTab:
     context: AppContext
     session: Session
 
-    def ready(self, values: dict, profile: gr.OAuthProfile | None = None) -> str:
-        """Say what is missing, or how long it will take."""
-        choice, sets = self.trainer.choice(values), (values[self.session.person], values[self.session.style])
-        return readiness(*sets, choice.base, choice.config, profile, values[self.session.noun])
+    def ready(self, values: dict, profile: gr.OAuthProfile | None = None) -> tuple[str, gr.Button]:
+        """Say what is missing, or how long it will take; gives with it the button that starts it."""
+        session, choice = self.session, self.trainer.choice(values)
+        sets, noun = (values[session.person], values[session.style]), values[session.noun]
+        job = self.context.jobs.get(values[session.job]) if values[session.job] else None
+        said = readiness(*sets, choice.base, choice.config, profile, noun)
+        return said, may_start(job, what_is_missing(*sets, noun))
 
     def start(self, values: dict, request: gr.Request, profile: gr.OAuthProfile | None = None) -> str:
         """Start a job; gives its id. Raises ``gr.Error``."""

@@ -8,9 +8,11 @@ from gradio.components import Component
 
 from magicapture.adapters.adapter import AdapterError
 from magicapture.messages import joined
+from magicapture.photos.references import CheckedSet
 from magicapture.server.jobs import Job, Jobs
 from magicapture.ui.html import note
 from magicapture.ui.live import filmstrip, loss_plot, packed, progress_bar, summary
+from magicapture.ui.readiness import what_is_missing
 
 TICK_SECONDS = 1.0
 
@@ -40,11 +42,19 @@ class TrainingView:
         """All that ``show`` may change."""
         return list(vars(self).values())
 
-    def show(self, jobs: Jobs, job_id: str, seen: tuple | None) -> dict[Component, object]:
-        """Give what is to be shown of a job as it stands, by the parts that show it."""
+    def show(
+        self,
+        jobs: Jobs,
+        job_id: str,
+        seen: tuple | None,
+        person: CheckedSet | None,
+        style: CheckedSet | None,
+        noun: str,
+    ) -> dict[Component, object]:
+        """Give what is to be shown of a job as it stands, by the parts that show it; the rest is for the next one."""
         job = copy(jobs.get(job_id)) if job_id else None  # it may end while this looks
         if job is None:
-            return self._nothing()
+            return self._nothing(what_is_missing(person, style, noun))
         step, pictures = job.event and job.event.step, len(job.previews())
         shown = {
             self.seen: (job_id, job.state, step, pictures),
@@ -57,19 +67,19 @@ class TrainingView:
         another = not seen or seen[:2] != (job_id, job.state)
         if not seen or another or seen[3] != pictures:
             shown[self.film] = filmstrip(job)
-        return shown | (self._buttons(job) | self._result(job) if another else {})
+        missing = what_is_missing(person, style, noun)
+        return shown | (self._buttons(job, missing) | self._result(job) if another else {})
 
-    def _nothing(self) -> dict[Component, object]:
+    def _nothing(self, missing: str) -> dict[Component, object]:
         """Give what is to be shown where no training is, or none any more: another tab may have deleted everything."""
         told = {self.progress: progress_bar(None), self.losses: loss_plot(None), self.film: filmstrip(None)}
         closed = {self.done: gr.Column(visible=False), self.result: "", self.timer: gr.Timer(active=False)}
-        return {self.seen: None} | told | closed | self._buttons(None)
+        return {self.seen: None} | told | closed | self._buttons(None, missing)
 
-    def _buttons(self, job: Job | None) -> dict[Component, object]:
-        active = job is not None and job.active
+    def _buttons(self, job: Job | None, missing: str) -> dict[Component, object]:
         return {
-            self.start: gr.Button(interactive=not active),
-            self.stop: gr.Button(interactive=active),
+            self.start: may_start(job, missing),
+            self.stop: gr.Button(interactive=job is not None and job.active),
             self.resume: gr.Button(visible=job is not None and job.resumable),
         }
 
@@ -88,3 +98,8 @@ class TrainingView:
             self.download: gr.DownloadButton(value=archive, interactive=archive is not None),
             self.adapter: job.adapter,
         }
+
+
+def may_start(job: Job | None, missing: str) -> gr.Button:
+    """Give the button that starts a training, closed while the visitor's ``job`` runs or something is ``missing``."""
+    return gr.Button(interactive=not missing and not (job and job.active))

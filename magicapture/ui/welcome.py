@@ -33,15 +33,15 @@ TITLE = "A finished example"
 DRAW = """added => {
     const press = (tries) => {
         const draw = document.querySelector("#draw");
-        if (draw?.checkVisibility()) draw.click();
+        if (draw?.checkVisibility() && !draw.disabled) draw.click();
         else if (tries) setTimeout(press, 100, tries - 1);
     };
     if (!added || window.magicaptureDrawn === added) return;
     window.magicaptureDrawn = added;
     press(100);
 }"""
-"""Presses the button of the tab Portraits, once that is open: once for each adapter that was taken in, however often
-the button of the example is clicked on a page."""
+"""Presses the button of the tab Portraits, as soon as that can be pressed: once for each adapter that was taken in,
+however often the button of the example is clicked on a page."""
 
 
 @dataclass(frozen=True)
