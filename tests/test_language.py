@@ -277,6 +277,8 @@ def test_a_japanese_visitor_reads_japanese_from_the_first_photo_to_the_portrait(
     assert english_on(page) == []
 
     page.get_by_role("tab", name="参考写真").click()
+    expect(page.locator("#load-examples")).not_to_be_visible()
+    page.locator("#person-verdicts .remove").click()
     page.locator("#load-examples").click()
     expect(page.locator("#style-verdicts .magi-tile")).to_have_count(4)
     expect(page.locator("#person-verdicts")).to_contain_text("4枚中1枚を使用できます。")

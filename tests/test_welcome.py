@@ -15,7 +15,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 from running import PATIENCE, ROOT, running_app
 from visiting import consent, open_tab
-from visitor import portrait, small_adapter
+from visitor import portrait, small_adapter, uploaded
 
 from magicapture.adapters.adapter import Adapter
 from magicapture.bases import MINI, load_base
@@ -26,6 +26,7 @@ from magicapture.photos.reading import photos_in
 from magicapture.photos.references import Role, check_photos
 from magicapture.server.workspace import Workspace
 from magicapture.server.workspace.shelf import MOST_ADAPTERS
+from magicapture.ui.examples import build_examples
 from magicapture.ui.welcome import FINISHED, PICTURES, Showcase, finished_example, take_finished
 
 SHOWN = "[...document.querySelectorAll('.magi-welcome .shown')].map(picture => picture.alt)"
@@ -172,13 +173,35 @@ def test_a_person_and_a_look_are_chosen_by_their_pictures(page: Page) -> None:
     consent(page)
     page.locator("[data-set=person-3]").click()
     expect(page.locator("#person-verdicts .magi-tile")).to_have_count(4)
-    expect(page.locator("[data-set=person-3]")).to_have_attribute("aria-pressed", "true")
     page.locator("[data-set=style-engraving]").focus()
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     expect(page.locator("#style-verdicts .magi-tile")).to_have_count(4)
     open_tab(page, "Train")
     expect(page.locator("#ready")).to_contain_text("Ready")
+
+
+def test_nothing_is_offered_that_would_take_the_place_of_a_visitors_own_photos(
+    examples: Path, mine: Workspace, portrait: Image.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(examples, folder := tmp_path / "examples")
+    shutil.copytree(examples / "style-grey", folder / "style-second")
+    monkeypatch.setattr("magicapture.ui.examples.EXAMPLES", folder)
+    with gr.Blocks():
+        offered = build_examples()
+
+    def seen(visitor: Workspace | None) -> list[bool]:
+        return [part["visible"] for part in offered.show(visitor)]
+
+    assert seen(None) == [True] * 4
+    for role in ("person", "style"):
+        mine.ingest(offered.offers[0].sets[""][role], role)
+    assert seen(mine) == [True] * 4, "these are the examples"
+    portrait.save(own := uploaded(mine.folder.parents[1], "me.png"))
+    mine.ingest([*mine.photos("person"), own], "person")
+    assert seen(mine) == [True, False, False, True], "looks go with one's own photos"
+    mine.forget_photos()
+    assert seen(mine) == [True] * 4
 
 
 def test_a_forged_click_on_an_example_loads_nothing(furnished: tuple[str, Path]) -> None:

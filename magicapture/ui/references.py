@@ -15,8 +15,8 @@ from magicapture.server.gate.queue import BOUNDED
 from magicapture.server.jobs import NO_CONSENT
 from magicapture.server.workspace import Workspace, WorkspaceError
 from magicapture.ui import consent
-from magicapture.ui.events import QUEUED, user_errors
-from magicapture.ui.examples import Offer, build_examples
+from magicapture.ui.events import AT_ONCE, QUEUED, user_errors
+from magicapture.ui.examples import Examples, Offer, build_examples
 from magicapture.ui.html import note, section
 from magicapture.ui.judging import ROLES, judge, judge_again
 from magicapture.ui.language import user_error
@@ -53,7 +53,7 @@ class References:
     choice: SubjectChoice
     parts: list[RolePart]
     painting: Painting
-    examples: list[Offer]
+    examples: Examples | None
     onwards: Step
 
     def about(self, session: Session) -> list[Component]:
@@ -67,7 +67,7 @@ def build(context: AppContext) -> References:
     # Until the visitor is recognised it cannot be ticked: the answer of an earlier visit would undo it.
     agreed = gr.Checkbox(label=consent.QUESTION, value=False, interactive=False, elem_id="consent")
     with gr.Column(visible=False) as below:
-        offers = build_examples()
+        offered = build_examples()
         choice = build_choice(context.base.spec.name)
         parts = []
         with gr.Row(equal_height=False):
@@ -76,7 +76,7 @@ def build(context: AppContext) -> References:
                     parts.append(_build_role(role))
         painting = build_painting()
         onwards = build_step("Train with these", what_is_wrong(None, None), "to-training")
-    return References(terms, agreed, below, choice, parts, painting, offers, onwards)
+    return References(terms, agreed, below, choice, parts, painting, offered, onwards)
 
 
 def _build_role(role: Role) -> RolePart:
@@ -106,15 +106,14 @@ def connect(
     tab: References, context: AppContext, session: Session, base: gr.Dropdown, entered: gr.events.Dependency
 ) -> None:
     """Check the photos of a role when they change, and again when the base does: it decides the size of the crops."""
-    hidden = {"show_progress": "hidden", "api_visibility": "private"}
     shown = [piece for part in tab.parts for piece in (getattr(session, part.role), part.verdicts)]
     agreeing = [tab.below, tab.terms, tab.agreed, *shown, *tab.about(session)]
     asked = [tab.agreed, session.visitor, base, session.noun]
     # The state that was left last counts, however quickly the mark is set and taken away.
     tab.agreed.input(partial(agree, context), asked, agreeing, **QUEUED | {"trigger_mode": "always_last"})
-    entering = hidden | {"concurrency_limit": None}  # nobody who enters is refused, nor waits for others' photos
     returning = [*shown, tab.below, tab.terms, tab.agreed, *tab.about(session)]
-    entered.then(partial(return_to, context), [session.visitor, base], returning, **entering)
+    # Nobody who enters is refused, nor waits for others' photos.
+    entered.then(partial(return_to, context), [session.visitor, base], returning, **QUEUED)
     for part in tab.parts:
         checking, state = _checking(part), getattr(session, part.role)
         part.photos.change(
@@ -131,15 +130,25 @@ def connect(
             **checking,
         )
         base.change(**_looking_again(part, session, base))
-    for offer in tab.examples:
-        asked = [session.visitor, session.noun]
-        loaded = offer.click(MethodType(take_examples, (context, offer)), asked, **hidden)
-        for part in tab.parts:
-            if part.role in offer.roles:
-                loaded.success(**_looking_again(part, session, base))
+    if tab.examples is not None:
+        connect_examples(tab.examples, tab.parts, context, session, base)
     again = [_looking_again(part, session, base) for part in tab.parts]
     connect_choice(tab.choice, context, session, base, tab.about(session), tab.agreed, again)
     connect_painting(tab.painting, session, tab.parts[0].verdicts, again[0])
+
+
+def connect_examples(
+    offered: Examples, parts: list[RolePart], context: AppContext, session: Session, base: gr.Dropdown
+) -> None:
+    """Let each offer load its pictures, and be there while nothing of the visitor's own would go for it."""
+    asked, hidden = [session.visitor, session.noun], {"show_progress": "hidden", "api_visibility": "private"}
+    for offer in offered.offers:
+        loaded = offer.part.click(MethodType(take_examples, (context, offer)), asked, **hidden)
+        for part in parts:
+            if part.role in offer.roles:
+                loaded.success(**_looking_again(part, session, base))
+    changes = [session.person.change, session.style.change]
+    gr.on(changes, offered.show, session.visitor, offered.parts, **AT_ONCE | {"trigger_mode": "always_last"})
 
 
 def _checking(part: RolePart) -> dict:

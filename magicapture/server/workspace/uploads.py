@@ -22,6 +22,8 @@ from magicapture.server.workspace.subject import OPAQUE, SubjectNotes
 MAX_PHOTO_BYTES = 30 * 2**20
 STORED_SIDE = 2048
 """Photos are kept with at most this many pixels on the long side: a face still has more than training takes."""
+QUALITY = 95
+"""Of photos that are stored as JPEG."""
 ADAPTER_FILES = (INFO_FILE, LORA_FILE, ROWS_FILE, TARGETS_FILE, "README.md", *FOR_OTHER_TOOLS)
 MAX_ADAPTER_BYTES = 256 * 2**20
 """Unpacked: the largest rank on Stable Diffusion takes half of it."""
@@ -76,7 +78,7 @@ def take_in(place: VisitorFolder, source: Path, folder: Path) -> Path:
         return source.rename(unused_path(folder, source.stem, source.suffix))
     target = unused_path(folder, source.stem, suffix)
     with place.building(target) as file:
-        picture.save(file, quality=95)
+        picture.save(file, quality=QUALITY)
     if mask is not None:
         SubjectNotes(place).store_mask(target, mask)
     return target
