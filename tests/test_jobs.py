@@ -25,6 +25,7 @@ from magicapture.adapters.adapter import Adapter
 from magicapture.config import GenerateConfig, TrainConfig
 from magicapture.drawing.portrait import Portrait
 from magicapture.method.progress import TrainEvent
+from magicapture.photos.references import CheckedSet, Verdict
 from magicapture.server import drawings as drawings_module
 from magicapture.server import engine, gpu
 from magicapture.server.consent import give_consent
@@ -73,12 +74,13 @@ def test_a_training_that_ends_while_the_page_looks_still_shows_its_adapter(
 
     with monkeypatch.context() as patch:
         patch.setattr(training_view, "loss_plot", end_meanwhile)
-        shown = view.show(jobs, job.id, None)
+        shown = view.show(jobs, job.id, None, None, None, PERSON_NOUN)
     assert shown[view.timer].active
-    shown = view.show(jobs, job.id, shown[view.seen])
+    shown = view.show(jobs, job.id, shown[view.seen], None, None, PERSON_NOUN)
     assert shown[view.adapter] == job.adapter
     assert not shown[view.timer].active
-    shown = view.show(jobs, "one that was deleted in another tab", shown[view.seen])
+    photos = CheckedSet("person", tuple(Verdict(reference.name, reference) for reference in PLAN.person))
+    shown = view.show(jobs, "one that was deleted in another tab", shown[view.seen], photos, photos, PERSON_NOUN)
     assert "Nothing is training" in shown[view.progress]
     assert [shown[button].interactive for button in (view.start, view.stop)] == [True, False]
     assert not shown[view.timer].active
