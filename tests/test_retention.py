@@ -137,7 +137,7 @@ def test_after_a_sweep_that_failed_there_is_another(
 
     def nap(_: float) -> None:
         naps.append(mine.photos("person"))
-        if len(naps) == 2:
+        if len(naps) >= 2:  # or more, if a thread of an earlier test that failed sleeps, too
             raise EOFError
 
     naps, purge = [], Records.purge
