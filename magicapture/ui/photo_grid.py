@@ -20,7 +20,7 @@ from magicapture.ui.language import say
 THUMBNAIL = 224
 """Side in pixels of a picture in the grid: about twice what it takes on the page."""
 BADGES = {"usable": "usable", "warning": "usable, but", "unusable": "not usable"}
-SIGNS = {"usable": "✓", "warning": "!", "unusable": "✕"}
+SIGNS = {"usable": "✓", "warning": "!", "unusable": "⊘"}
 """The same as it is seen: the words do not fit on a tile, and in some languages their end is what counts."""
 PAINT = (
     '<button type="button" class="paint" data-event="paint" data-key="p" data-name="{file}" aria-label="{over}"'
