@@ -62,6 +62,14 @@ def larger(portraits: list[Portrait], *_: object) -> Iterator[Portrait]:
         yield enlarged(portrait, Image.new("RGB", LARGE), "a stand-in")
 
 
+def larger_after(go_on: threading.Event) -> Enlarge:
+    def slowly(portraits: list[Portrait], *_: object) -> Iterator[Portrait]:
+        assert go_on.wait(20)
+        yield from larger(portraits)
+
+    return slowly
+
+
 def told(updates: AsyncIterator[dict], meanwhile: Callable[[], object] = lambda: None) -> list[dict]:
     """Give all that the page is told, and let something happen after each part of it."""
 
@@ -79,12 +87,7 @@ def test_a_visitor_chooses_while_the_portraits_are_enlarged(
     mine: Workspace, start: Callable[[Enlarge], Drawing]
 ) -> None:
     go_on = threading.Event()
-
-    def slowly(portraits: list[Portrait], *_: object) -> Iterator[Portrait]:
-        assert go_on.wait(20)
-        yield from larger(portraits)
-
-    drawing = start(slowly)
+    drawing = start(larger_after(go_on))
     assert drawing.drawn.wait(20)
     assert sizes(mine) == [SMALL] * 3
     assert "being enlarged" in standing(drawing)
@@ -100,11 +103,7 @@ def test_a_visitor_chooses_while_the_portraits_are_enlarged(
 
 def test_whoever_waits_to_draw_does_not_wait_for_others_to_be_enlarged(start: Callable[[Enlarge], Drawing]) -> None:
     go_on = threading.Event()
-
-    def slowly(portraits: list[Portrait], *_: object) -> Iterator[Portrait]:
-        assert go_on.wait(20)
-        yield from larger(portraits)
-
+    slowly = larger_after(go_on)
     with QUEUE.join(1) as before:
         assert before.wait(0)
         first, second = start(slowly), start(slowly)
@@ -224,12 +223,7 @@ def test_a_refresh_does_not_lose_sight_of_what_is_being_drawn(
     drawings: Drawings, mine: Workspace, other: Workspace, start: Callable[..., Drawing]
 ) -> None:
     go_on = threading.Event()
-
-    def slowly(portraits: list[Portrait], *_: object) -> Iterator[Portrait]:
-        assert go_on.wait(20)
-        yield from larger(portraits)
-
-    drawing = start(slowly)
+    drawing = start(larger_after(go_on))
     assert [[*update] for update in told(VIEW.follow(drawings, other))] == [["stop"]]
     updates = told(VIEW.follow(drawings, mine), go_on.set)
     assert [update["grid"] for update in updates if "arrived" in update] == [3]
