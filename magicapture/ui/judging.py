@@ -15,7 +15,7 @@ from magicapture.server.workspace import Workspace
 from magicapture.subject import PERSON_NOUN
 from magicapture.ui.html import note
 from magicapture.ui.photo_grid import photo_grid
-from magicapture.ui.readiness import called
+from magicapture.ui.readiness import are_cut_for, called
 from magicapture.ui.session import require_visitor
 
 ROLES: dict[Role, tuple[str, str, str]] = {
@@ -101,4 +101,4 @@ def _is_of(checked: CheckedSet, paths: list[Path], size: int, noun: str) -> bool
     """Tell whether these very photos have been checked already, with nothing painted over them since."""
     same = [verdict.name for verdict in checked.verdicts] == [path.name for path in paths]
     as_people = checked.subject == noun == PERSON_NOUN
-    return same and as_people and all(reference.image.width == size for reference in checked.references)
+    return same and as_people and are_cut_for(size, checked)

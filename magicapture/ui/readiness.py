@@ -100,6 +100,6 @@ def are_there(visitor: Workspace, *sets: CheckedSet) -> bool:
     )
 
 
-def are_cut_for(side: int, person: CheckedSet, style: CheckedSet) -> bool:
-    """Tell whether all that training would take has this many pixels a side, the base just chosen or not."""
-    return all(reference.image.width == side for reference in (*person.references, *style.references))
+def are_cut_for(side: int, *sets: CheckedSet) -> bool:
+    """Tell whether all that training would take has ``side`` pixels a side: not yet where the base was just changed."""
+    return all(reference.image.width == side for checked in sets for reference in checked.references)
